@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PARAMS ?= params/default.yaml
 JOBS   ?= 1
 PORT   ?= 5000
+STORE  ?= $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlflow.db)
 # A Python of 3.11 or newer to build the environment with.
 PYTHON ?= python3
 
@@ -48,6 +49,29 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 setup: $(VENV)/.installed  ## make .venv with what the notebooks and the pipeline need
 setup-dev: $(VENV)/.installed-dev  ## the same, with every extra and the tools for tests
 
+run-notebooks: setup  ## execute the notebooks in order (PARAMS=params/green-2021.yaml JOBS=2 SET="seed=1")
+	@$(BIN)/taxi-nb run $(PARAMS) --jobs $(JOBS) $(foreach value,$(SET),--set '$(value)')
+
+lab: setup  ## explore in JupyterLab, with this project's store and data
+	@TAXI_NB_ROOT="$(CURDIR)" MLFLOW_TRACKING_URI="$(STORE)" MLFLOW_DISABLE_TELEMETRY=true \
+	  $(BIN)/jupyter lab --notebook-dir="$(CURDIR)" --LabApp.news_url= $(LAB_ARGS) notebooks/01_ingest.ipynb
+
+ui: setup  ## look at the runs in MLflow's own pages, on this machine only (PORT=5000)
+	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+	  $(BIN)/mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(PORT)
+
+report: setup  ## write the newest run's page again and print its path
+	@$(BIN)/taxi-nb report
+
+test: setup-dev  ## all tests (ARGS="-k trips" picks some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup-dev  ## style, types, and no outputs in committed notebooks
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python tests/notebooks_are_clean.py notebooks/*.ipynb
+
 lock:  ## resolve pyproject.toml again into the two lock files (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv on PATH (python3 -m pip install uv)" >&2; exit 2; }
 	$(compile) --all-extras -o requirements-dev.lock
@@ -56,3 +80,7 @@ lock:  ## resolve pyproject.toml again into the two lock files (needs uv)
 # The larger set first: what is in both then has one version.
 compile = $(UV) pip compile pyproject.toml --group build --quiet --no-annotate \
   --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
+
+clean:  ## remove the environment and caches; runs, data and the store stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,1 +1,72 @@
-"""x"""
+"""What a notebook imports: trips, tracked training, tuning, the registry.
+
+Importing the package is cheap. A name is loaded from its module when it is
+first used, so that the command line answers before pandas has been imported.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taxi_nb.evaluation import error_by, regression_metrics, rule_of_thumb
+    from taxi_nb.models import MODELS, make_model
+    from taxi_nb.registry import PromotionDecision, promote_if_better
+    from taxi_nb.tracking import log_trips, tracked_run, training_runs
+    from taxi_nb.training import TrainingResult, load_model, train
+    from taxi_nb.trips import Cleaning, CleaningReport, Provenance, load_trips, provenance
+    from taxi_nb.tuning import tune
+
+_HOMES = {
+    "MODELS": "models",
+    "Cleaning": "trips",
+    "CleaningReport": "trips",
+    "PromotionDecision": "registry",
+    "Provenance": "trips",
+    "TrainingResult": "training",
+    "error_by": "evaluation",
+    "load_model": "training",
+    "load_trips": "trips",
+    "log_trips": "tracking",
+    "make_model": "models",
+    "promote_if_better": "registry",
+    "provenance": "trips",
+    "regression_metrics": "evaluation",
+    "rule_of_thumb": "evaluation",
+    "tracked_run": "tracking",
+    "train": "training",
+    "training_runs": "tracking",
+    "tune": "tuning",
+}
+
+__all__ = [
+    "MODELS",
+    "Cleaning",
+    "CleaningReport",
+    "PromotionDecision",
+    "Provenance",
+    "TrainingResult",
+    "error_by",
+    "load_model",
+    "load_trips",
+    "log_trips",
+    "make_model",
+    "promote_if_better",
+    "provenance",
+    "regression_metrics",
+    "rule_of_thumb",
+    "tracked_run",
+    "train",
+    "training_runs",
+    "tune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'taxi_nb' has no attribute {name!r}")
+    return getattr(import_module(f"taxi_nb.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

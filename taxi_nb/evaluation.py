@@ -1,0 +1,88 @@
+"""How good predictions are: metrics, errors by slice, a rule of thumb to beat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+
+def regression_metrics(actual: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, float]:
+    """Measure predictions of minutes.
+
+    Parameters
+    ----------
+    actual, predicted : array-like, shape (n_trips,)
+        Minutes.
+
+    Returns
+    -------
+    dict
+        ``rmse`` and ``mae`` in minutes, ``r2`` without a unit.
+    """
+    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+    return {
+        "rmse": float(root_mean_squared_error(actual, predicted)),
+        "mae": float(mean_absolute_error(actual, predicted)),
+        "r2": float(r2_score(actual, predicted)),
+    }
+
+
+def error_by(trips: pd.DataFrame, predicted: npt.ArrayLike, by: Any) -> pd.DataFrame:
+    """Measure predictions within slices.
+
+    Parameters
+    ----------
+    trips : DataFrame
+        With ``duration`` in minutes.
+    predicted : array-like, shape (n_trips,)
+        Minutes.
+    by : Series or array, shape (n_trips,)
+        The slice that each trip belongs to.
+
+    Returns
+    -------
+    DataFrame, one row a slice
+        ``trips`` (a count), ``rmse``, ``mae`` and ``bias`` (mean of predicted
+        minus actual), all in minutes.
+    """
+    error = np.asarray(predicted, float) - trips["duration"].to_numpy(float)
+    errors = pd.DataFrame({"error": error, "absolute": np.abs(error), "squared": error**2})
+    groups = errors.groupby(np.asarray(by), observed=True)
+    return pd.DataFrame(
+        {
+            "trips": groups.size(),
+            "rmse": np.sqrt(groups["squared"].mean()),
+            "mae": groups["absolute"].mean(),
+            "bias": groups["error"].mean(),
+        }
+    )
+
+
+def rule_of_thumb(training: pd.DataFrame, trips: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Predict distance divided by the median speed of that hour of the day.
+
+    What a person would say without a model: the bar that one has to clear.
+
+    Parameters
+    ----------
+    training : DataFrame
+        The trips that the median speeds come from.
+    trips : DataFrame
+        The trips to predict.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_trips,)
+        Minutes, within the range of the training durations.
+    """
+    hours = training["pickup_datetime"].dt.hour
+    pace = (training["duration"] / training["trip_distance"]).where(training["trip_distance"] > 0)
+    median_pace = pace.groupby(hours).median()
+    overall = float(pace.median())
+    at_hour = trips["pickup_datetime"].dt.hour.map(median_pace).fillna(overall)
+    minutes = (trips["trip_distance"] * at_hour).to_numpy(np.float64)
+    return minutes.clip(training["duration"].min(), training["duration"].max())

@@ -1,0 +1,135 @@
+"""Estimators by name, each with its default parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.pipeline import Pipeline
+
+from taxi_nb.features import PairAndDistance
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A kind of model.
+
+    Attributes
+    ----------
+    summary : str
+        One line for tables.
+    build : callable
+        Makes the scikit-learn estimator from keyword parameters.
+    defaults : mapping
+        The parameters that it is built with unless told otherwise.
+    seeded : bool
+        Whether the estimator takes a ``random_state``.
+    trusted_types : tuple of str
+        What skops has to be told is safe to load, beyond what it knows.
+    """
+
+    summary: str
+    build: Callable[..., Any]
+    defaults: Mapping[str, Any]
+    seeded: bool = False
+    trusted_types: tuple[str, ...] = ()
+
+
+def _linear(**params: Any) -> Any:
+    from sklearn.linear_model import LinearRegression
+
+    return LinearRegression(**params)
+
+
+def _ridge(**params: Any) -> Any:
+    from sklearn.linear_model import Ridge
+
+    return Ridge(**params)
+
+
+def _lasso(**params: Any) -> Any:
+    from sklearn.linear_model import Lasso
+
+    return Lasso(**params)
+
+
+def _random_forest(**params: Any) -> Any:
+    from sklearn.ensemble import RandomForestRegressor
+
+    return RandomForestRegressor(**params)
+
+
+def _xgboost(**params: Any) -> Any:
+    from xgboost import XGBRegressor
+
+    return XGBRegressor(**params)
+
+
+MODELS: Mapping[str, ModelSpec] = {
+    # LSQR's default tolerance stops long before least squares is reached: absurd
+    # distances make the problem badly scaled. 1e-12 reaches it within 0.2 s.
+    "linear": ModelSpec("least squares, solved to convergence", _linear, {"tol": 1e-12}),
+    "linear-lsqr": ModelSpec(
+        "scikit-learn's LinearRegression as it comes, not converged", _linear, {}
+    ),
+    "ridge": ModelSpec("ridge regression", _ridge, {"alpha": 1.0}),
+    "lasso": ModelSpec("lasso", _lasso, {"alpha": 0.01}),
+    "random_forest": ModelSpec(
+        "random forest",
+        _random_forest,
+        {"n_estimators": 30, "max_depth": 20, "min_samples_leaf": 5, "max_features": 0.3},
+        seeded=True,
+        trusted_types=("sklearn.tree._tree.Tree",),
+    ),
+    "xgboost": ModelSpec(
+        "gradient-boosted trees",
+        _xgboost,
+        {"n_estimators": 200, "learning_rate": 0.2, "max_depth": 10, "min_child_weight": 2.0},
+        seeded=True,
+        trusted_types=("xgboost.core.Booster", "xgboost.sklearn.XGBRegressor"),
+    ),
+}
+"""Name -> `ModelSpec`. A new model is one more entry."""
+
+
+def make_model(name: str, params: Mapping[str, Any] | None = None, *, seed: int = 42) -> Pipeline:
+    """Build the scikit-learn Pipeline from raw trip columns to minutes.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MODELS`.
+    params : mapping, optional
+        Estimator parameters that replace or add to the defaults.
+    seed : int
+        ``random_state`` of the models that draw random numbers.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        Not fitted; steps ``features`` and ``model``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model or it has no such parameter.
+    """
+    spec = _spec(name)
+    seeding = {"random_state": seed} if spec.seeded else {}
+    estimator = spec.build(**seeding)
+    chosen = {**spec.defaults, **(params or {})}
+    unknown = sorted(set(chosen) - set(estimator.get_params()))
+    if unknown:
+        raise ValueError(
+            f"`params` of model {name!r} must be among {sorted(estimator.get_params())}, "
+            f"got: {unknown}"
+        )
+    estimator.set_params(**chosen)
+    return Pipeline([("features", PairAndDistance()), ("model", estimator)])
+
+
+def _spec(name: str) -> ModelSpec:
+    if name not in MODELS:
+        raise ValueError(f"`model` must be one of {sorted(MODELS)}, got: {name!r}")
+    return MODELS[name]

@@ -1,0 +1,1 @@
+"""What runs notebooks. It knows nothing about taxis."""

@@ -1,0 +1,71 @@
+"""The papermill engine that executes a step and reports what really happened."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nbclient.exceptions import CellExecutionError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine
+from papermill.log import logger
+
+from taxi_nb.pipeline.execute import CellLog, KernelHandle
+
+
+class _StepClient(PapermillNotebookClient):  # type: ignore[misc]
+    """Papermill's client, with a cell's end taken from the kernel's reply."""
+
+    cell_log: CellLog
+    handle: KernelHandle
+
+    def papermill_execute_cells(self) -> None:
+        self.handle.attach(self.km)
+        total = len(self.nb.cells)
+        for index, cell in enumerate(self.nb.cells):
+            self.nb_man.cell_start(cell, index)
+            self.cell_log.start(index + 1, total)
+            started = time.perf_counter()
+            try:
+                self.execute_cell(cell, index)
+            except CellExecutionError as error:
+                self.cell_log.failed = error
+                self.nb_man.cell_exception(cell, cell_index=index, exception=error)
+                self.nb_man.cell_complete(cell, cell_index=index)
+                return
+            except Exception as error:
+                self.cell_log.failed = error
+                raise
+            self.cell_log.finish(time.perf_counter() - started)
+            self.nb_man.cell_complete(cell, cell_index=index)
+
+
+class StepEngine(Engine):  # type: ignore[misc]
+    """Executes a notebook with a kernel that the caller configured."""
+
+    name = "taxi-nb-step"
+
+    @classmethod
+    def execute_managed_notebook(  # noqa: D102 - papermill's interface
+        cls,
+        nb_man: Any,
+        kernel_name: str,
+        *,
+        km: Any,
+        cell_log: CellLog,
+        handle: KernelHandle,
+        working_folder: str,
+        start_timeout: int = 60,
+        **_: Any,
+    ) -> Any:
+        client = _StepClient(
+            nb_man,
+            km=km,
+            kernel_name=kernel_name,
+            startup_timeout=start_timeout,
+            timeout=None,
+            log=logger,
+            resources={"metadata": {"path": working_folder}},
+        )
+        client.cell_log, client.handle = cell_log, handle
+        return client.execute()

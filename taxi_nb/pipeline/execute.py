@@ -1,0 +1,223 @@
+"""One notebook in one fresh kernel, by papermill: what happened is returned, not raised."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taxi_nb.pipeline.record import Status, StepError
+
+if TYPE_CHECKING:
+    from jupyter_client import AsyncKernelManager
+
+OnCell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class CellTiming:
+    """How long one code cell took; cells count from 1."""
+
+    cell: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the execution of a notebook ended."""
+
+    status: Status
+    seconds: float
+    error: StepError | None = None
+    cells: tuple[CellTiming, ...] = ()
+
+
+class KernelHandle:
+    """Lets another thread end the kernel of a running execution."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._manager: AsyncKernelManager | None = None
+        self.killed_because: Status | None = None
+
+    def attach(self, manager: AsyncKernelManager) -> None:
+        """Take charge of a kernel; ends it at once if that was asked for before."""
+        with self._lock:
+            self._manager = manager
+        if self.killed_because:
+            self.kill(self.killed_because)
+
+    def kill(self, because: Status) -> None:
+        """End the kernel and all processes of its group, now."""
+        with self._lock:
+            self.killed_because = self.killed_because or because
+            provisioner = self._manager and self._manager.provisioner
+        pid = getattr(provisioner, "pid", None)
+        if pid is None:
+            return
+        try:
+            # A kernel leads its own process group; what its cells started belongs to it.
+            os.killpg(os.getpgid(pid), signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return
+
+
+@dataclass
+class CellLog:
+    """What the engine reports while it executes: it is the truth about a run.
+
+    Papermill's own metadata calls cells completed that never ran.
+    """
+
+    on_cell: OnCell = lambda number, total: None
+    timings: list[CellTiming] = field(default_factory=list)
+    current: int | None = None
+    failed: BaseException | None = None
+
+    def start(self, number: int, total: int) -> None:
+        """Note that a cell has been sent to the kernel."""
+        self.current = number
+        self.on_cell(number, total)
+
+    def finish(self, seconds: float) -> None:
+        """Note that the kernel answered for the current cell."""
+        assert self.current is not None
+        self.timings.append(CellTiming(self.current, seconds))
+
+
+def execute_notebook(
+    source: Path,
+    target: Path,
+    parameters: Mapping[str, Any],
+    manager: AsyncKernelManager,
+    *,
+    timeout: float | None = None,
+    handle: KernelHandle | None = None,
+    on_cell: OnCell = lambda number, total: None,
+) -> Execution:
+    """Execute a notebook and keep what it showed, however it ends.
+
+    Parameters
+    ----------
+    source : Path
+        The notebook; it is read, never written.
+    target : Path
+        Where the executed notebook goes. It is made under another name and
+        renamed when it is whole.
+    parameters : mapping
+        Injected by papermill after the parameters cell.
+    manager : AsyncKernelManager
+        Of a kernel that has not been started; its working folder will be the
+        notebook's, as in JupyterLab.
+    timeout : float, optional
+        Seconds that the whole notebook may take.
+    handle : KernelHandle, optional
+        Takes charge of the kernel, for another thread to end it.
+    on_cell : callable
+        Called with a cell's number and their count when the cell starts.
+    """
+    import papermill
+    from papermill.engines import papermill_engines
+
+    from taxi_nb.pipeline.engine import StepEngine
+
+    papermill_engines.register(StepEngine.name, StepEngine)
+    handle = handle or KernelHandle()
+    log = CellLog(on_cell)
+    aside = target.with_name(f".{target.stem}.part.ipynb")
+    started = time.perf_counter()
+    timer = threading.Timer(timeout or 0, handle.kill, [Status.TIMEOUT])
+    timer.daemon = True
+    if timeout:
+        timer.start()
+    failure: BaseException | None = None
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(aside),
+            parameters=dict(parameters),
+            engine_name=StepEngine.name,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            km=manager,
+            cell_log=log,
+            handle=handle,
+            working_folder=str(source.parent),
+        )
+    except Exception as error:  # Whatever ended it is the step's result.
+        failure = error
+    finally:
+        timer.cancel()
+    seconds = time.perf_counter() - started
+    status, error = _outcome(failure, log, handle, timeout)
+    _keep(aside, target, log, status, error)
+    return Execution(status, seconds, error, tuple(log.timings))
+
+
+def _outcome(
+    failure: BaseException | None, log: CellLog, handle: KernelHandle, timeout: float | None
+) -> tuple[Status, StepError | None]:
+    """Decide from exceptions and replies how it ended."""
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+    cause = log.failed or failure
+    if cause is None:
+        return Status.OK, None
+    if handle.killed_because is Status.TIMEOUT:
+        message = f"the notebook took longer than its {timeout:g} seconds"
+        return Status.TIMEOUT, StepError(log.current, "Timeout", message)
+    if handle.killed_because:
+        return handle.killed_because, StepError(log.current, "Interrupted", "ended from outside")
+    if isinstance(cause, CellExecutionError):
+        return Status.FAILED, StepError(log.current, cause.ename, cause.evalue)
+    if isinstance(cause, DeadKernelError):
+        return Status.KERNEL_DIED, StepError(log.current, "KernelDied", str(cause))
+    return Status.FAILED, StepError(log.current, type(cause).__name__, str(cause))
+
+
+def _keep(
+    aside: Path, target: Path, log: CellLog, status: Status, error: StepError | None
+) -> None:
+    """Give the executed notebook its name, with the truth about each cell in it."""
+    import nbformat
+
+    if not aside.exists():
+        return
+    notebook = nbformat.read(aside, as_version=4)
+    if error is not None and log.current is not None:
+        _mark(notebook, log, status, error)
+    nbformat.write(notebook, aside)
+    os.replace(aside, target)
+
+
+def _mark(notebook: Any, log: CellLog, status: Status, error: StepError) -> None:
+    """Correct papermill's metadata after a failure, and show in the cell why it ended."""
+    import nbformat
+
+    assert log.current is not None
+    # Papermill puts a banner before the first cell and one before the failing cell.
+    cells = [
+        cell
+        for cell in notebook.cells
+        if "papermill-error-cell-tag" not in cell.metadata.get("tags", [])
+    ]
+    notebook.metadata.setdefault("papermill", {})["exception"] = True
+    failing = cells[log.current - 1]
+    failing.metadata.setdefault("papermill", {}).update(status="failed", exception=True)
+    for cell in cells[log.current :]:
+        cell.metadata.setdefault("papermill", {}).update(status="pending", exception=None)
+    if status is not Status.FAILED and failing.cell_type == "code":
+        failing.outputs.append(
+            nbformat.v4.new_output(
+                "error",
+                ename=error.type,
+                evalue=error.message,
+                traceback=[f"{error.type}: {error.message}"],
+            )
+        )

@@ -1,0 +1,175 @@
+"""A notebook's parameters cell: the names it declares, their types and defaults."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Union
+
+TAG = "parameters"
+
+_TYPES: dict[str, Any] = {
+    "Any": Any,
+    "bool": bool,
+    "dict": dict,
+    "float": float,
+    "int": int,
+    "list": list,
+    "str": str,
+    "tuple": tuple,
+}
+
+
+class NotebookError(ValueError):
+    """A notebook that the pipeline cannot use; the message says why."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A name that a parameters cell declares.
+
+    Attributes
+    ----------
+    type : Any
+        From the annotation, or else from the default; `Any` where neither tells.
+    described : str
+        The type as the notebook writes it.
+    required : bool
+        Whether it has no default.
+    """
+
+    name: str
+    type: Any
+    described: str
+    required: bool
+
+    @cached_property
+    def _adapter(self) -> Any:
+        from pydantic import ConfigDict, TypeAdapter
+
+        return TypeAdapter(self.type, config=ConfigDict(strict=True))
+
+    def mistake(self, value: Any) -> str | None:
+        """Say what is wrong with a value, or return None."""
+        from pydantic import ValidationError
+
+        if _unwritable(value) is not None:
+            return f"must be {self.described}, got {type(_unwritable(value)).__name__} {value!r}"
+        try:
+            self._adapter.validate_python(value)
+        except ValidationError:
+            return f"must be {self.described}, got {type(value).__name__} {value!r}"
+        return None
+
+
+def _unwritable(value: Any) -> Any:
+    """Return the part of a value that cannot be written into a notebook, such as a date."""
+    if isinstance(value, list | tuple):
+        return next((bad for item in value if (bad := _unwritable(item)) is not None), None)
+    if isinstance(value, dict):
+        return _unwritable([*value.keys(), *value.values()])
+    return None if value is None or isinstance(value, str | int | float | bool) else value
+
+
+def read_notebook(path: Path) -> dict[str, Any]:
+    """Read a notebook's JSON.
+
+    Raises
+    ------
+    NotebookError
+        If it is not a notebook of format 4.
+    """
+    try:
+        notebook = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise NotebookError(f"is not a notebook: {error}") from None
+    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
+        raise NotebookError("is not a notebook of format 4: it has no list of cells")
+    return notebook
+
+
+def declared_parameters(path: Path) -> dict[str, Parameter]:
+    """Read which parameters a notebook declares.
+
+    Raises
+    ------
+    NotebookError
+        If it is not a notebook, has no parameters cell or one that is not Python.
+    """
+    cells = [
+        cell
+        for cell in read_notebook(path)["cells"]
+        if cell.get("cell_type") == "code" and TAG in cell.get("metadata", {}).get("tags", [])
+    ]
+    if not cells:
+        raise NotebookError(f"has no parameters cell: give a code cell the tag {TAG!r}")
+    if len(cells) > 1:
+        raise NotebookError(f"has {len(cells)} cells with the tag {TAG!r}: keep one")
+    source = "".join(cells[0]["source"])
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise NotebookError(f"parameters cell, line {error.lineno}: {error.msg}") from None
+    found = (_parameter(statement) for statement in tree.body)
+    return {parameter.name: parameter for parameter in found if parameter is not None}
+
+
+def _parameter(statement: ast.stmt) -> Parameter | None:
+    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+        return Parameter(
+            statement.target.id,
+            _annotated_type(statement.annotation),
+            ast.unparse(statement.annotation),
+            required=statement.value is None,
+        )
+    if (
+        isinstance(statement, ast.Assign)
+        and len(statement.targets) == 1
+        and isinstance(statement.targets[0], ast.Name)
+    ):
+        kind = _type_of_default(statement.value)
+        return Parameter(
+            statement.targets[0].id, kind, getattr(kind, "__name__", "any value"), required=False
+        )
+    return None
+
+
+def _annotated_type(node: ast.expr) -> Any:
+    """Turn an annotation into a type without running any of the notebook's code."""
+    match node:
+        case ast.Constant(value=None):
+            return type(None)
+        case ast.Name(id=name):
+            return _TYPES.get(name, Any)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return Union[_annotated_type(left), _annotated_type(right)]  # noqa: UP007
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
+            options = choices.elts if isinstance(choices, ast.Tuple) else [choices]
+            values = tuple(option.value for option in options if isinstance(option, ast.Constant))
+            return Literal[values]
+        case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
+            return Union[_annotated_type(inner), None]  # noqa: UP007
+        case ast.Subscript(value=ast.Name(id=name), slice=inner) if name in _TYPES:
+            arguments = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            return _TYPES[name][tuple(_annotated_type(argument) for argument in arguments)]
+    return Any
+
+
+def _type_of_default(node: ast.expr) -> Any:
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        return Any
+    return Any if value is None else type(value)
+
+
+def close_to(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """Return a hint at the known name that was probably meant."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

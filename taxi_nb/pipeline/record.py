@@ -1,0 +1,173 @@
+"""What happened in a pipeline run, as `runs/<id>/run.json` keeps it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+RUN_FILE = "run.json"
+
+
+class Status(StrEnum):
+    """How a step, or a run, stands or ended."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    OK = "ok"
+    CACHED = "cached"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    TIMEOUT = "timeout"
+    KERNEL_DIED = "kernel-died"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def is_good(self) -> bool:
+        """Whether steps that need this one may run."""
+        return self in (Status.OK, Status.CACHED)
+
+
+@dataclass(frozen=True)
+class StepError:
+    """Why a step did not end well.
+
+    Attributes
+    ----------
+    cell : int or None
+        The cell's number among all cells of the executed notebook, from 1.
+    """
+
+    cell: int | None
+    type: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"cell {self.cell}: " if self.cell else ""
+        return f"{place}{self.type}: {self.message}"
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step was given and how it ended. Paths are relative to the run's folder."""
+
+    name: str
+    notebook: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    status: Status = Status.PENDING
+    seconds: float | None = None
+    attempts: int = 0
+    mlflow_run_id: str | None = None
+    executed_notebook: str | None = None
+    html: str | None = None
+    error: StepError | None = None
+    data_source: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A pipeline run: what `run.json` holds."""
+
+    id: str
+    pipeline: str
+    parameter_file: str
+    status: Status
+    started: str
+    tracking_uri: str
+    experiment: str
+    mlflow_run_id: str | None
+    steps: tuple[StepResult, ...]
+    seconds: float | None = None
+
+    def to_json(self) -> str:
+        """Return the text of ``run.json``."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> RunRecord:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the text is not a record.
+        """
+        try:
+            known = json.loads(text)
+            steps = tuple(_step(step) for step in known.pop("steps"))
+            return cls(**{**known, "status": Status(known["status"]), "steps": steps})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a run record: {error!r}") from None
+
+
+def _step(known: dict[str, Any]) -> StepResult:
+    error = known["error"] and StepError(**known["error"])
+    return StepResult(**{**known, "status": Status(known["status"]), "error": error})
+
+
+def write_aside(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old or the new one, never half of it."""
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(aside, 0o666 & ~_umask())
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def make_run_folder(runs: Path, pipeline: str) -> Path:
+    """Make a folder that is this run's alone, named by time and pipeline."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    runs.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, 1000):
+        folder = runs / (f"{stamp}-{slug(pipeline)}" + (f"-{attempt}" if attempt > 1 else ""))
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"no free name for a run in {runs}")
+
+
+def point_latest_at(folder: Path) -> None:
+    """Let `runs/latest` be this run, in one move."""
+    aside = folder.parent / f".latest-{folder.name}"
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(folder.name, target_is_directory=True)
+    os.replace(aside, folder.parent / "latest")
+
+
+def slug(name: str) -> str:
+    """Return a name that every file system and address takes."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-")
+
+
+def file_names(steps: list[str]) -> dict[str, str]:
+    """Give each step a file name of its own, without suffix."""
+    names: dict[str, str] = {}
+    for step in steps:
+        base, number = slug(step), 1
+        while (candidate := base if number == 1 else f"{base}-{number}") in names.values():
+            number += 1
+        names[step] = candidate
+    return names

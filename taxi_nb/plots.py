@@ -1,0 +1,194 @@
+"""The figures, seaborn. Each function returns a matplotlib figure with units on its axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import seaborn as sns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SIZE = (7.0, 4.0)
+_WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+# Enough points for a picture; more only make the file heavy.
+_MAX_POINTS = 5_000
+
+
+def _axes(title: str, trips: pd.DataFrame | None = None, size: tuple[float, float] = _SIZE) -> Axes:
+    """Return fresh axes whose title says which trips, and whether they are synthetic."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=22 if _of(trips) else 8)
+    axes.text(0, 1.02, _of(trips), transform=axes.transAxes, fontsize=9, color="0.35")
+    return axes
+
+
+def _of(trips: pd.DataFrame | None) -> str:
+    from taxi_nb.trips import provenance
+
+    return "" if trips is None else provenance(trips).title
+
+
+def _finished(axes: Axes) -> Figure:
+    """Take the figure out of pyplot, so that a notebook shows it once and memory is freed."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    plt.close(figure)
+    return figure
+
+
+def rows_left_out(trips: pd.DataFrame) -> Figure:
+    """Rows that each cleaning rule took out, as bars."""
+    from taxi_nb.trips import provenance
+
+    report = provenance(trips).cleaning
+    axes = _axes("Rows left out, by the first rule they break", trips)
+    rules = pd.Series(report.taken_out, name="rows")
+    sns.barplot(x=rules.to_numpy(), y=rules.index.to_numpy(), color="C0", ax=axes)
+    axes.bar_label(axes.containers[0], fmt="{:,.0f}", padding=3)  # type: ignore[arg-type]
+    axes.set(xlabel=f"rows, of {report.rows_in:,}", ylabel="")
+    axes.margins(x=0.12)
+    return _finished(axes)
+
+
+def durations(trips: pd.DataFrame) -> Figure:
+    """Histogram of trip durations."""
+    axes = _axes("How long trips take", trips)
+    sns.histplot(x=trips["duration"], binwidth=1, ax=axes)
+    median = trips["duration"].median()
+    axes.axvline(median, color="C1", linestyle="--", label=f"median {median:.1f} min")
+    axes.set(xlabel="duration (minutes)", ylabel="trips")
+    axes.legend()
+    return _finished(axes)
+
+
+def hours_and_weekdays(trips: pd.DataFrame) -> Figure:
+    """Median duration by hour of day and weekday, as a heat map."""
+    axes = _axes("When trips take long", trips, (8.5, 3.8))
+    hour = trips["pickup_datetime"].dt.hour.rename("hour")
+    weekday = trips["pickup_datetime"].dt.weekday.rename("weekday")
+    table = trips.groupby([weekday, hour])["duration"].median().unstack("hour")
+    table = table.reindex(index=range(7), columns=range(24))
+    sns.heatmap(table, ax=axes, cmap="viridis", cbar_kws={"label": "median duration (minutes)"})
+    axes.set_yticklabels(_WEEKDAYS, rotation=0)
+    axes.set(xlabel="hour of pick-up", ylabel="")
+    return _finished(axes)
+
+
+def demand(trips: pd.DataFrame) -> Figure:
+    """Trips an hour over the day, working days against weekends."""
+    axes = _axes("When people ride", trips)
+    pickup = trips["pickup_datetime"]
+    weekend = (pickup.dt.weekday >= 5).map({True: "weekend", False: "Monday to Friday"})
+    days = pickup.dt.normalize().groupby(weekend).nunique()
+    counts = trips.groupby([weekend.rename("day"), pickup.dt.hour.rename("hour")]).size()
+    per_day = counts.div(days, level=0).rename("trips").reset_index()
+    per_day.columns = ["day", "hour", "trips"]
+    sns.lineplot(per_day, x="hour", y="trips", hue="day", marker="o", ax=axes)
+    axes.set(xlabel="hour of pick-up", ylabel="trips an hour, a day", xticks=range(0, 24, 3))
+    axes.legend(title="")
+    return _finished(axes)
+
+
+def busiest_zones(trips: pd.DataFrame, top: int = 12) -> Figure:
+    """Pick-ups of the busiest zones, coloured by borough."""
+    from taxi_nb.trips.zones import zone_table
+
+    axes = _axes(f"The {top} busiest pick-up zones", trips, (7.5, 4.5))
+    counts = trips["PULocationID"].value_counts().head(top).rename("trips")
+    table = zone_table().join(counts, how="inner").sort_values("trips", ascending=False)
+    sns.barplot(table, x="trips", y="zone", hue="borough", dodge=False, ax=axes)
+    axes.set(xlabel="trips", ylabel="")
+    axes.legend(title="", loc="lower right")
+    return _finished(axes)
+
+
+def distance_against_duration(trips: pd.DataFrame) -> Figure:
+    """Scatter of distance and duration; absurd distances are beyond the axis, and counted."""
+    axes = _axes("Distance tells much, not all", trips)
+    shown = trips[trips["trip_distance"].between(0.01, 30)]
+    sample = shown.sample(min(len(shown), _MAX_POINTS), random_state=0)
+    sns.scatterplot(
+        sample, x="trip_distance", y="duration", s=8, alpha=0.25, linewidth=0, ax=axes
+    )
+    axes.set(xlabel="distance (miles)", ylabel="duration (minutes)")
+    beyond = len(trips) - len(shown)
+    axes.text(
+        0.99,
+        0.03,
+        f"{beyond:,} trips of 0 or over 30 miles not shown",
+        transform=axes.transAxes,
+        ha="right",
+        fontsize=9,
+        color="0.35",
+    )
+    return _finished(axes)
+
+
+def predicted_against_actual(trips: pd.DataFrame, predicted: npt.ArrayLike) -> Figure:
+    """Density of predicted and actual minutes with the line where they agree."""
+    axes = _axes("Predicted against actual", trips, (5.6, 4.8))
+    top = float(trips["duration"].max())
+    drawn = axes.hexbin(
+        trips["duration"],
+        np.clip(np.asarray(predicted, float), 0, top),
+        gridsize=45,
+        bins="log",
+        mincnt=1,
+        cmap="viridis",
+    )
+    axes.plot([0, top], [0, top], color="C1", linestyle="--", label="perfect")
+    axes.figure.colorbar(drawn, ax=axes, label="trips")
+    axes.set(xlabel="actual duration (minutes)", ylabel="predicted duration (minutes)")
+    axes.legend(loc="upper left")
+    return _finished(axes)
+
+
+def residuals(trips: pd.DataFrame, predicted: npt.ArrayLike) -> Figure:
+    """Histogram of predicted minus actual minutes."""
+    axes = _axes("Residuals", trips)
+    error = np.asarray(predicted, float) - trips["duration"].to_numpy()
+    sns.histplot(x=error.clip(-40, 40), binwidth=1, ax=axes)
+    axes.axvline(0, color="0.3", linewidth=1)
+    axes.set(
+        xlabel="predicted minus actual (minutes; beyond ±40 at the edge)",
+        ylabel="trips",
+    )
+    return _finished(axes)
+
+
+def model_comparison(table: pd.DataFrame, trips: pd.DataFrame) -> Figure:
+    """Validation RMSE of each model as bars; `table` has ``valid_rmse`` by model."""
+    axes = _axes("Validation error by model", trips, (7.0, 0.5 * len(table) + 1.6))
+    sns.barplot(x=table["valid_rmse"].to_numpy(), y=table.index.to_numpy(), ax=axes, color="C0")
+    axes.bar_label(axes.containers[0], fmt="%.2f", padding=3)  # type: ignore[arg-type]
+    axes.set(xlabel="validation RMSE (minutes)", ylabel="")
+    axes.margins(x=0.12)
+    return _finished(axes)
+
+
+def error_by_slice(table: pd.DataFrame, title: str, label: str, trips: pd.DataFrame) -> Figure:
+    """RMSE of each slice in `table` (from `error_by`) as bars."""
+    axes = _axes(title, trips, (8.0, 3.6))
+    sns.barplot(x=table.index.astype(str), y=table["rmse"].to_numpy(), ax=axes, color="C0")
+    axes.set(xlabel=label, ylabel="RMSE (minutes)")
+    if len(table) > 12 or max(map(len, table.index.astype(str))) > 9:
+        axes.tick_params(axis="x", rotation=35 if len(table) <= 12 else 0)
+    return _finished(axes)
+
+
+def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
+    """RMSE of each trial in order, and the best so far."""
+    axes = _axes("Each trial, and the best so far", trips)
+    axes.plot(trials.index, trials["rmse"], "o", alpha=0.6, label="trial")
+    axes.step(trials.index, trials["rmse"].cummin(), where="post", label="best so far")
+    axes.set(xlabel="trial", ylabel="RMSE on the held-out week (minutes)")
+    axes.legend()
+    return _finished(axes)
+

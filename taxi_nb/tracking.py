@@ -1,0 +1,439 @@
+"""MLflow's conventions: which store, how runs nest, what every run carries.
+
+Both wings use this module and no other knows these conventions. A notebook
+opens its run with `tracked_run`; in the pipeline that line joins the run that
+the pipeline made for the step, in JupyterLab it opens one of its own.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from taxi_nb.project import project_root
+
+if TYPE_CHECKING:
+    import mlflow
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+DEFAULT_EXPERIMENT = "nyc-taxi-experiment"
+
+# MLflow's own variables, which `mlflow.start_run()` obeys without our help.
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
+RUN_VARIABLE = "MLFLOW_RUN_ID"
+# What the pipeline tells a step's kernel.
+NOTEBOOK_VARIABLE = "TAXI_NB_NOTEBOOK"
+UPSTREAM_VARIABLE = "TAXI_NB_UPSTREAM"
+
+KIND_TAG = "taxi_nb.kind"
+PARENT_TAG = "mlflow.parentRunId"
+OWNER_TAG = "taxi_nb.owner"
+
+Kind = Literal["pipeline", "step", "training", "trial", "registration", "exploration"]
+Role = Literal["training", "validation"]
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+
+# The step's run once this process has joined it: MLflow forgets it after that.
+_joined_run: str | None = None
+
+
+def tracking_uri() -> str:
+    """Return the store: ``MLFLOW_TRACKING_URI`` or the project's own SQLite file."""
+    return os.environ.get(URI_VARIABLE) or f"sqlite:///{project_root() / 'mlflow.db'}"
+
+
+def connect(experiment: str | None = None) -> str:
+    """Point MLflow at the store and make sure that the experiment exists.
+
+    Parameters
+    ----------
+    experiment : str, optional
+        Its name; ``MLFLOW_EXPERIMENT_NAME`` or `DEFAULT_EXPERIMENT` otherwise.
+
+    Returns
+    -------
+    str
+        The experiment's id.
+    """
+    import mlflow
+
+    uri = tracking_uri()
+    name = experiment or os.environ.get(EXPERIMENT_VARIABLE) or DEFAULT_EXPERIMENT
+    mlflow.set_tracking_uri(uri)
+    with _first_use_lock(uri):
+        found = mlflow.get_experiment_by_name(name)
+        if found is None:
+            mlflow.create_experiment(name, artifact_location=_artifact_location(uri))
+    return str(mlflow.set_experiment(name).experiment_id)
+
+
+@contextmanager
+def _first_use_lock(uri: str) -> Iterator[None]:
+    """Let one process at a time create an SQLite store's schema: two would collide."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    from filelock import FileLock
+
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock", timeout=60):
+        yield
+
+
+def _artifact_location(uri: str) -> str | None:
+    """Return an absolute folder beside a local store; a server knows its own."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").resolve().as_uri()
+
+
+@contextmanager
+def tracked_run(
+    name: str | None = None,
+    *,
+    kind: Kind = "exploration",
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[mlflow.ActiveRun]:
+    """Open the run that everything in the block is logged to.
+
+    In a pipeline step the first such block joins the step's run; a later one
+    in the same notebook, or one inside another, is a child of it. In
+    JupyterLab or a script it is a run of its own.
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of a run that is not a step's.
+    kind : str
+        What the run is; written to the tag ``taxi_nb.kind``.
+    params, tags : mapping, optional
+        Logged at once.
+
+    Yields
+    ------
+    mlflow.ActiveRun
+        FINISHED when the block ends, FAILED when it raises.
+    """
+    import mlflow
+
+    global _joined_run
+    nested = mlflow.active_run() is not None
+    if not nested:
+        connect()
+    step_run = None if nested else os.environ.get(RUN_VARIABLE)
+    parent = None if nested or step_run else _joined_run
+    with mlflow.start_run(
+        run_id=step_run,
+        run_name=None if step_run else name,
+        nested=nested,
+        parent_run_id=parent,
+    ) as run:
+        if step_run:
+            _joined_run = step_run
+            # A second block must not join again, nor a subprocess of the kernel.
+            os.environ.pop(RUN_VARIABLE, None)
+        mlflow.set_tags({**source_tags(), KIND_TAG: kind, **(tags or {})})
+        mlflow.log_params(dict(params or {}))
+        yield run
+
+
+def source_tags() -> dict[str, str]:
+    """Return who and what makes a run: developer, commit, dirty flag, notebook."""
+    notebook = current_notebook()
+    tags = {
+        "developer": _developer(),
+        **git_tags(),
+        "python": platform.python_version(),
+    }
+    if notebook:
+        tags |= {
+            "notebook": notebook,
+            "mlflow.source.name": notebook,
+            "mlflow.source.type": "NOTEBOOK",
+        }
+    return tags
+
+
+def current_notebook() -> str | None:
+    """Return the running notebook's path, relative to the project where it can be."""
+    told = os.environ.get(NOTEBOOK_VARIABLE)
+    if told:
+        return told
+    # Jupyter Server names the notebook that a kernel belongs to.
+    session = os.environ.get("JPY_SESSION_NAME", "")
+    if not session.endswith(".ipynb"):
+        return None
+    path = Path(session)
+    root = project_root()
+    return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
+
+
+@cache
+def git_tags() -> dict[str, str]:
+    """Return commit, branch and dirty flag; outside git, a tag that says so."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return {"git.commit": "none (not a git checkout)"}
+    return {
+        "git.commit": commit,
+        "git.branch": _git("rev-parse", "--abbrev-ref", "HEAD") or "",
+        "git.dirty": str(bool(_git("status", "--porcelain"))).lower(),
+        "mlflow.source.git.commit": commit,
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(project_root()), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@cache
+def _developer() -> str:
+    return _git("config", "user.name") or getpass.getuser()
+
+
+def log_trips(trips: pd.DataFrame, role: Role) -> None:
+    """Log to the active run which trips it uses: data set, digest, paths, cleaning.
+
+    Parameters
+    ----------
+    trips : DataFrame
+        As `load_trips` returned them.
+    role : {"training", "validation"}
+        What they are used for; the prefix of the parameters and the context
+        of the MLflow data set.
+    """
+    import mlflow
+    import mlflow.data
+
+    from taxi_nb.trips import provenance
+
+    origin = provenance(trips)
+    paths = [file.path for file in origin.files]
+    mlflow.log_params(
+        {
+            f"{role}_months": ",".join(origin.months),
+            f"{role}_data": ",".join(paths),
+            f"{role}_digest": origin.digest,
+        }
+    )
+    mlflow.log_metric(f"{role}_trips", len(trips))
+    label = f"{origin.source} (synthetic)" if origin.synthetic else origin.source
+    mlflow.set_tags({"data.source": label, "data.synthetic": str(origin.synthetic).lower()})
+    mlflow.log_dict(origin.to_dict(), f"data/{role}.json")
+    mlflow.log_text(str(origin.cleaning), f"data/{role}_cleaning.txt")
+    dataset = mlflow.data.from_pandas(
+        trips, source=paths[0], name=origin.title, digest=origin.digest
+    )
+    mlflow.log_input(dataset, context=role)
+
+
+def log_figure(figure: Figure, name: str) -> None:
+    """Log a figure to the active run as ``figures/<name>.png``."""
+    import mlflow
+
+    mlflow.log_figure(figure, f"figures/{name}.png", save_kwargs={"dpi": 110})
+
+
+def log_tables(**tables: pd.DataFrame) -> None:
+    """Log tables to the active run as ``tables/<name>.csv``."""
+    import mlflow
+
+    for name, table in tables.items():
+        mlflow.log_text(table.to_csv(), f"tables/{name}.csv")
+
+
+def upstream_runs() -> dict[str, str] | None:
+    """Return the runs that this step may build on, step name -> run id.
+
+    ``None`` outside a pipeline.
+    """
+    told = os.environ.get(UPSTREAM_VARIABLE)
+    return None if told is None else json.loads(told)
+
+
+def training_runs(training_digest: str, validation_digest: str) -> list[Run]:
+    """Find the models that can be compared: trained and validated on these data.
+
+    In a pipeline those of the steps before this one; in JupyterLab the
+    newest run of each model in the experiment.
+
+    Parameters
+    ----------
+    training_digest, validation_digest : str
+        ``provenance(trips).digest`` of the two sets.
+
+    Returns
+    -------
+    list of mlflow.entities.Run
+        Best validation RMSE first.
+
+    Raises
+    ------
+    LookupError
+        If there is none; it says what to run first.
+    """
+    import mlflow
+
+    experiment = connect()
+    wanted = (
+        f"tags.`{KIND_TAG}` = 'training' and attributes.status = 'FINISHED' "
+        f"and params.training_digest = '{training_digest}' "
+        f"and params.validation_digest = '{validation_digest}'"
+    )
+    found: Sequence[Run] = mlflow.search_runs(
+        [experiment], wanted, order_by=["attributes.start_time DESC"], output_format="list"
+    )
+    upstream = upstream_runs()
+    if upstream is not None:
+        chosen = [run for run in found if run.info.run_id in upstream.values()]
+    else:
+        newest: dict[str, Run] = {}
+        for run in found:
+            newest.setdefault(run.data.params["model"], run)
+        chosen = list(newest.values())
+    if not chosen:
+        raise LookupError(
+            "no model has been trained on these data yet: run the training notebook with the "
+            "same source, months and cleaning first"
+        )
+    return sorted(chosen, key=lambda run: float(run.data.metrics["valid_rmse"]))
+
+
+def step_environment(
+    *, uri: str, experiment: str, run_id: str, notebook: str, upstream: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the variables by which the pipeline hands a step its run."""
+    return {
+        URI_VARIABLE: uri,
+        EXPERIMENT_VARIABLE: experiment,
+        RUN_VARIABLE: run_id,
+        NOTEBOOK_VARIABLE: notebook,
+        UPSTREAM_VARIABLE: json.dumps(upstream),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+
+
+def client() -> MlflowClient:
+    """Return a client of the store."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri())
+
+
+class PipelineTracking:
+    """The pipeline's side: it owns the runs of the pipeline and of its steps.
+
+    Safe to use from several threads.
+
+    Parameters
+    ----------
+    experiment : str or None
+        Name of the experiment; the default's where None.
+    """
+
+    def __init__(self, experiment: str | None) -> None:
+        self.experiment = (
+            experiment or os.environ.get(EXPERIMENT_VARIABLE) or DEFAULT_EXPERIMENT
+        )
+        self.uri = tracking_uri()
+        self._experiment_id = connect(self.experiment)
+        self._client = client()
+
+    def open_run(
+        self, name: str, kind: Kind, tags: Mapping[str, str], parent: str | None = None
+    ) -> str:
+        """Create a run and return its id."""
+        nesting = {PARENT_TAG: parent} if parent else {}
+        all_tags = {
+            "developer": _developer(),
+            **git_tags(),
+            **tags,
+            **nesting,
+            KIND_TAG: kind,
+            OWNER_TAG: _owner(),
+            "mlflow.user": _developer(),
+        }
+        run = self._client.create_run(self._experiment_id, run_name=name, tags=all_tags)
+        return str(run.info.run_id)
+
+    def close_run(self, run_id: str, status: RunStatus) -> None:
+        """End a run, whatever the kernel made of it, and trials that it left open."""
+        for child in self._open_runs(f"tags.`{PARENT_TAG}` = '{run_id}'"):
+            self._client.set_terminated(child.info.run_id, "KILLED")
+        self._client.set_terminated(run_id, status)
+
+    def close_abandoned(self) -> list[str]:
+        """End the runs of pipelines on this machine that were killed; return their names."""
+        closed = []
+        for run in self._open_runs(f"tags.`{OWNER_TAG}` LIKE '{platform.node()}:%'"):
+            if not _is_alive(run.data.tags[OWNER_TAG]):
+                self.close_run(run.info.run_id, "KILLED")
+                closed.append(str(run.info.run_name))
+        return closed
+
+    def _open_runs(self, condition: str) -> list[Run]:
+        return list(
+            self._client.search_runs(
+                [self._experiment_id], f"attributes.status = 'RUNNING' and {condition}"
+            )
+        )
+
+    def log_files(self, run_id: str, files: Sequence[Path], folder: str) -> None:
+        """Copy files to a run's artifacts."""
+        for file in files:
+            self._client.log_artifact(run_id, str(file), folder)
+
+    def log_dict(self, run_id: str, content: Any, name: str) -> None:
+        """Write a JSON or YAML artifact."""
+        self._client.log_dict(run_id, content, name)
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Log numbers to a run."""
+        for name, value in metrics.items():
+            self._client.log_metric(run_id, name, value)
+
+    def outcome(self, run_id: str) -> tuple[dict[str, float], str | None]:
+        """Return what a step logged: its metrics and the label of its data."""
+        data = self._client.get_run(run_id).data
+        return dict(data.metrics), data.tags.get("data.source")
+
+
+def _owner() -> str:
+    """Name this process so that a later one can tell whether it still lives."""
+    import psutil
+
+    return f"{platform.node()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def _is_alive(owner: str) -> bool:
+    import psutil
+
+    _, pid, created = owner.rsplit(":", 2)
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(created)) < 1
+    except psutil.Error:
+        return False

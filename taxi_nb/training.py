@@ -1,0 +1,229 @@
+"""Fit, evaluate, log: one call."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taxi_nb import plots
+from taxi_nb.evaluation import regression_metrics
+from taxi_nb.features import TRIP_COLUMNS
+from taxi_nb.models import MODELS, make_model
+from taxi_nb.tracking import log_figure, log_trips, tracked_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from sklearn.pipeline import Pipeline
+
+MODEL_ARTIFACT = "model"
+
+# What a logged model needs where it is loaded. Named here rather than guessed by
+# MLflow, which loads the model again in a subprocess for it: seconds a run.
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
+_OWN_TYPES = ("taxi_nb.features.PairAndDistance",)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A fitted, evaluated and logged model.
+
+    Attributes
+    ----------
+    model : str
+        Its name in `MODELS`.
+    estimator : sklearn.pipeline.Pipeline
+        Predicts minutes from raw trips.
+    metrics : dict
+        ``train_rmse``, ``valid_rmse`` and so on; minutes, ``r2`` without a unit.
+    run_id, model_uri : str
+        Where MLflow has it.
+    """
+
+    model: str
+    params: Mapping[str, Any]
+    estimator: Pipeline
+    metrics: Mapping[str, float]
+    run_id: str
+    model_uri: str
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html(float_format="{:.4f}".format)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the metrics as a table: one row each for training and validation."""
+        import pandas as pd
+
+        names = ("rmse", "mae", "r2")
+        rows = {
+            label: [self.metrics[f"{prefix}_{name}"] for name in names]
+            for label, prefix in (("training", "train"), ("validation", "valid"))
+        }
+        return pd.DataFrame.from_dict(rows, orient="index", columns=list(names)).rename_axis(
+            self.model
+        )
+
+
+def train(
+    model: str,
+    training: pd.DataFrame,
+    validation: pd.DataFrame,
+    *,
+    params: Mapping[str, Any] | None = None,
+    seed: int = 42,
+) -> TrainingResult:
+    """Fit a model by name, evaluate it on both sets, and log all of it to MLflow.
+
+    Logged are the parameters, the data sets with digests and cleaning reports,
+    metrics on training and validation, two figures, and the model with its
+    signature, an input example and pinned requirements, saved without pickle.
+    In a pipeline step this joins the step's run.
+
+    Parameters
+    ----------
+    model : str
+        A key of `MODELS`.
+    training, validation : DataFrame
+        As `load_trips` returned them.
+    params : mapping, optional
+        Estimator parameters that replace or add to the model's defaults.
+    seed : int
+        For the models that draw random numbers.
+
+    Raises
+    ------
+    ValueError
+        For an unknown model or parameter, or when the two sets share a month.
+    """
+    estimator = make_model(model, params, seed=seed)
+    require_disjoint(training, validation)
+    with tracked_run(name=model, kind="training") as run:
+        started = time.perf_counter()
+        estimator.fit(training, training["duration"])
+        fit_seconds = time.perf_counter() - started
+        return log_training(
+            model, estimator, training, validation, run.info.run_id, seed, fit_seconds
+        )
+
+
+def require_disjoint(training: pd.DataFrame, validation: pd.DataFrame) -> None:
+    """Refuse to validate on months that were trained on."""
+    from taxi_nb.trips import provenance
+
+    shared = set(provenance(training).months) & set(provenance(validation).months)
+    if shared:
+        raise ValueError(
+            "`training` and `validation` must not share a month, both have: "
+            + ", ".join(sorted(shared))
+        )
+
+
+def log_training(
+    model: str,
+    estimator: Pipeline,
+    training: pd.DataFrame,
+    validation: pd.DataFrame,
+    run_id: str,
+    seed: int,
+    fit_seconds: float,
+) -> TrainingResult:
+    """Log a fitted model to the active run; the second half of `train` and `tune`."""
+    import mlflow
+
+    used = _estimator_params(model, estimator)
+    predicted = estimator.predict(validation)
+    metrics = {
+        **_metrics("train", training["duration"], estimator.predict(training)),
+        **_metrics("valid", validation["duration"], predicted),
+        "fit_seconds": fit_seconds,
+    }
+    mlflow.log_params(
+        {"model": model, "seed": seed, "features": "PU_DO one-hot, trip_distance", **used}
+    )
+    mlflow.set_tag("model", model)
+    log_trips(training, "training")
+    log_trips(validation, "validation")
+    mlflow.log_metrics(metrics)
+    log_figure(plots.predicted_against_actual(validation, predicted), "predicted_against_actual")
+    log_figure(plots.residuals(validation, predicted), "residuals")
+    return TrainingResult(
+        model, used, estimator, metrics, run_id, _log_model(model, estimator, validation)
+    )
+
+
+def _metrics(prefix: str, actual: Any, predicted: Any) -> dict[str, float]:
+    return {
+        f"{prefix}_{name}": value for name, value in regression_metrics(actual, predicted).items()
+    }
+
+
+def _estimator_params(model: str, estimator: Pipeline) -> dict[str, Any]:
+    """Return the parameters that somebody chose; a library's own defaults are its version's."""
+    fitted = estimator.named_steps["model"]
+    defaults = type(fitted)().get_params()
+    return {
+        name: value
+        for name, value in fitted.get_params().items()
+        if name in MODELS[model].defaults or value != defaults.get(name)
+    }
+
+
+def _log_model(model: str, estimator: Pipeline, trips: pd.DataFrame) -> str:
+    import mlflow.sklearn
+
+    info = mlflow.sklearn.log_model(
+        estimator,
+        name=MODEL_ARTIFACT,
+        signature=model_signature(),
+        input_example=trips[list(TRIP_COLUMNS)].head(5).astype({c: "int64" for c in _ZONES}),
+        pip_requirements=model_requirements(model),
+        code_paths=[str(Path(__file__).parent)],
+        serialization_format="skops",
+        skops_trusted_types=[*_OWN_TYPES, *MODELS[model].trusted_types],
+    )
+    return str(info.model_uri)
+
+
+_ZONES = ("PULocationID", "DOLocationID")
+
+
+def model_signature() -> ModelSignature:
+    """Return what the model takes and gives: raw trip columns to minutes."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    columns = [ColSpec("long", zone) for zone in _ZONES]
+    return ModelSignature(
+        inputs=Schema([*columns, ColSpec("double", "trip_distance")]),
+        outputs=Schema([ColSpec("double", "minutes")]),
+    )
+
+
+def model_requirements(model: str) -> list[str]:
+    """Return the pinned packages that the model needs.
+
+    The pins are the installed versions, since those made the model; in the
+    environment that ``make setup`` makes they are the lock's.
+    """
+    names = [*_REQUIREMENTS, *(["xgboost-cpu"] if model == "xgboost" else [])]
+    return [f"{name}=={_installed_version(name)}" for name in names]
+
+
+def _installed_version(name: str) -> str:
+    # Some install the GPU build of XGBoost in place of the smaller one.
+    alternatives = {"xgboost-cpu": "xgboost"}
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.version(alternatives.get(name, name))
+
+
+def load_model(run_id: str) -> Pipeline:
+    """Load the model of a training run as the scikit-learn Pipeline that it was."""
+    import mlflow.sklearn
+
+    return mlflow.sklearn.load_model(f"runs:/{run_id}/{MODEL_ARTIFACT}")
