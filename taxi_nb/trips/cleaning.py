@@ -1,0 +1,202 @@
+"""The rules that decide which records are trips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from taxi_nb.trips.report import MonthCounts
+
+__all__ = ["Cleaning", "clean_month"]
+
+LAST_ZONE = 265
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaning:
+    """
+    The settings of the cleaning rules. Every bound is inclusive.
+
+    Parameters
+    ----------
+    min_minutes, max_minutes : float
+        The shortest and the longest duration of a trip, in minutes.
+    min_zone, max_zone : int
+        The lowest and the highest zone number, of pick-up and drop-off alike.
+    within_month : bool
+        Whether a trip must start in the month that its file is named after.
+    min_distance, max_distance : float, optional
+        The shortest and the longest distance of a trip, in miles. Without them no trip
+        is taken out for its distance, however impossible.
+
+    Raises
+    ------
+    ValueError
+        If a setting is not a number, or a lower bound is above its upper bound.
+
+    Examples
+    --------
+    >>> from taxi_nb.trips import Cleaning
+    >>> Cleaning(max_distance=100).max_distance
+    100
+    """
+
+    min_minutes: float = 1.0
+    max_minutes: float = 60.0
+    min_zone: int = 1
+    max_zone: int = LAST_ZONE
+    within_month: bool = True
+    min_distance: float | None = None
+    max_distance: float | None = None
+
+    def __post_init__(self) -> None:
+        self._check_minutes()
+        self._check_zones()
+        self._check_distances()
+        if not isinstance(self.within_month, bool):
+            raise ValueError(f"`within_month` must be True or False, got: {self.within_month!r}")
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """The names of the rules in force, in the order they are applied, with what each says."""
+        rules = {"missing": "a time, zone or distance is missing"}
+        if self.within_month:
+            rules["month"] = "pick-up outside the month"
+        rules["zone"] = f"zone outside {self.min_zone} to {self.max_zone}"
+        rules["short"] = f"shorter than {_count(self.min_minutes, 'minute')}"
+        rules["long"] = f"longer than {_count(self.max_minutes, 'minute')}"
+        if self.min_distance is not None or self.max_distance is not None:
+            rules["distance"] = self._distance_rule()
+        return rules
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as a dict of plain values."""
+        return asdict(self)
+
+    def _distance_rule(self) -> str:
+        if self.max_distance is None:
+            return f"distance under {_count(self.min_distance, 'mile')}"
+        if self.min_distance is None:
+            return f"distance over {_count(self.max_distance, 'mile')}"
+        return f"distance outside {self.min_distance:g} to {_count(self.max_distance, 'mile')}"
+
+    def _check_minutes(self) -> None:
+        for name in ("min_minutes", "max_minutes"):
+            _check_number(name, getattr(self, name))
+        _check_bounds("min_minutes", self.min_minutes, "max_minutes", self.max_minutes)
+
+    def _check_zones(self) -> None:
+        for name in ("min_zone", "max_zone"):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= LAST_ZONE:
+                raise ValueError(f"`{name}` must be an int from 1 to {LAST_ZONE}, got: {value!r}")
+        _check_bounds("min_zone", self.min_zone, "max_zone", self.max_zone)
+
+    def _check_distances(self) -> None:
+        for name in ("min_distance", "max_distance"):
+            value = getattr(self, name)
+            if value is not None:
+                _check_number(name, value)
+        if self.min_distance is not None and self.max_distance is not None:
+            _check_bounds("min_distance", self.min_distance, "max_distance", self.max_distance)
+
+
+def clean_month(
+    records: pd.DataFrame, month: str, cleaning: Cleaning
+) -> tuple[pd.DataFrame, MonthCounts]:
+    """
+    Take out of one month's records what is not a trip.
+
+    Parameters
+    ----------
+    records : pandas.DataFrame
+        As `read_month` returns it: zones and distance as floats, NaN or NaT for null.
+    month : str
+        The month that the file is named after, such as ``"2021-01"``.
+    cleaning : Cleaning
+        The rules.
+
+    Returns
+    -------
+    trips : pandas.DataFrame
+        The rows that keep every rule, in the order they came, zones as int32.
+    counts : MonthCounts
+        How many rows came, went and stay.
+    """
+    kept = np.ones(len(records), dtype=np.bool_)
+    taken_out = {}
+    for rule in cleaning.rules:
+        broken = kept & _BREAKS[rule](records, month, cleaning)
+        taken_out[rule] = int(broken.sum())
+        kept &= ~broken
+    trips = records.loc[kept].astype({"PULocationID": "int32", "DOLocationID": "int32"})
+    return trips, MonthCounts(month, len(records), taken_out)
+
+
+def _breaks_missing(records: pd.DataFrame, month: str, cleaning: Cleaning) -> Mask:
+    return records.isna().any(axis=1).to_numpy(dtype=np.bool_)
+
+
+def _breaks_month(records: pd.DataFrame, month: str, cleaning: Cleaning) -> Mask:
+    first = np.datetime64(month, "M")
+    pickup = records["pickup_datetime"].to_numpy()
+    return (pickup < first) | (pickup >= first + 1)
+
+
+def _breaks_zone(records: pd.DataFrame, month: str, cleaning: Cleaning) -> Mask:
+    pickup = _outside(records["PULocationID"], cleaning.min_zone, cleaning.max_zone)
+    dropoff = _outside(records["DOLocationID"], cleaning.min_zone, cleaning.max_zone)
+    return pickup | dropoff
+
+
+def _breaks_short(records: pd.DataFrame, month: str, cleaning: Cleaning) -> Mask:
+    return records["duration"].to_numpy() < cleaning.min_minutes
+
+
+def _breaks_long(records: pd.DataFrame, month: str, cleaning: Cleaning) -> Mask:
+    return records["duration"].to_numpy() > cleaning.max_minutes
+
+
+def _breaks_distance(records: pd.DataFrame, month: str, cleaning: Cleaning) -> Mask:
+    low = -math.inf if cleaning.min_distance is None else cleaning.min_distance
+    high = math.inf if cleaning.max_distance is None else cleaning.max_distance
+    return _outside(records["trip_distance"], low, high)
+
+
+_BREAKS: dict[str, Callable[[pd.DataFrame, str, Cleaning], Mask]] = {
+    "missing": _breaks_missing,
+    "month": _breaks_month,
+    "zone": _breaks_zone,
+    "short": _breaks_short,
+    "long": _breaks_long,
+    "distance": _breaks_distance,
+}
+
+
+def _outside(column: pd.Series, low: float, high: float) -> Mask:
+    values = column.to_numpy()
+    return (values < low) | (values > high)
+
+
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"`{name}` must be a finite number, got: {value!r}")
+    if value < 0:
+        raise ValueError(f"`{name}` must not be negative, got: {value!r}")
+
+
+def _check_bounds(low_name: str, low: float, high_name: str, high: float) -> None:
+    if low > high:
+        raise ValueError(f"`{low_name}` must not be above `{high_name}`, got: {low!r} > {high!r}")
+
+
+def _count(number: float | None, unit: str) -> str:
+    return f"{number:g} {unit}" if number == 1 else f"{number:g} {unit}s"

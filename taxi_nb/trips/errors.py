@@ -1,0 +1,36 @@
+"""What can go wrong with trips, said in one sentence each."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BrokenFileError",
+    "DownloadError",
+    "MissingMonthError",
+    "NoTripsError",
+    "SchemaError",
+    "TripsError",
+]
+
+
+class TripsError(ValueError):
+    """Trips cannot be had as asked for. The message names what, where and the remedy."""
+
+
+class MissingMonthError(TripsError):
+    """A source does not have a month that was asked for."""
+
+
+class BrokenFileError(TripsError):
+    """A month's file is not a whole parquet file of the taxi's trip records."""
+
+
+class DownloadError(TripsError):
+    """A month could not be fetched over the network."""
+
+
+class NoTripsError(TripsError):
+    """The cleaning rules left no trip at all."""
+
+
+class SchemaError(TripsError):
+    """A frame is not what `load_trips` promises."""

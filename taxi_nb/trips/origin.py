@@ -1,0 +1,156 @@
+"""Where a frame of trips came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from taxi_nb.trips.errors import TripsError
+from taxi_nb.trips.report import CleaningReport
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MonthFile", "Provenance", "provenance", "stamp"]
+
+ATTRS_KEY = "taxi_nb.trips"
+
+
+@dataclass(frozen=True)
+class MonthFile:
+    """
+    One month's file as it was read.
+
+    Attributes
+    ----------
+    month : str
+        The month, such as ``"2021-01"``.
+    path : str
+        The file's absolute path, or its URL without credentials.
+    sha256 : str
+        The digest of the whole file, in hexadecimal.
+    rows : int
+        Rows in the file.
+    size : int
+        Bytes in the file.
+    """
+
+    month: str
+    path: str
+    sha256: str
+    rows: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """
+    Where trips came from and what was done to them on the way.
+
+    Attributes
+    ----------
+    taxi : str
+        ``"green"`` or ``"yellow"``.
+    months : tuple of str
+        The months, in the order they were asked for.
+    source : str
+        ``"sample"``, ``"tlc"``, a folder, or a URL without credentials.
+    synthetic : bool
+        Whether any of the trips were made up, as the files themselves say.
+    files : tuple of MonthFile
+        The files, in the order of `months`.
+    cleaning : CleaningReport
+        What cleaning took out.
+    """
+
+    taxi: str
+    months: tuple[str, ...]
+    source: str
+    synthetic: bool
+    files: tuple[MonthFile, ...]
+    cleaning: CleaningReport
+
+    @property
+    def digest(self) -> str:
+        """
+        Twelve hexadecimal digits that stand for these trips.
+
+        The same files, cleaned by the same rules, have the same digest, wherever the
+        files are.
+        """
+        identity = {
+            "taxi": self.taxi,
+            "files": [[file.month, file.sha256] for file in self.files],
+            "cleaning": dict(self.cleaning.settings),
+        }
+        text = json.dumps(identity, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def title(self) -> str:
+        """One line for figures and pages, such as ``green 2021-01, sample (synthetic)``."""
+        mark = " (synthetic)" if self.synthetic else ""
+        return f"{self.taxi} {', '.join(self.months)}, {self.source}{mark}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dict that JSON can hold; `from_dict` reads it."""
+        return {
+            "taxi": self.taxi,
+            "months": list(self.months),
+            "source": self.source,
+            "synthetic": self.synthetic,
+            "digest": self.digest,
+            "title": self.title,
+            "files": [asdict(file) for file in self.files],
+            "cleaning": self.cleaning.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Provenance:
+        """Make the provenance again from what `to_dict` returned."""
+        return cls(
+            taxi=values["taxi"],
+            months=tuple(values["months"]),
+            source=values["source"],
+            synthetic=values["synthetic"],
+            files=tuple(MonthFile(**file) for file in values["files"]),
+            cleaning=CleaningReport.from_dict(values["cleaning"]),
+        )
+
+
+def provenance(trips: pd.DataFrame) -> Provenance:
+    """
+    Return where a frame of trips came from.
+
+    Parameters
+    ----------
+    trips : pandas.DataFrame
+        What `load_trips` returned, or a copy or slice of it: pandas carries the record
+        along in ``trips.attrs``.
+
+    Returns
+    -------
+    Provenance
+        Files with digests, source, cleaning report.
+
+    Raises
+    ------
+    TripsError
+        If the frame carries no record, as after joining it with another one.
+    """
+    record = trips.attrs.get(ATTRS_KEY)
+    if record is None:
+        raise TripsError(
+            "`trips` must be a frame from `load_trips`, or a copy or slice of one, got: a frame "
+            f"without attrs[{ATTRS_KEY!r}]. A merge or concat drops it: ask for the provenance "
+            "before, or copy `trips.attrs` over"
+        )
+    return Provenance.from_dict(record)
+
+
+def stamp(trips: pd.DataFrame, origin: Provenance) -> None:
+    """Leave `origin` in the frame for `provenance` to find."""
+    trips.attrs[ATTRS_KEY] = origin.to_dict()

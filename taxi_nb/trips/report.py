@@ -1,0 +1,170 @@
+"""What cleaning did, month by month, in a form to show and to store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CleaningReport", "MonthCounts"]
+
+ROWS_IN = "rows in"
+ROWS_KEPT = "rows kept"
+TOTAL = "total"
+
+
+@dataclass(frozen=True)
+class MonthCounts:
+    """
+    How many rows of one month came in, and how many each rule took out.
+
+    Attributes
+    ----------
+    month : str
+        The month, such as ``"2021-01"``.
+    rows_in : int
+        Rows in the month's file.
+    taken_out : mapping of str to int
+        Rows taken out, by the name of the rule. A row counts once, under the first
+        rule that it breaks.
+    """
+
+    month: str
+    rows_in: int
+    taken_out: Mapping[str, int]
+
+    @property
+    def rows_kept(self) -> int:
+        """Rows that keep every rule."""
+        return self.rows_in - sum(self.taken_out.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as a dict of plain values."""
+        return {
+            "month": self.month,
+            "rows_in": self.rows_in,
+            "taken_out": dict(self.taken_out),
+            "rows_kept": self.rows_kept,
+        }
+
+
+@dataclass(frozen=True)
+class CleaningReport:
+    """
+    How many rows came in, how many each rule took out, and how many stay.
+
+    Attributes
+    ----------
+    settings : mapping of str to object
+        The settings of the rules: the fields of `Cleaning`.
+    rules : mapping of str to str
+        Each rule in force, by name, with what it says, in the order it is applied.
+    months : tuple of MonthCounts
+        The counts of each month, in the order the months were asked for.
+    """
+
+    settings: Mapping[str, Any]
+    rules: Mapping[str, str]
+    months: tuple[MonthCounts, ...]
+
+    @property
+    def rows_in(self) -> int:
+        """Rows in all files."""
+        return sum(month.rows_in for month in self.months)
+
+    @property
+    def taken_out(self) -> dict[str, int]:
+        """Rows taken out of all months, by the name of the rule."""
+        return {rule: sum(month.taken_out[rule] for month in self.months) for rule in self.rules}
+
+    @property
+    def rows_kept(self) -> int:
+        """Rows that stay."""
+        return sum(month.rows_kept for month in self.months)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as a dict that JSON can hold; `from_dict` reads it."""
+        return {
+            "settings": dict(self.settings),
+            "rules": dict(self.rules),
+            "months": [month.to_dict() for month in self.months],
+            "rows_in": self.rows_in,
+            "taken_out": self.taken_out,
+            "rows_kept": self.rows_kept,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CleaningReport:
+        """Make the report again from what `to_dict` returned."""
+        months = (
+            MonthCounts(month["month"], month["rows_in"], dict(month["taken_out"]))
+            for month in values["months"]
+        )
+        return cls(dict(values["settings"]), dict(values["rules"]), tuple(months))
+
+    def to_frame(self) -> pd.DataFrame:
+        """
+        Return the report as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Integers. One row for the rows that came in, one for each rule, one for the
+            rows kept; one column for each month and, last, ``"total"``.
+        """
+        import pandas as pd
+
+        columns = {month.month: self._column(month) for month in self.months}
+        columns[TOTAL] = self._column(self)
+        index = pd.Index([ROWS_IN, *self.rules.values(), ROWS_KEPT], name="cleaning")
+        return pd.DataFrame(columns, index=index)
+
+    def __str__(self) -> str:
+        return "\n".join(self._text_lines())
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(name)}</th>" for name in ["", *self._headings(), "share"])
+        body = "".join(_html_row(line) for line in self._lines())
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _column(self, counts: MonthCounts | CleaningReport) -> list[int]:
+        taken_out = (counts.taken_out[rule] for rule in self.rules)
+        return [counts.rows_in, *taken_out, counts.rows_kept]
+
+    def _headings(self) -> list[str]:
+        months = [month.month for month in self.months]
+        return months if len(months) == 1 else [*months, TOTAL]
+
+    def _lines(self) -> list[list[str]]:
+        frame = self.to_frame()
+        shares = (_share(count, self.rows_in) for count in frame[TOTAL])
+        counts = frame[self._headings()].itertuples()
+        return [
+            [label, *(f"{count:,}" for count in row), share]
+            for (label, *row), share in zip(counts, shares, strict=True)
+        ]
+
+    def _text_lines(self) -> list[str]:
+        table = [["", *self._headings(), "share"], *self._lines()]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return [
+            "  ".join(
+                cell.rjust(width) if position else cell.ljust(width)
+                for position, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in table
+        ]
+
+
+def _html_row(line: list[str]) -> str:
+    label, *cells = map(escape, line)
+    values = "".join(f'<td style="text-align: right">{cell}</td>' for cell in cells)
+    return f'<tr><th style="text-align: left">{label}</th>{values}</tr>'
+
+
+def _share(count: int, rows_in: int) -> str:
+    return f"{count / rows_in:.2%}" if rows_in else ""

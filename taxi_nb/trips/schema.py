@@ -1,0 +1,94 @@
+"""What a frame of trips promises, as a pandera schema."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pandera.pandas as pa
+
+from taxi_nb.trips.cleaning import Cleaning
+from taxi_nb.trips.errors import SchemaError
+
+__all__ = ["trips_schema", "validate_trips"]
+
+
+def trips_schema(cleaning: Cleaning | None = None) -> pa.DataFrameSchema:
+    """
+    Return the schema of a cleaned frame of trips.
+
+    Parameters
+    ----------
+    cleaning : Cleaning, optional
+        The rules that the frame was cleaned by; the default rules without it.
+
+    Returns
+    -------
+    pandera.pandas.DataFrameSchema
+        Exact columns in their order, exact types, no nulls, ranges as in the rules.
+    """
+    rules = cleaning or Cleaning()
+    zone = pa.Check.in_range(rules.min_zone, rules.max_zone)
+    minutes = pa.Check.in_range(rules.min_minutes, rules.max_minutes)
+    return pa.DataFrameSchema(
+        {
+            "pickup_datetime": pa.Column("datetime64[us]"),
+            "dropoff_datetime": pa.Column("datetime64[us]"),
+            "PULocationID": pa.Column("int32", zone),
+            "DOLocationID": pa.Column("int32", zone),
+            "trip_distance": pa.Column("float64", _distance_checks(rules)),
+            "duration": pa.Column("float64", minutes),
+        },
+        name="trips",
+        strict=True,
+        ordered=True,
+    )
+
+
+def validate_trips(trips: pd.DataFrame, cleaning: Cleaning | None = None) -> None:
+    """
+    Check a frame against the schema of trips.
+
+    Parameters
+    ----------
+    trips : pandas.DataFrame
+        The frame; it is left as it is.
+    cleaning : Cleaning, optional
+        The rules that the frame was cleaned by; the default rules without it.
+
+    Raises
+    ------
+    SchemaError
+        If the frame breaks the schema; the message lists everything that is wrong.
+    """
+    try:
+        trips_schema(cleaning).validate(trips, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        raise SchemaError(_describe(error.failure_cases)) from None
+
+
+def _distance_checks(rules: Cleaning) -> list[pa.Check]:
+    checks = []
+    if rules.min_distance is not None:
+        checks.append(pa.Check.ge(rules.min_distance))
+    if rules.max_distance is not None:
+        checks.append(pa.Check.le(rules.max_distance))
+    return checks
+
+
+def _describe(cases: pd.DataFrame) -> str:
+    # For a check on the frame as a whole pandera names the schema instead of a column.
+    groups = cases.groupby(["column", "check"], sort=False, dropna=False)["failure_case"]
+    problems = [_problem(str(column), str(check), list(found)) for (column, check), found in groups]
+    return "the trips do not keep their schema: " + "; ".join(problems)
+
+
+def _problem(column: str, check: str, found: list[object]) -> str:
+    if check in _FRAME_PROBLEMS:
+        return f"{_FRAME_PROBLEMS[check]} {', '.join(map(str, found))}"
+    return f"{column}: {check} fails for {len(found):,} value(s), such as {found[0]!r}"
+
+
+_FRAME_PROBLEMS = {
+    "column_in_dataframe": "missing column",
+    "column_in_schema": "column that is not in the schema:",
+    "column_ordered": "column out of order:",
+}

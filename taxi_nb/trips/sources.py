@@ -1,0 +1,233 @@
+"""The places that months come from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+import pyarrow as pa
+
+from taxi_nb.project import project_root
+from taxi_nb.trips.errors import BrokenFileError, MissingMonthError, TripsError
+from taxi_nb.trips.reading import MonthContent
+
+__all__ = ["Folder", "Remote", "Source", "local_place", "month_file_name", "open_place"]
+
+S3_PROTOCOLS = ("s3", "s3a")
+
+
+class Source(Protocol):
+    """A place that has months of trip records."""
+
+    @property
+    def label(self) -> str:
+        """What reports call the place; without credentials."""
+
+    def fetch(self, taxi: str, month: str) -> MonthContent:
+        """Return the month's file, or raise a `TripsError` that says why there is none."""
+
+
+class Place(Source, Protocol):
+    """A source that can say that it does not have a month."""
+
+    def find(self, taxi: str, month: str) -> MonthContent | None:
+        """Return the month's file, or None if the place has no such file."""
+
+
+def month_file_name(taxi: str, month: str) -> str:
+    """Return the name that the TLC gives to a month's file."""
+    return f"{taxi}_tripdata_{month}.parquet"
+
+
+def open_place(text: str) -> Place:
+    """
+    Return the folder or the remote place that `text` names.
+
+    Raises
+    ------
+    TripsError
+        If there is no such folder, or the URL's protocol is not one that can be read.
+    """
+    if text.startswith("file://"):
+        return Folder(_existing_folder(url2pathname(unquote(urlsplit(text).path)), text))
+    if "://" in text:
+        return Remote(text)
+    return Folder(_existing_folder(text, text))
+
+
+def local_place() -> Place | None:
+    """Return the place that ``TAXI_NB_DATA_DIR`` names, if it is set."""
+    text = os.environ.get("TAXI_NB_DATA_DIR")
+    if not text:
+        return None
+    try:
+        return open_place(text)
+    except TripsError as error:
+        raise TripsError(f"the environment variable TAXI_NB_DATA_DIR: {error}") from None
+
+
+class Folder:
+    """A folder of months on this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def label(self) -> str:
+        """The folder's path."""
+        return str(self.path)
+
+    def find(self, taxi: str, month: str) -> MonthContent | None:
+        """Return the month's file, or None if the folder has no such file."""
+        path = self.path / month_file_name(taxi, month)
+        return read_file(path) if path.exists() else None
+
+    def fetch(self, taxi: str, month: str) -> MonthContent:
+        """Return the month's file, or raise an error that lists the months that are there."""
+        found = self.find(taxi, month)
+        if found is None:
+            raise _missing_month(self.label, taxi, month, os.listdir(self.path))
+        return found
+
+
+class Remote:
+    """A place that fsspec can read: s3, memory, http, …"""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._files, self._root = self._connect()
+
+    @property
+    def label(self) -> str:
+        """The URL without credentials."""
+        return without_credentials(self._url)
+
+    def find(self, taxi: str, month: str) -> MonthContent | None:
+        """Return the month's file, or None if the place has no such file."""
+        name = month_file_name(taxi, month)
+        try:
+            data = self._files.cat_file(f"{self._root}/{name}")
+        except FileNotFoundError:
+            return None
+        # Each file system fails in its own way: boto, aiohttp, sockets, credentials.
+        except Exception as error:
+            raise self._failure(error) from None
+        return MonthContent(f"{self.label.rstrip('/')}/{name}", pa.py_buffer(data))
+
+    def fetch(self, taxi: str, month: str) -> MonthContent:
+        """Return the month's file, or raise an error that lists the months that are there."""
+        found = self.find(taxi, month)
+        if found is None:
+            raise _missing_month(self.label, taxi, month, self._names())
+        return found
+
+    def _connect(self) -> tuple[Any, str]:
+        from fsspec.core import url_to_fs
+
+        url, options = _split_s3_credentials(self._url)
+        try:
+            files, root = url_to_fs(url, **options)
+        except ImportError as error:
+            raise TripsError(self._needs_package(error)) from None
+        except ValueError as error:
+            if "Protocol not known" in str(error):
+                raise unknown_source(self.label, "no such protocol") from None
+            raise self._failure(error) from None
+        except Exception as error:
+            raise self._failure(error) from None
+        return files, root.rstrip("/")
+
+    def _needs_package(self, error: ImportError) -> str:
+        remedy = str(error)
+        if urlsplit(self._url).scheme in S3_PROTOCOLS:
+            remedy = 'reading from s3:// needs s3fs: pip install "taxi-nb[s3]"'
+        return f"{self.label} cannot be read here; {remedy}"
+
+    def _names(self) -> list[str]:
+        try:
+            listing = self._files.ls(self._root, detail=False, refresh=True)
+        except FileNotFoundError:
+            return []
+        except Exception as error:
+            raise self._failure(error) from None
+        return [str(path).rsplit("/", 1)[-1] for path in listing]
+
+    def _failure(self, error: Exception) -> TripsError:
+        cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return TripsError(f"{self.label} cannot be read: {_hide_secrets(cause, self._url)}")
+
+
+def read_file(path: Path) -> MonthContent:
+    """Read a file of this machine; the error for one that cannot be read names it."""
+    if path.is_dir():
+        raise BrokenFileError(f"{path} is a folder; it should be a month's parquet file")
+    try:
+        return MonthContent(str(path), pa.py_buffer(path.read_bytes()))
+    except OSError as error:
+        raise BrokenFileError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def unknown_source(source: str, why: str) -> TripsError:
+    """Return the error for a source that is none of those that exist."""
+    return TripsError(
+        "`source` must be one of 'sample', 'tlc', a folder of months or a URL such as "
+        f"s3://bucket/prefix, got: {source!r} ({why})"
+    )
+
+
+def without_credentials(url: str) -> str:
+    """Return the URL without user, password, query and fragment."""
+    url = re.split(r"[?#]", url, maxsplit=1)[0]
+    return re.sub(r"(?<=://)" + _USER_INFO, "", url)
+
+
+# A password may hold an unescaped "/": with a colon before it, all up to the last "@" is secret.
+_USER_INFO = r"(?:[^/@\s]*:\S*@|[^/\s]*@)"
+
+
+def _hide_secrets(text: str, url: str) -> str:
+    text = text.replace(url, without_credentials(url))
+    for secret in _secrets(url):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _secrets(url: str) -> Iterable[str]:
+    user_info = re.search(r"(?<=://)" + _USER_INFO, re.split(r"[?#]", url, maxsplit=1)[0])
+    if user_info:
+        yield user_info[0]
+        _, _, password = user_info[0][:-1].partition(":")
+        yield from {password, unquote(password)} - {""}
+    values = (part.partition("=")[2] for part in urlsplit(url).query.split("&"))
+    yield from {unquote(value) for value in values if len(value) > 3}
+
+
+def _split_s3_credentials(url: str) -> tuple[str, dict[str, str]]:
+    # Other protocols read them from the URL; s3fs takes them for a part of the bucket.
+    user_info = re.search(r"(?<=://)" + _USER_INFO, url)
+    if urlsplit(url).scheme not in S3_PROTOCOLS or not user_info:
+        return url, {}
+    key, _, secret = user_info[0][:-1].partition(":")
+    return without_credentials(url), {"key": unquote(key), "secret": unquote(secret)}
+
+
+def _existing_folder(path: str, shown: str) -> Path:
+    folder = project_root() / Path(path).expanduser()
+    if folder.is_dir():
+        return folder.resolve()
+    why = "a file, not a folder" if folder.exists() else f"there is no folder {folder}"
+    raise unknown_source(shown, why)
+
+
+def _missing_month(label: str, taxi: str, month: str, names: Iterable[str]) -> MissingMonthError:
+    pattern = re.compile(re.escape(f"{taxi}_tripdata_") + r"(\d{4}-\d{2})\.parquet")
+    months = sorted(match[1] for match in map(pattern.fullmatch, names) if match)
+    there = (
+        f"months of {taxi} there: {', '.join(months)}" if months else f"no month of {taxi} there"
+    )
+    return MissingMonthError(f"{label} has no {month_file_name(taxi, month)}; {there}")

@@ -1,0 +1,247 @@
+"""The months that the Taxi & Limousine Commission publishes, downloaded once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taxi_nb.project import data_dir
+from taxi_nb.trips.errors import BrokenFileError, DownloadError, MissingMonthError, TripsError
+from taxi_nb.trips.reading import MonthContent, check_whole
+from taxi_nb.trips.sources import local_place, month_file_name, read_file, without_credentials
+
+if TYPE_CHECKING:
+    import requests
+
+__all__ = ["Tlc"]
+
+logger = logging.getLogger(__name__)
+
+PUBLISHED_AT = "https://d37ci6vzurychx.cloudfront.net/trip-data"
+
+# Seconds to wait before each new attempt.
+RETRY_DELAYS = (0.3, 1.0, 2.5)
+
+TIMEOUT_SECONDS = 30
+CHUNK_BYTES = 1 << 18
+
+# A part file this old was left by a process that was killed.
+STALE_SECONDS = 24 * 3600
+
+# CloudFront says 403 of what is not in the bucket behind it.
+ABSENT = (403, 404)
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+
+
+class Tlc:
+    """The TLC's published months: in the user's folder, downloaded before, or fetched now."""
+
+    label = "tlc"
+
+    def fetch(self, taxi: str, month: str) -> MonthContent:
+        """Return the month's file, downloading it if it is nowhere on this machine."""
+        place = local_place()
+        found = place.find(taxi, month) if place else None
+        return found or self._downloaded(taxi, month)
+
+    def _downloaded(self, taxi: str, month: str) -> MonthContent:
+        path = data_dir() / "tlc" / month_file_name(taxi, month)
+        if not path.exists():
+            _download(f"{_base_address()}/{path.name}", path, taxi, month)
+        content = read_file(path)
+        _check_record(content)
+        return content
+
+
+def _base_address() -> str:
+    return os.environ.get("TAXI_NB_TLC_URL", PUBLISHED_AT).rstrip("/")
+
+
+def _download(url: str, path: Path, taxi: str, month: str) -> None:
+    logger.info("downloading %s", without_credentials(url))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale_parts(path)
+    with _part_file(path) as part:
+        _fetch_with_retries(url, part, taxi, month)
+        _put_in_place(part, path, url)
+
+
+def _fetch_with_retries(url: str, part: Path, taxi: str, month: str) -> None:
+    for delay in (*RETRY_DELAYS, None):
+        try:
+            _fetch_whole(url, part)
+            return
+        except _TransientError as error:
+            if delay is None:
+                raise DownloadError(_no_download(url, taxi, month, str(error))) from None
+            logger.info("download of %s failed (%s), trying again", _name_of(url), error)
+            time.sleep(delay)
+        except _RefusedError as error:
+            raise _refusal(error, url, taxi, month) from None
+
+
+def _fetch_whole(url: str, part: Path) -> None:
+    _fetch(url, part)
+    try:
+        check_whole(read_file(part))
+    except BrokenFileError:
+        raise _TransientError("what arrived is not a whole parquet file") from None
+
+
+def _fetch(url: str, part: Path) -> None:
+    import pooch
+    import requests
+
+    fetch = pooch.HTTPDownloader(
+        progressbar=_progress_bar(_name_of(url)), chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS
+    )
+    try:
+        fetch(url, str(part), None)
+    except requests.HTTPError as error:
+        raise _http_failure(error) from None
+    except requests.RequestException as error:
+        raise _TransientError(_reason(error)) from None
+
+
+class _TransientError(Exception):
+    """An attempt failed in a way that another attempt may not."""
+
+
+class _RefusedError(Exception):
+    """The server answered, and it will answer the same again."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status} {reason}")
+        self.status = status
+
+
+def _http_failure(error: requests.HTTPError) -> Exception:
+    response = error.response
+    if response is None:
+        return _TransientError("the server gave no answer")
+    if response.status_code in TRANSIENT:
+        return _TransientError(f"the server says {response.status_code} {response.reason}")
+    return _RefusedError(response.status_code, response.reason)
+
+
+def _refusal(error: _RefusedError, url: str, taxi: str, month: str) -> TripsError:
+    if error.status not in ABSENT:
+        return DownloadError(_no_download(url, taxi, month, f"the server says {error}"))
+    return MissingMonthError(
+        f"the TLC has not published {taxi} {month} at {without_credentials(url)} ({error}). "
+        "Months appear about two months after their end; is the month right?"
+    )
+
+
+def _no_download(url: str, taxi: str, month: str, reason: str) -> str:
+    return (
+        f"{taxi} {month} could not be downloaded from {without_credentials(url)}: {reason}. "
+        "Without a network, use source='sample' (synthetic months), or put "
+        f"{month_file_name(taxi, month)} into a folder and name it as the source "
+        "or in TAXI_NB_DATA_DIR"
+    )
+
+
+def _reason(error: requests.RequestException) -> str:
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {TIMEOUT_SECONDS} s"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke half way"
+    if isinstance(error, requests.ConnectionError):
+        return "the server cannot be reached"
+    return type(error).__name__
+
+
+def _name_of(url: str) -> str:
+    """Return the file's name, for progress bars and logs."""
+    return url.rsplit("/", 1)[-1]
+
+
+def _progress_bar(name: str) -> Any:
+    if not sys.stderr.isatty():
+        return False
+    from tqdm.auto import tqdm
+
+    return tqdm(desc=name, unit="B", unit_scale=True)
+
+
+@contextmanager
+def _part_file(path: Path) -> Iterator[Path]:
+    # A name of its own for each attempt of each process: nobody writes into another's file.
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _remove_stale_parts(path: Path) -> None:
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        try:
+            if time.time() - part.stat().st_mtime > STALE_SECONDS:
+                part.unlink()
+        except FileNotFoundError:
+            continue
+
+
+def _put_in_place(part: Path, path: Path, url: str) -> None:
+    # The first of two racing processes wins, so that file and record stay a pair.
+    if path.exists():
+        return
+    content = read_file(part)
+    os.replace(part, path)
+    _write_record(path, content, without_credentials(url))
+
+
+def _write_record(path: Path, content: MonthContent, address: str | None) -> None:
+    record = {
+        "sha256": hashlib.sha256(content.data).hexdigest(),
+        "address": address,
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "size": content.data.size,
+    }
+    with _part_file(_record_path(path)) as part:
+        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        os.replace(part, _record_path(path))
+
+
+def _check_record(content: MonthContent) -> None:
+    path = Path(content.path)
+    record = _record_path(path)
+    if not record.exists():
+        # Put there by hand, or the process was killed right after the whole file was in place.
+        check_whole(content)
+        _write_record(path, content, None)
+        return
+    recorded = _recorded_digest(record)
+    if hashlib.sha256(content.data).hexdigest() != recorded:
+        raise BrokenFileError(
+            f"{path} is not what was downloaded: its sha256 is no longer {recorded[:12]}…, "
+            f"as {record.name} says. Delete both files to download the month again"
+        )
+
+
+def _recorded_digest(record: Path) -> str:
+    try:
+        return str(json.loads(record.read_text(encoding="utf-8"))["sha256"])
+    except (ValueError, KeyError, TypeError, OSError):
+        raise BrokenFileError(
+            f"{record} should hold the digest of the file beside it as JSON, and does not. "
+            "Delete both files to download the month again"
+        ) from None
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")

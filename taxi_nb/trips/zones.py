@@ -1,0 +1,69 @@
+"""
+The taxi zones.
+
+The table is the public *Taxi Zone Lookup Table* of the New York City Taxi & Limousine
+Commission (TLC), https://www.nyc.gov/site/tlc/about/tlc-trip-record-data.page, without its
+column ``service_zone``. Zones 264 and 265 stand for "not known" in the records.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+import pandas as pd
+
+__all__ = ["boroughs", "zone_table"]
+
+UNKNOWN = "Unknown"
+
+
+def zone_table() -> pd.DataFrame:
+    """
+    Return the TLC's table of taxi zones.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Shape (265, 2): columns ``borough`` and ``zone``, both strings; the index
+        ``zone_id`` runs from 1 to 265.
+
+    Examples
+    --------
+    >>> from taxi_nb.trips import zone_table
+    >>> zone_table().loc[132, "zone"]
+    'JFK Airport'
+    """
+    return _read_zones().copy()
+
+
+def boroughs(zone_ids: pd.Series) -> pd.Series:
+    """
+    Return the borough of each zone.
+
+    Parameters
+    ----------
+    zone_ids : pandas.Series
+        Zone numbers, of any numeric type.
+
+    Returns
+    -------
+    pandas.Series
+        Borough names with the index of ``zone_ids``; ``"Unknown"`` where the number is
+        null or no zone's.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from taxi_nb.trips import boroughs
+    >>> boroughs(pd.Series([132, 43, 999])).tolist()
+    ['Queens', 'Manhattan', 'Unknown']
+    """
+    return zone_ids.map(_read_zones()["borough"]).fillna(UNKNOWN).rename("borough")
+
+
+@cache
+def _read_zones() -> pd.DataFrame:
+    with files(__package__).joinpath("zones.csv").open(encoding="utf-8") as file:
+        # Zone 265 is named "NA", which is a name here and not a null.
+        return pd.read_csv(file, index_col="zone_id", keep_default_na=False)
