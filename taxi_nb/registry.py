@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from taxi_nb.evaluation import regression_metrics
 from taxi_nb.tracking import connect, log_trips, tracked_run
-from taxi_nb.training import MODEL_ARTIFACT
+from taxi_nb.training import model_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,24 +113,31 @@ def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
 
 def _register(client: MlflowClient, run: Run, name: str) -> ModelVersion:
     """Register the run's model, or find the version that it already is."""
-    import mlflow
-
     known = client.search_model_versions(f"name = '{name}' and run_id = '{run.info.run_id}'")
-    version = (
-        known[0]
-        if known
-        else mlflow.register_model(
-            f"runs:/{run.info.run_id}/{MODEL_ARTIFACT}",
-            name,
-            tags={
-                "model": run.data.params["model"],
-                "run_id": run.info.run_id,
-                SYNTHETIC_TAG: run.data.tags.get(SYNTHETIC_TAG, "unknown"),
-            },
-        )
-    )
+    version = known[0] if known else _new_version(client, run, name)
     client.set_registered_model_alias(name, CHALLENGER, version.version)
     return version
+
+
+def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    address = model_uri(run)
+    return client.create_model_version(
+        name,
+        source=address,
+        run_id=run.info.run_id,
+        model_id=address.removeprefix("models:/"),
+        tags={
+            "model": run.data.params["model"],
+            SYNTHETIC_TAG: run.data.tags.get(SYNTHETIC_TAG, "unknown"),
+        },
+    )
 
 
 def _decide(

@@ -69,6 +69,8 @@ def connect(experiment: str | None = None) -> str:
     """
     import mlflow
 
+    # A progress bar for each file of a model would fill executed notebooks.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     uri = tracking_uri()
     name = experiment or os.environ.get(EXPERIMENT_VARIABLE) or DEFAULT_EXPERIMENT
     mlflow.set_tracking_uri(uri)
@@ -227,7 +229,6 @@ def log_trips(trips: pd.DataFrame, role: Role) -> None:
         of the MLflow data set.
     """
     import mlflow
-    import mlflow.data
 
     from taxi_nb.trips import provenance
 
@@ -245,10 +246,26 @@ def log_trips(trips: pd.DataFrame, role: Role) -> None:
     mlflow.set_tags({"data.source": label, "data.synthetic": str(origin.synthetic).lower()})
     mlflow.log_dict(origin.to_dict(), f"data/{role}.json")
     mlflow.log_text(str(origin.cleaning), f"data/{role}_cleaning.txt")
-    dataset = mlflow.data.from_pandas(
-        trips, source=paths[0], name=origin.title, digest=origin.digest
+    mlflow.log_input(_dataset(trips, paths[0], origin.title, origin.digest), context=role)
+
+
+def _dataset(trips: pd.DataFrame, path: str, name: str, digest: str) -> Any:
+    """Describe trips to MLflow, without its remarks on nullable integers."""
+    import warnings
+
+    import mlflow.data
+    from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource
+    from mlflow.data.sources import LocalArtifactDatasetSource
+
+    # Named, since MLflow finds two kinds of source that a local path could be.
+    source: FileSystemDatasetSource | str = (
+        path if "://" in path else LocalArtifactDatasetSource(path)
     )
-    mlflow.log_input(dataset, context=role)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*integer column.*", category=UserWarning)
+        dataset = mlflow.data.from_pandas(trips, source=source, name=name, digest=digest)
+        dataset.to_dict()  # The schema is inferred here, once.
+    return dataset
 
 
 def log_figure(figure: Figure, name: str) -> None:
@@ -279,7 +296,7 @@ def training_runs(training_digest: str, validation_digest: str) -> list[Run]:
     """Find the models that can be compared: trained and validated on these data.
 
     In a pipeline those of the steps before this one; in JupyterLab the
-    newest run of each model in the experiment.
+    newest run of each name in the experiment.
 
     Parameters
     ----------
@@ -313,7 +330,7 @@ def training_runs(training_digest: str, validation_digest: str) -> list[Run]:
     else:
         newest: dict[str, Run] = {}
         for run in found:
-            newest.setdefault(run.data.params["model"], run)
+            newest.setdefault(str(run.info.run_name), run)
         chosen = list(newest.values())
     if not chosen:
         raise LookupError(

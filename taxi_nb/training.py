@@ -13,14 +13,15 @@ from taxi_nb import plots
 from taxi_nb.evaluation import regression_metrics
 from taxi_nb.features import TRIP_COLUMNS
 from taxi_nb.models import MODELS, make_model
-from taxi_nb.tracking import log_figure, log_trips, tracked_run
+from taxi_nb.tracking import connect, log_figure, log_trips, tracked_run
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.entities import Run
     from mlflow.models import ModelSignature
     from sklearn.pipeline import Pipeline
 
-MODEL_ARTIFACT = "model"
+MODEL_URI_TAG = "model.uri"
 
 # What a logged model needs where it is loaded. Named here rather than guessed by
 # MLflow, which loads the model again in a subprocess for it: seconds a run.
@@ -150,9 +151,9 @@ def log_training(
     mlflow.log_metrics(metrics)
     log_figure(plots.predicted_against_actual(validation, predicted), "predicted_against_actual")
     log_figure(plots.residuals(validation, predicted), "residuals")
-    return TrainingResult(
-        model, used, estimator, metrics, run_id, _log_model(model, estimator, validation)
-    )
+    model_uri = _log_model(model, estimator, validation)
+    mlflow.set_tag(MODEL_URI_TAG, model_uri)
+    return TrainingResult(model, used, estimator, metrics, run_id, model_uri)
 
 
 def _metrics(prefix: str, actual: Any, predicted: Any) -> dict[str, float]:
@@ -168,7 +169,7 @@ def _estimator_params(model: str, estimator: Pipeline) -> dict[str, Any]:
     return {
         name: value
         for name, value in fitted.get_params().items()
-        if name in MODELS[model].defaults or value != defaults.get(name)
+        if name in MODELS[model].defaults or repr(value) != repr(defaults.get(name))
     }
 
 
@@ -177,7 +178,7 @@ def _log_model(model: str, estimator: Pipeline, trips: pd.DataFrame) -> str:
 
     info = mlflow.sklearn.log_model(
         estimator,
-        name=MODEL_ARTIFACT,
+        name="model",
         signature=model_signature(),
         input_example=trips[list(TRIP_COLUMNS)].head(5).astype({c: "int64" for c in _ZONES}),
         pip_requirements=model_requirements(model),
@@ -224,6 +225,22 @@ def _installed_version(name: str) -> str:
 
 def load_model(run_id: str) -> Pipeline:
     """Load the model of a training run as the scikit-learn Pipeline that it was."""
+    import mlflow
     import mlflow.sklearn
 
-    return mlflow.sklearn.load_model(f"runs:/{run_id}/{MODEL_ARTIFACT}")
+    connect()
+    return mlflow.sklearn.load_model(model_uri(mlflow.get_run(run_id)))
+
+
+def model_uri(run: Run) -> str:
+    """Return the address of a training run's model.
+
+    Raises
+    ------
+    LookupError
+        If the run has logged none.
+    """
+    found = run.data.tags.get(MODEL_URI_TAG)
+    if found is None:
+        raise LookupError(f"run {run.info.run_id} ({run.info.run_name}) has logged no model")
+    return str(found)
