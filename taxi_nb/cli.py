@@ -103,7 +103,9 @@ def plan(params: ParameterFile = DEFAULT_FILE, overrides: Overrides = None) -> N
 
 @app.command()
 def report(
-    run_folder: Annotated[Path | None, typer.Argument(help="runs/<id>; the newest if left out.")] = None,
+    run_folder: Annotated[
+        Path | None, typer.Argument(help="runs/<id>; the newest if left out.")
+    ] = None,
 ) -> None:
     """Write a run's page again and print its path."""
     from taxi_nb.pipeline.report.site import write_site
@@ -143,7 +145,9 @@ def _signals_interrupt() -> Iterator[None]:
             signal.signal(heard, signal.SIG_IGN)
         raise Interrupted(number)
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:

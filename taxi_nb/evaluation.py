@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -31,7 +29,9 @@ def regression_metrics(actual: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[
     }
 
 
-def error_by(trips: pd.DataFrame, predicted: npt.ArrayLike, by: Any) -> pd.DataFrame:
+def error_by(
+    trips: pd.DataFrame, predicted: npt.ArrayLike, by: pd.Series | npt.ArrayLike
+) -> pd.DataFrame:
     """Measure predictions within slices.
 
     Parameters
@@ -41,7 +41,7 @@ def error_by(trips: pd.DataFrame, predicted: npt.ArrayLike, by: Any) -> pd.DataF
     predicted : array-like, shape (n_trips,)
         Minutes.
     by : Series or array, shape (n_trips,)
-        The slice that each trip belongs to.
+        The slice that each trip belongs to, in the order of `trips`.
 
     Returns
     -------
@@ -51,7 +51,9 @@ def error_by(trips: pd.DataFrame, predicted: npt.ArrayLike, by: Any) -> pd.DataF
     """
     error = np.asarray(predicted, float) - trips["duration"].to_numpy(float)
     errors = pd.DataFrame({"error": error, "absolute": np.abs(error), "squared": error**2})
-    groups = errors.groupby(np.asarray(by), observed=True)
+    # A categorical keeps its own order of slices; only the index has to match.
+    slices = by.reset_index(drop=True) if isinstance(by, pd.Series) else pd.Series(by)
+    groups = errors.groupby(slices, observed=True)
     return pd.DataFrame(
         {
             "trips": groups.size(),

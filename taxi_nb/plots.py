@@ -23,7 +23,7 @@ _MAX_POINTS = 5_000
 def _axes(title: str, trips: pd.DataFrame | None = None, size: tuple[float, float] = _SIZE) -> Axes:
     """Return fresh axes whose title says which trips, and whether they are synthetic."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    _, axes = plt.subplots(figsize=size, layout="constrained")
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=22 if _of(trips) else 8)
     axes.text(0, 1.02, _of(trips), transform=axes.transAxes, fontsize=9, color="0.35")
     return axes
@@ -49,7 +49,7 @@ def rows_left_out(trips: pd.DataFrame) -> Figure:
 
     report = provenance(trips).cleaning
     axes = _axes("Rows left out, by the first rule they break", trips)
-    rules = pd.Series(report.taken_out, name="rows")
+    rules = pd.Series(report.taken_out, name="rows").rename(index=report.rules)
     sns.barplot(x=rules.to_numpy(), y=rules.index.to_numpy(), color="C0", ax=axes)
     axes.bar_label(axes.containers[0], fmt="{:,.0f}", padding=3)  # type: ignore[arg-type]
     axes.set(xlabel=f"rows, of {report.rows_in:,}", ylabel="")
@@ -114,9 +114,7 @@ def distance_against_duration(trips: pd.DataFrame) -> Figure:
     axes = _axes("Distance tells much, not all", trips)
     shown = trips[trips["trip_distance"].between(0.01, 30)]
     sample = shown.sample(min(len(shown), _MAX_POINTS), random_state=0)
-    sns.scatterplot(
-        sample, x="trip_distance", y="duration", s=8, alpha=0.25, linewidth=0, ax=axes
-    )
+    sns.scatterplot(sample, x="trip_distance", y="duration", s=8, alpha=0.25, linewidth=0, ax=axes)
     axes.set(xlabel="distance (miles)", ylabel="duration (minutes)")
     beyond = len(trips) - len(shown)
     axes.text(
@@ -191,4 +189,3 @@ def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
     axes.set(xlabel="trial", ylabel="RMSE on the held-out week (minutes)")
     axes.legend()
     return _finished(axes)
-

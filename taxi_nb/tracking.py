@@ -255,7 +255,7 @@ def _dataset(trips: pd.DataFrame, path: str, name: str, digest: str) -> Any:
 
     import mlflow.data
     from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource
-    from mlflow.data.sources import LocalArtifactDatasetSource
+    from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
 
     # Named, since MLflow finds two kinds of source that a local path could be.
     source: FileSystemDatasetSource | str = (
@@ -263,7 +263,9 @@ def _dataset(trips: pd.DataFrame, path: str, name: str, digest: str) -> Any:
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*integer column.*", category=UserWarning)
-        dataset = mlflow.data.from_pandas(trips, source=source, name=name, digest=digest)
+        dataset = mlflow.data.from_pandas(  # type: ignore[attr-defined]
+            trips, source=source, name=name, digest=digest
+        )
         dataset.to_dict()  # The schema is inferred here, once.
     return dataset
 
@@ -373,9 +375,7 @@ class PipelineTracking:
     """
 
     def __init__(self, experiment: str | None) -> None:
-        self.experiment = (
-            experiment or os.environ.get(EXPERIMENT_VARIABLE) or DEFAULT_EXPERIMENT
-        )
+        self.experiment = experiment or os.environ.get(EXPERIMENT_VARIABLE) or DEFAULT_EXPERIMENT
         self.uri = tracking_uri()
         self._experiment_id = connect(self.experiment)
         self._client = client()

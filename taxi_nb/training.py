@@ -180,7 +180,7 @@ def _log_model(model: str, estimator: Pipeline, trips: pd.DataFrame) -> str:
         estimator,
         name="model",
         signature=model_signature(),
-        input_example=trips[list(TRIP_COLUMNS)].head(5).astype({c: "int64" for c in _ZONES}),
+        input_example=trips[list(TRIP_COLUMNS)].head(5).astype(dict.fromkeys(_ZONES, "int64")),
         pip_requirements=model_requirements(model),
         code_paths=[str(Path(__file__).parent)],
         serialization_format="skops",

@@ -93,7 +93,7 @@ def tune(
     with tracked_run(name="tuning", kind="training") as run:
         search = _Search(training, max_rounds, early_stopping_rounds, holdout_share, seed)
         trials = search.carry_out(max_evals)
-        best = trials.loc[trials["rmse"].idxmin()]
+        best = trials.iloc[int(trials["rmse"].argmin())]
         params = _cast({name: best[name] for name in search_space()})
         params["n_estimators"] = int(best["rounds"])
         estimator = make_model(_MODEL, params, seed=seed)
@@ -192,7 +192,5 @@ def _cast(drawn: Mapping[str, Any]) -> dict[str, Any]:
 def _log_search(trials: pd.DataFrame) -> None:
     import mlflow
 
-    mlflow.log_metrics(
-        {"trials": len(trials), "best_holdout_rmse": float(trials["rmse"].min())}
-    )
+    mlflow.log_metrics({"trials": len(trials), "best_holdout_rmse": float(trials["rmse"].min())})
     mlflow.log_text(trials.to_csv(), "tuning/trials.csv")

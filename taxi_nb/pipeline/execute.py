@@ -155,9 +155,9 @@ def execute_notebook(
     finally:
         timer.cancel()
     seconds = time.perf_counter() - started
-    status, error = _outcome(failure, log, handle, timeout)
-    _keep(aside, target, log, status, error)
-    return Execution(status, seconds, error, tuple(log.timings))
+    status, problem = _outcome(failure, log, handle, timeout)
+    _keep(aside, target, log, status, problem)
+    return Execution(status, seconds, problem, tuple(log.timings))
 
 
 def _outcome(
@@ -181,9 +181,7 @@ def _outcome(
     return Status.FAILED, StepError(log.current, type(cause).__name__, str(cause))
 
 
-def _keep(
-    aside: Path, target: Path, log: CellLog, status: Status, error: StepError | None
-) -> None:
+def _keep(aside: Path, target: Path, log: CellLog, status: Status, error: StepError | None) -> None:
     """Give the executed notebook its name, with the truth about each cell in it."""
     import nbformat
 

@@ -81,7 +81,8 @@ def read_located_yaml(path: Path) -> LocatedYaml:
         value = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise YamlError(str(error.problem or error.context), mark and mark.line + 1) from None
+        line = mark.line + 1 if mark else None
+        raise YamlError(str(error.problem or error.context), line) from None
     except (yaml.YAMLError, ValueError) as error:
         raise YamlError(str(error), None) from None
     finally:

@@ -191,10 +191,10 @@ class _Run:
             culprits = [name for name in step.needs if name in ended_badly]
             if culprits:
                 waiting.remove(step)
-                reason = StepError(None, "Skipped", f"it needs {culprits[0]}, which did not succeed")
-                self._settle(
-                    replace(self._result(step.name), status=Status.SKIPPED, error=reason)
+                reason = StepError(
+                    None, "Skipped", f"it needs {culprits[0]}, which did not succeed"
                 )
+                self._settle(replace(self._result(step.name), status=Status.SKIPPED, error=reason))
 
     def _result(self, name: str) -> StepResult:
         return next(result for result in self.record.steps if result.name == name)

@@ -1,4 +1,4 @@
-"""A pipeline file (params/*.yaml) -> `Pipeline` and its steps, every mistake named with its line."""
+"""A pipeline file (params/*.yaml) -> `Pipeline` and steps, every mistake named with its line."""
 
 from __future__ import annotations
 
@@ -367,9 +367,7 @@ class _Reader:
                 place, f"{step.notebook} declares no parameter {name!r}{hint or _list(declared)}"
             )
 
-    def _check(
-        self, place: Location, parameter: Parameter, value: Any, step: _StepInFile
-    ) -> None:
+    def _check(self, place: Location, parameter: Parameter, value: Any, step: _StepInFile) -> None:
         mistake = parameter.mistake(value)
         if mistake:
             self._wrong(place, f"{mistake} (declared in {step.notebook})")

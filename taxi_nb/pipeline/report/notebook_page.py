@@ -30,7 +30,5 @@ def write_notebook_page(notebook: Path, page: Path, *, title: str) -> None:
         mermaid_js_url="",
         embed_images=True,
     )
-    body, _ = exporter.from_filename(
-        str(notebook), resources={"metadata": {"name": title}}
-    )
+    body, _ = exporter.from_filename(str(notebook), resources={"metadata": {"name": title}})
     write_aside(page, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord, write_aside
 
@@ -20,8 +21,23 @@ def write_site(folder: Path) -> Path:
     templates.filters["duration"] = _duration
     page = folder / PAGE
     sources = sorted({step.data_source for step in record.steps if step.data_source})
-    write_aside(page, templates.get_template("index.html").render(run=record, sources=sources))
+    shared = shared_parameters(record)
+    template = templates.get_template("index.html")
+    write_aside(page, template.render(run=record, sources=sources, shared=shared))
     return page
+
+
+def shared_parameters(record: RunRecord) -> dict[str, Any]:
+    """Return the parameters that have one value in all the steps that have them."""
+    values: dict[str, list[Any]] = {}
+    for step in record.steps:
+        for name, value in step.parameters.items():
+            values.setdefault(name, []).append(value)
+    return {
+        name: given[0]
+        for name, given in values.items()
+        if len(given) > 1 and all(value == given[0] for value in given)
+    }
 
 
 def _duration(seconds: float | None) -> str:
