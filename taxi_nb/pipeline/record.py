@@ -159,15 +159,16 @@ def point_latest_at(folder: Path) -> None:
 
 def slug(name: str) -> str:
     """Return a name that every file system and address takes."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-")
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")
 
 
 def file_names(steps: list[str]) -> dict[str, str]:
-    """Give each step a file name of its own, without suffix."""
+    """Give each step a file name of its own, without suffix; `index` is the page's."""
     names: dict[str, str] = {}
     for step in steps:
         base, number = slug(step), 1
-        while (candidate := base if number == 1 else f"{base}-{number}") in names.values():
+        taken = {"index", *names.values()}
+        while (candidate := base if number == 1 else f"{base}-{number}") in taken:
             number += 1
         names[step] = candidate
     return names

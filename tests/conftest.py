@@ -1,0 +1,124 @@
+"""What all tests share: small projects made in place, an MLflow store of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Set before anything imports mlflow.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "TAXI_NB_DATA_DIR"):
+    os.environ.pop(name, None)
+
+
+class Project:
+    """A folder with notebooks/ and params/, as a user's project has them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for folder in ("notebooks", "params"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+
+    def notebook(self, name: str, *cells: str, parameters: str | None = "") -> Path:
+        """Write a notebook from its cells; the first is the parameters cell unless None."""
+        notebook = nbformat.v4.new_notebook()
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        if parameters is not None:
+            cell = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+            notebook.cells.append(cell)
+        for source in cells:
+            is_markdown = source.startswith("#md ")
+            make = nbformat.v4.new_markdown_cell if is_markdown else nbformat.v4.new_code_cell
+            notebook.cells.append(make(source.removeprefix("#md ")))
+        path = self.root / "notebooks" / f"{name}.ipynb"
+        nbformat.write(notebook, path)
+        return path
+
+    def pipeline(self, text: str, name: str = "test") -> Path:
+        """Write a pipeline file."""
+        path = self.root / "params" / f"{name}.yaml"
+        path.write_text(text)
+        return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """An empty project; it is the current one."""
+    made = Project(tmp_path / "project")
+    monkeypatch.chdir(made.root)
+    monkeypatch.setenv("TAXI_NB_ROOT", str(made.root))
+    return made
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite store with MLflow's tables and nothing in them: making them takes seconds."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = tmp_path_factory.mktemp("store")
+    SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts"))
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def store(project: Project, empty_store: Path) -> Iterator[str]:
+    """The project's own store, ready; its address."""
+    import mlflow
+
+    shutil.copy(empty_store, project.root / "mlflow.db")
+    uri = f"sqlite:///{project.root}/mlflow.db"
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    yield uri
+    while mlflow.active_run():
+        mlflow.end_run("FAILED")
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(autouse=True)
+def forget_joined_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests are not cells of one notebook: none is the child of another's run."""
+    monkeypatch.setattr("taxi_nb.tracking._joined_run", None)
+
+
+@pytest.fixture(autouse=True)
+def notebooks_are_valid(tmp_path: Path) -> Iterator[None]:
+    """Whatever notebook a test wrote has to be valid nbformat."""
+    yield
+    for path in tmp_path.rglob("*.ipynb"):
+        if path.is_symlink() or "broken" in path.name:
+            continue
+        nbformat.validate(nbformat.read(path, as_version=4))
+
+
+def runs_of(uri: str, condition: str = "") -> list[Any]:
+    """Return all runs of a store, oldest first."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(ids, condition, order_by=["attributes.start_time ASC"]))
+
+
+def texts(path: Path) -> str:
+    """Return all the text that an executed notebook shows."""
+    shown: list[str] = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            data: Mapping[str, str] = output.get("data", {})
+            parts: Sequence[str] = (
+                output.get("text", ""),
+                data.get("text/markdown", data.get("text/plain", "")),
+                output.get("evalue", ""),
+            )
+            shown += [part for part in parts if part]
+    return "\n".join(shown)

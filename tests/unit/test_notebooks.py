@@ -1,0 +1,35 @@
+"""The committed notebooks, and the check that `make lint` holds them to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.notebooks_are_clean import complaints, main
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_committed_notebook_is_clean(path: Path) -> None:
+    assert list(complaints(path)) == []
+
+
+def test_there_are_six_or_seven_and_they_are_numbered() -> None:
+    assert [path.stem[:2] for path in NOTEBOOKS] == [f"0{n}" for n in range(1, len(NOTEBOOKS) + 1)]
+    assert len(NOTEBOOKS) in (6, 7)
+
+
+def test_the_check_finds_what_it_looks_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = nbformat.v4.new_code_cell("a = 1", metadata={"tags": ["parameters"]}, execution_count=3)
+    path = tmp_path / "01_untidy.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    assert main([str(path)]) == 1
+    said = capsys.readouterr().out
+    for wrong in ("execution count", "title", "conclusion", "has no type", "has no comment"):
+        assert wrong in said
