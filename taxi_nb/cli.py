@@ -53,7 +53,7 @@ def run(
     """Execute the notebooks of a pipeline file in order, each in a fresh kernel."""
     from rich.console import Console
 
-    from taxi_nb.pipeline.kernels import default_kind
+    from taxi_nb.pipeline.kernels import KernelPool, default_kind
     from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
     from taxi_nb.pipeline.run import Interrupted, run_pipeline
 
@@ -61,17 +61,16 @@ def run(
         _stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
     pipeline = _read(params, overrides)
     console = Console()
+    kind = default_kind() if kernel == "auto" else kernel
+    show = LiveProgress if console.is_terminal else PlainProgress
     try:
         with (
             _signals_interrupt(),
-            (LiveProgress if console.is_terminal else PlainProgress)(console) as progress,
+            KernelPool(kind) as pool,  # type: ignore[arg-type]
+            show(console) as progress,
         ):
-            record, folder = run_pipeline(
-                pipeline,
-                kernel=default_kind() if kernel == "auto" else kernel,  # type: ignore[arg-type]
-                jobs=jobs,
-                listener=progress,
-            )
+            pool.start()
+            record, folder = run_pipeline(pipeline, pool=pool, jobs=jobs, listener=progress)
     except Interrupted as interrupted:
         _stop("interrupted: kernels ended, runs closed", 128 + interrupted.signal_number)
     except OSError as error:

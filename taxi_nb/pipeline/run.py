@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from taxi_nb import tracking
 from taxi_nb.pipeline.execute import Execution, KernelHandle, execute_notebook
-from taxi_nb.pipeline.kernels import KernelKind, KernelPool
+from taxi_nb.pipeline.kernels import KernelPool
 from taxi_nb.pipeline.record import (
     RUN_FILE,
     RunRecord,
@@ -57,7 +57,7 @@ class Listener(Protocol):
 
 
 def run_pipeline(
-    pipeline: Pipeline, *, kernel: KernelKind, jobs: int = 1, listener: Listener
+    pipeline: Pipeline, *, pool: KernelPool, jobs: int = 1, listener: Listener
 ) -> tuple[RunRecord, Path]:
     """Execute a pipeline's steps and keep everything that a reviewer needs.
 
@@ -65,8 +65,8 @@ def run_pipeline(
     ----------
     pipeline : Pipeline
         As `read_pipeline` checked it.
-    kernel : {"fork", "spawn"}
-        How kernels are started.
+    pool : KernelPool
+        Where kernels come from; it has been started.
     jobs : int
         How many steps may run at the same time, where none needs the other.
     listener : Listener
@@ -87,10 +87,8 @@ def run_pipeline(
     """
     if pipeline.tracking_uri:
         os.environ[tracking.URI_VARIABLE] = pipeline.tracking_uri
-    with KernelPool(kernel) as pool:
-        pool.start()
-        run = _Run(pipeline, pool, listener)
-        return run.carry_out(jobs), run.folder
+    run = _Run(pipeline, pool, listener)
+    return run.carry_out(jobs), run.folder
 
 
 class _Run:

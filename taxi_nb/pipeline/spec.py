@@ -390,7 +390,12 @@ def _in_words(mistake: Any) -> str:
         return f"is not a known key{hint}; known are {', '.join(known)}"
     if mistake["type"] == "missing":
         return "is missing"
-    message = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "must").replace("List should", "must")
+    message = (
+        str(mistake["msg"])
+        .removeprefix("Value error, ")
+        .replace("Input should", "must")
+        .replace("List should", "must")
+    )
     return f"{message}, got {mistake['input']!r}"
 
 

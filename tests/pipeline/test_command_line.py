@@ -1,0 +1,148 @@
+"""`taxi-nb` as its users meet it: exit codes, messages, signals."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from taxi_nb.pipeline.record import RunRecord
+from tests.conftest import Project, runs_of
+from tests.pipeline.conftest import CommandLine, all_dead, end, wait_for
+
+SLEEPER = (
+    "import os, subprocess, time\nfrom pathlib import Path\n"
+    "child = subprocess.Popen(['sleep', '300'])\n"
+    "Path('pids.part').write_text(f'{os.getpid()} {child.pid}')\n"
+    "os.replace('pids.part', 'pids')\n"
+    "time.sleep(300)"
+)
+
+
+def latest(project: Project) -> RunRecord:
+    return RunRecord.from_json((project.root / "runs" / "latest" / "run.json").read_text())
+
+
+def test_a_good_run_exits_0_and_tells_where_to_look(project: Project, taxi_nb: CommandLine) -> None:
+    project.notebook("01_a", "1")
+    project.pipeline("steps: [{notebook: 01_a}]")
+    code, out, err = taxi_nb("run", "params/test.yaml", "--kernel", "spawn")
+    assert (code, err) == (0, "")
+    assert "01_a  started" in out
+    assert "01_a  ok" in out
+    page = next(line.split()[-1] for line in out.splitlines() if line.startswith("page:"))
+    assert Path(page).is_file()
+
+
+def test_a_failed_run_exits_1_and_names_notebook_cell_and_error(
+    project: Project, taxi_nb: CommandLine
+) -> None:
+    project.notebook("01_a", "1/0")
+    project.pipeline("steps: [{notebook: 01_a}]")
+    code, _, err = taxi_nb("run", "params/test.yaml")
+    assert code == 1
+    assert "notebooks/01_a.ipynb (01_a) failed: cell 2: ZeroDivisionError" in err
+    assert "Traceback" not in err
+
+
+def test_a_wrong_file_exits_2_before_anything_runs(project: Project, taxi_nb: CommandLine) -> None:
+    project.notebook("01_a", "1", parameters="x: int = 1")
+    project.pipeline("steps:\n  - notebook: 01_a\n    params: {x: one, y: 2}")
+    code, out, err = taxi_nb("run", "params/test.yaml")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[0] == "params/test.yaml: 2 mistakes; nothing has been run"
+    assert "params/test.yaml:3: steps[0].params.x: must be int, got str 'one'" in err
+    assert not (project.root / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "params/none.yaml"),
+        ("run", "--jobs", "0"),
+        ("run", "--kernel", "thread"),
+        ("run", "params/test.yaml", "--set", "nonsense"),
+        ("report", "nowhere"),
+        ("nonsense",),
+    ],
+)
+def test_wrong_usage_exits_2_without_a_traceback(
+    project: Project, taxi_nb: CommandLine, arguments: tuple[str, ...]
+) -> None:
+    project.notebook("01_a", "1")
+    project.pipeline("steps: [{notebook: 01_a}]")
+    code, out, err = taxi_nb(*arguments)
+    assert code == 2
+    assert err
+    assert "Traceback" not in out + err
+
+
+def test_plan_lists_the_steps_and_runs_nothing(project: Project, taxi_nb: CommandLine) -> None:
+    project.notebook("01_a", "1", parameters="x: int = 1")
+    project.pipeline("steps: [{notebook: 01_a, matrix: {x: [1, 2]}}]")
+    code, out, _ = taxi_nb("plan", "params/test.yaml", "--set", "x=[3]")
+    assert code == 0
+    assert "01_a[3]" in out
+    assert not (project.root / "runs").exists()
+
+
+def test_report_writes_the_newest_runs_page_again(project: Project, taxi_nb: CommandLine) -> None:
+    project.notebook("01_a", "1")
+    project.pipeline("steps: [{notebook: 01_a}]")
+    taxi_nb("run", "params/test.yaml")
+    page = project.root / "runs" / "latest" / "index.html"
+    before = page.read_text()
+    page.write_text("")
+    code, out, _ = taxi_nb("report")
+    assert code == 0
+    assert Path(out.strip()) == page.resolve()
+    assert page.read_text() == before
+
+
+def start_sleeping(
+    project: Project, taxi_nb: CommandLine
+) -> tuple[subprocess.Popen[str], list[int]]:
+    project.notebook("01_a", SLEEPER)
+    project.notebook("02_b", "1")
+    project.pipeline("steps: [{notebook: 01_a}, {notebook: 02_b}]")
+    process = taxi_nb.start("run", "params/test.yaml")
+    pids = project.root / "notebooks" / "pids"
+    wait_for(pids.exists)
+    return process, [int(pid) for pid in pids.read_text().split()]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_a_signal_ends_kernels_too_and_closes_the_runs(
+    project: Project, store: str, taxi_nb: CommandLine, number: signal.Signals, code: int
+) -> None:
+    process, pids = start_sleeping(project, taxi_nb)
+    assert not all_dead(pids)
+    ended, _, err = end(process, number)
+    assert ended == code
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    wait_for(lambda: all_dead(pids), 10)
+    record = latest(project)
+    assert [step.status.value for step in record.steps] == ["interrupted", "skipped"]
+    assert record.status.value == "interrupted"
+    assert [r.info.status for r in runs_of(store)] == ["KILLED", "KILLED"]
+
+
+def test_after_sigkill_kernels_die_and_the_next_run_is_right(
+    project: Project, store: str, taxi_nb: CommandLine
+) -> None:
+    process, pids = start_sleeping(project, taxi_nb)
+    process.kill()
+    process.communicate(timeout=30)
+    wait_for(lambda: all_dead(pids[:1]), 20)
+    assert latest(project).status.value == "running"
+    project.notebook("01_a", "1")
+    code, _, _ = taxi_nb("run", "params/test.yaml")
+    assert code == 0
+    assert latest(project).status.value == "ok"
+    states = [r.info.status for r in runs_of(store)]
+    assert sorted(states) == ["FINISHED"] * 3 + ["KILLED"] * 2
