@@ -102,7 +102,9 @@ def _open(content: MonthContent) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(pa.BufferReader(content.data))
     except (pa.ArrowException, OSError) as error:
-        raise _broken(content.path, f"is not a readable parquet file ({error})") from None
+        raise _broken(
+            content.path, f"is not a readable parquet file ({_one_line(error)})"
+        ) from None
 
 
 def _check_magic(content: MonthContent) -> None:
@@ -134,7 +136,9 @@ def _read_columns(parquet: pq.ParquetFile, columns: list[str], path: str) -> pa.
     try:
         return parquet.read(columns=columns)
     except (pa.ArrowException, OSError) as error:
-        raise _broken(path, f"is damaged: its records cannot be decoded ({error})") from None
+        raise _broken(
+            path, f"is damaged: its records cannot be decoded ({_one_line(error)})"
+        ) from None
 
 
 class _Cast:
@@ -179,7 +183,7 @@ class _Cast:
             # Nanoseconds are cut off; nothing else can be lost in these casts.
             return column.cast(kind, safe=False)
         except pa.ArrowException as error:
-            what = f"has a {name} that cannot be read as {kind}: {error}"
+            what = f"has a {name} that cannot be read as {kind}: {_one_line(error)}"
             raise _broken(self._path, what) from None
 
     def _wrong(self, name: str, kind: pa.DataType, wanted: str) -> BrokenFileError:
@@ -238,6 +242,10 @@ def _broken(path: str, what: str) -> BrokenFileError:
     return BrokenFileError(
         f"{path} {what}. It should be a month of trip records as the TLC publishes them, in parquet"
     )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _listing(names: list[str]) -> str:

@@ -7,15 +7,14 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.project import data_dir
+from taxi_nb.trips.aside import part_file, part_files_of
 from taxi_nb.trips.errors import BrokenFileError, DownloadError, MissingMonthError, TripsError
 from taxi_nb.trips.reading import MonthContent, check_whole
 from taxi_nb.trips.sources import local_place, month_file_name, read_file, without_credentials
@@ -69,9 +68,8 @@ def _base_address() -> str:
 
 def _download(url: str, path: Path, taxi: str, month: str) -> None:
     logger.info("downloading %s", without_credentials(url))
-    path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale_parts(path)
-    with _part_file(path) as part:
+    with part_file(path) as part:
         _fetch_with_retries(url, part, taxi, month)
         _put_in_place(part, path, url)
 
@@ -102,11 +100,11 @@ def _fetch(url: str, part: Path) -> None:
     import pooch
     import requests
 
-    fetch = pooch.HTTPDownloader(
-        progressbar=_progress_bar(_name_of(url)), chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS
-    )
+    name = _name_of(url)
     try:
-        fetch(url, str(part), None)
+        with _progress_bar(name) as bar:
+            fetch = pooch.HTTPDownloader(bar, chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS)
+            fetch(url, str(part), None)
     except requests.HTTPError as error:
         raise _http_failure(error) from None
     except requests.RequestException as error:
@@ -169,31 +167,22 @@ def _name_of(url: str) -> str:
     return url.rsplit("/", 1)[-1]
 
 
-def _progress_bar(name: str) -> Any:
+def _progress_bar(name: str) -> AbstractContextManager[Any]:
     if not sys.stderr.isatty():
-        return False
+        return nullcontext(False)
     from tqdm.auto import tqdm
 
-    return tqdm(desc=name, unit="B", unit_scale=True)
-
-
-@contextmanager
-def _part_file(path: Path) -> Iterator[Path]:
-    # A name of its own for each attempt of each process: nobody writes into another's file.
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
+    # pooch sets the true total once it knows it; a bar without any has no truth value.
+    bar: AbstractContextManager[Any] = tqdm(desc=name, total=1, unit="B", unit_scale=True)
+    return bar
 
 
 def _remove_stale_parts(path: Path) -> None:
-    for part in path.parent.glob(f".{path.name}.*.part"):
-        try:
+    for part in part_files_of(path):
+        # Another process may remove it at the same time.
+        with suppress(FileNotFoundError):
             if time.time() - part.stat().st_mtime > STALE_SECONDS:
                 part.unlink()
-        except FileNotFoundError:
-            continue
 
 
 def _put_in_place(part: Path, path: Path, url: str) -> None:
@@ -212,7 +201,7 @@ def _write_record(path: Path, content: MonthContent, address: str | None) -> Non
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "size": content.data.size,
     }
-    with _part_file(_record_path(path)) as part:
+    with part_file(_record_path(path)) as part:
         part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         os.replace(part, _record_path(path))
 
