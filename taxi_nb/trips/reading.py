@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from taxi_nb.trips.errors import BrokenFileError
 
-__all__ = ["MonthContent", "check_whole", "is_synthetic", "read_month"]
+__all__ = ["MonthContent", "check_whole", "is_synthetic", "read_month", "starts_as_parquet"]
 
 # The prefix that the time stamps' columns have in each taxi's files.
 STAMP_PREFIX = {"green": "lpep", "yellow": "tpep"}
@@ -92,6 +92,11 @@ def check_whole(content: MonthContent) -> None:
     _open(content)
 
 
+def starts_as_parquet(content: MonthContent) -> bool:
+    """Tell whether a file begins as parquet does, however it goes on."""
+    return bytes(content.data[:4].to_pybytes()) == _MAGIC
+
+
 def is_synthetic(content: MonthContent) -> bool:
     """Tell whether the file says of itself that its trips were made up."""
     return SYNTHETIC_KEY in (_open(content).schema_arrow.metadata or {})
@@ -111,7 +116,7 @@ def _check_magic(content: MonthContent) -> None:
     size = content.data.size
     if size == 0:
         raise _broken(content.path, "is empty (0 bytes)")
-    if content.data[:4].to_pybytes() != _MAGIC:
+    if not starts_as_parquet(content):
         raise _broken(content.path, "is not a parquet file")
     if size < 12 or content.data[size - 4 :].to_pybytes() != _MAGIC:
         raise _broken(content.path, f"is cut short: its end is missing after {size:,} bytes")

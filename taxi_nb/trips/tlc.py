@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from taxi_nb.project import data_dir
 from taxi_nb.trips.aside import part_file, part_files_of
 from taxi_nb.trips.errors import BrokenFileError, DownloadError, MissingMonthError, TripsError
-from taxi_nb.trips.reading import MonthContent, check_whole
+from taxi_nb.trips.reading import MonthContent, check_whole, starts_as_parquet
 from taxi_nb.trips.sources import local_place, month_file_name, read_file, without_credentials
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 PUBLISHED_AT = "https://d37ci6vzurychx.cloudfront.net/trip-data"
 
 # Seconds to wait before each new attempt.
-RETRY_DELAYS = (0.3, 1.0, 2.5)
+RETRY_DELAYS = (0.25, 0.75, 2.0)
 
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 1 << 18
@@ -90,8 +90,11 @@ def _fetch_with_retries(url: str, part: Path, taxi: str, month: str) -> None:
 
 def _fetch_whole(url: str, part: Path) -> None:
     _fetch(url, part)
+    content = read_file(part)
+    if not starts_as_parquet(content):
+        raise _RefusedError("what arrived is not a parquet file")
     try:
-        check_whole(read_file(part))
+        check_whole(content)
     except BrokenFileError:
         raise _TransientError("what arrived is not a whole parquet file") from None
 
@@ -118,8 +121,8 @@ class _TransientError(Exception):
 class _RefusedError(Exception):
     """The server answered, and it will answer the same again."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(f"{status} {reason}")
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
         self.status = status
 
 
@@ -127,16 +130,17 @@ def _http_failure(error: requests.HTTPError) -> Exception:
     response = error.response
     if response is None:
         return _TransientError("the server gave no answer")
+    reason = f"the server says {response.status_code} {response.reason}"
     if response.status_code in TRANSIENT:
-        return _TransientError(f"the server says {response.status_code} {response.reason}")
-    return _RefusedError(response.status_code, response.reason)
+        return _TransientError(reason)
+    return _RefusedError(reason, response.status_code)
 
 
 def _refusal(error: _RefusedError, url: str, taxi: str, month: str) -> TripsError:
     if error.status not in ABSENT:
-        return DownloadError(_no_download(url, taxi, month, f"the server says {error}"))
+        return DownloadError(_no_download(url, taxi, month, str(error)))
     return MissingMonthError(
-        f"the TLC has not published {taxi} {month} at {without_credentials(url)} ({error}). "
+        f"the TLC has not published {taxi} {month} at {without_credentials(url)}: {error}. "
         "Months appear about two months after their end; is the month right?"
     )
 
