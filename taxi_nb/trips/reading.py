@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from taxi_nb.trips.errors import BrokenFileError
 
-__all__ = ["MonthContent", "check_whole", "is_synthetic", "read_month"]
+__all__ = ["MonthContent", "check_whole", "is_synthetic", "read_month", "starts_as_parquet"]
 
 # The prefix that the time stamps' columns have in each taxi's files.
 STAMP_PREFIX = {"green": "lpep", "yellow": "tpep"}
@@ -92,6 +92,11 @@ def check_whole(content: MonthContent) -> None:
     _open(content)
 
 
+def starts_as_parquet(content: MonthContent) -> bool:
+    """Tell whether a file begins as parquet does, however it goes on."""
+    return bytes(content.data[:4].to_pybytes()) == _MAGIC
+
+
 def is_synthetic(content: MonthContent) -> bool:
     """Tell whether the file says of itself that its trips were made up."""
     return SYNTHETIC_KEY in (_open(content).schema_arrow.metadata or {})
@@ -102,14 +107,16 @@ def _open(content: MonthContent) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(pa.BufferReader(content.data))
     except (pa.ArrowException, OSError) as error:
-        raise _broken(content.path, f"is not a readable parquet file ({error})") from None
+        raise _broken(
+            content.path, f"is not a readable parquet file ({_one_line(error)})"
+        ) from None
 
 
 def _check_magic(content: MonthContent) -> None:
     size = content.data.size
     if size == 0:
         raise _broken(content.path, "is empty (0 bytes)")
-    if content.data[:4].to_pybytes() != _MAGIC:
+    if not starts_as_parquet(content):
         raise _broken(content.path, "is not a parquet file")
     if size < 12 or content.data[size - 4 :].to_pybytes() != _MAGIC:
         raise _broken(content.path, f"is cut short: its end is missing after {size:,} bytes")
@@ -134,7 +141,9 @@ def _read_columns(parquet: pq.ParquetFile, columns: list[str], path: str) -> pa.
     try:
         return parquet.read(columns=columns)
     except (pa.ArrowException, OSError) as error:
-        raise _broken(path, f"is damaged: its records cannot be decoded ({error})") from None
+        raise _broken(
+            path, f"is damaged: its records cannot be decoded ({_one_line(error)})"
+        ) from None
 
 
 class _Cast:
@@ -179,7 +188,7 @@ class _Cast:
             # Nanoseconds are cut off; nothing else can be lost in these casts.
             return column.cast(kind, safe=False)
         except pa.ArrowException as error:
-            what = f"has a {name} that cannot be read as {kind}: {error}"
+            what = f"has a {name} that cannot be read as {kind}: {_one_line(error)}"
             raise _broken(self._path, what) from None
 
     def _wrong(self, name: str, kind: pa.DataType, wanted: str) -> BrokenFileError:
@@ -238,6 +247,10 @@ def _broken(path: str, what: str) -> BrokenFileError:
     return BrokenFileError(
         f"{path} {what}. It should be a month of trip records as the TLC publishes them, in parquet"
     )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _listing(names: list[str]) -> str:

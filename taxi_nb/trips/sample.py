@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxi_nb.project import data_dir
+from taxi_nb.trips.aside import part_file
 from taxi_nb.trips.city import ZONES, City, build_city
 from taxi_nb.trips.errors import BrokenFileError, TripsError
 from taxi_nb.trips.reading import STAMP_PREFIX, SYNTHETIC_KEY, MonthContent, check_whole
@@ -127,15 +127,9 @@ def _check_int(name: str, value: object, at_least: int) -> None:
 
 
 def _write_aside(table: pa.Table, path: Path) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with part_file(path) as part:
         pq.write_table(table, part)
         os.replace(part, path)
-    except OSError as error:
-        raise TripsError(f"the sample cannot be written to {path}: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _make_month(taxi: str, month: str, seed: int, rows: int) -> pa.Table:

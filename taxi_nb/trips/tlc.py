@@ -7,17 +7,16 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.project import data_dir
+from taxi_nb.trips.aside import part_file, part_files_of
 from taxi_nb.trips.errors import BrokenFileError, DownloadError, MissingMonthError, TripsError
-from taxi_nb.trips.reading import MonthContent, check_whole
+from taxi_nb.trips.reading import MonthContent, check_whole, starts_as_parquet
 from taxi_nb.trips.sources import local_place, month_file_name, read_file, without_credentials
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ logger = logging.getLogger(__name__)
 PUBLISHED_AT = "https://d37ci6vzurychx.cloudfront.net/trip-data"
 
 # Seconds to wait before each new attempt.
-RETRY_DELAYS = (0.3, 1.0, 2.5)
+RETRY_DELAYS = (0.25, 0.75, 2.0)
 
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 1 << 18
@@ -69,9 +68,8 @@ def _base_address() -> str:
 
 def _download(url: str, path: Path, taxi: str, month: str) -> None:
     logger.info("downloading %s", without_credentials(url))
-    path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale_parts(path)
-    with _part_file(path) as part:
+    with part_file(path) as part:
         _fetch_with_retries(url, part, taxi, month)
         _put_in_place(part, path, url)
 
@@ -92,8 +90,11 @@ def _fetch_with_retries(url: str, part: Path, taxi: str, month: str) -> None:
 
 def _fetch_whole(url: str, part: Path) -> None:
     _fetch(url, part)
+    content = read_file(part)
+    if not starts_as_parquet(content):
+        raise _RefusedError("what arrived is not a parquet file")
     try:
-        check_whole(read_file(part))
+        check_whole(content)
     except BrokenFileError:
         raise _TransientError("what arrived is not a whole parquet file") from None
 
@@ -102,11 +103,11 @@ def _fetch(url: str, part: Path) -> None:
     import pooch
     import requests
 
-    fetch = pooch.HTTPDownloader(
-        progressbar=_progress_bar(_name_of(url)), chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS
-    )
+    name = _name_of(url)
     try:
-        fetch(url, str(part), None)
+        with _progress_bar(name) as bar:
+            fetch = pooch.HTTPDownloader(bar, chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS)
+            fetch(url, str(part), None)
     except requests.HTTPError as error:
         raise _http_failure(error) from None
     except requests.RequestException as error:
@@ -120,8 +121,8 @@ class _TransientError(Exception):
 class _RefusedError(Exception):
     """The server answered, and it will answer the same again."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(f"{status} {reason}")
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
         self.status = status
 
 
@@ -129,16 +130,17 @@ def _http_failure(error: requests.HTTPError) -> Exception:
     response = error.response
     if response is None:
         return _TransientError("the server gave no answer")
+    reason = f"the server says {response.status_code} {response.reason}"
     if response.status_code in TRANSIENT:
-        return _TransientError(f"the server says {response.status_code} {response.reason}")
-    return _RefusedError(response.status_code, response.reason)
+        return _TransientError(reason)
+    return _RefusedError(reason, response.status_code)
 
 
 def _refusal(error: _RefusedError, url: str, taxi: str, month: str) -> TripsError:
     if error.status not in ABSENT:
-        return DownloadError(_no_download(url, taxi, month, f"the server says {error}"))
+        return DownloadError(_no_download(url, taxi, month, str(error)))
     return MissingMonthError(
-        f"the TLC has not published {taxi} {month} at {without_credentials(url)} ({error}). "
+        f"the TLC has not published {taxi} {month} at {without_credentials(url)}: {error}. "
         "Months appear about two months after their end; is the month right?"
     )
 
@@ -169,31 +171,22 @@ def _name_of(url: str) -> str:
     return url.rsplit("/", 1)[-1]
 
 
-def _progress_bar(name: str) -> Any:
+def _progress_bar(name: str) -> AbstractContextManager[Any]:
     if not sys.stderr.isatty():
-        return False
+        return nullcontext(False)
     from tqdm.auto import tqdm
 
-    return tqdm(desc=name, unit="B", unit_scale=True)
-
-
-@contextmanager
-def _part_file(path: Path) -> Iterator[Path]:
-    # A name of its own for each attempt of each process: nobody writes into another's file.
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
+    # pooch sets the true total once it knows it; a bar without any has no truth value.
+    bar: AbstractContextManager[Any] = tqdm(desc=name, total=1, unit="B", unit_scale=True)
+    return bar
 
 
 def _remove_stale_parts(path: Path) -> None:
-    for part in path.parent.glob(f".{path.name}.*.part"):
-        try:
+    for part in part_files_of(path):
+        # Another process may remove it at the same time.
+        with suppress(FileNotFoundError):
             if time.time() - part.stat().st_mtime > STALE_SECONDS:
                 part.unlink()
-        except FileNotFoundError:
-            continue
 
 
 def _put_in_place(part: Path, path: Path, url: str) -> None:
@@ -212,7 +205,7 @@ def _write_record(path: Path, content: MonthContent, address: str | None) -> Non
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "size": content.data.size,
     }
-    with _part_file(_record_path(path)) as part:
+    with part_file(_record_path(path)) as part:
         part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         os.replace(part, _record_path(path))
 

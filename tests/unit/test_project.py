@@ -1,0 +1,62 @@
+"""Where the project's root is found."""
+
+from pathlib import Path
+
+import pytest
+
+from taxi_nb.project import data_dir, project_root
+
+
+@pytest.fixture(autouse=True)
+def _no_root_in_environment(monkeypatch):
+    monkeypatch.delenv("TAXI_NB_ROOT", raising=False)
+
+
+def _folders(*paths: Path) -> None:
+    for path in paths:
+        path.mkdir(parents=True)
+
+
+def test_environment_variable_comes_first(tmp_path, monkeypatch):
+    _folders(tmp_path / "a/params", tmp_path / "a/notebooks", tmp_path / "b")
+    monkeypatch.chdir(tmp_path / "a")
+    monkeypatch.setenv("TAXI_NB_ROOT", str(tmp_path / "b"))
+    assert project_root() == tmp_path / "b"
+
+
+def test_environment_variable_that_names_no_folder_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("TAXI_NB_ROOT", str(tmp_path / "nowhere"))
+    with pytest.raises(NotADirectoryError, match=r"`TAXI_NB_ROOT` must be .*, got: '.*nowhere'"):
+        project_root()
+
+
+def test_nearest_folder_with_params_and_notebooks(tmp_path, monkeypatch):
+    _folders(tmp_path / "params", tmp_path / "notebooks/deep")
+    # A package inside the project does not hide it.
+    (tmp_path / "notebooks/pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path / "notebooks/deep")
+    assert project_root() == tmp_path
+
+
+def test_the_current_folder_counts(tmp_path, monkeypatch):
+    _folders(tmp_path / "params", tmp_path / "notebooks")
+    monkeypatch.chdir(tmp_path)
+    assert project_root() == tmp_path
+
+
+def test_pyproject_without_notebooks(tmp_path, monkeypatch):
+    _folders(tmp_path / "params", tmp_path / "src")
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path / "src")
+    assert project_root() == tmp_path
+
+
+def test_else_the_current_folder(tmp_path, monkeypatch):
+    _folders(tmp_path / "params", tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert project_root() == tmp_path / "elsewhere"
+
+
+def test_data_is_kept_under_the_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("TAXI_NB_ROOT", str(tmp_path))
+    assert data_dir() == tmp_path / "data"

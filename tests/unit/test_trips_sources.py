@@ -1,0 +1,277 @@
+"""Where months come from: folders, URLs, S3; and what is said when they are not there."""
+
+import datetime as dt
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from taxi_nb.trips import MissingMonthError, TripsError, load_trips, provenance
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory) -> Path:
+    """Return a month's file to put wherever a test needs one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAXI_NB_ROOT", str(tmp_path_factory.mktemp("made")))
+        trips = load_trips("green", ["2021-01"], "sample", sample_rows=2000)
+    return Path(provenance(trips).files[0].path)
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("TAXI_NB_ROOT", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TAXI_NB_DATA_DIR", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def folder(root, month) -> Path:
+    folder = root / "months"
+    folder.mkdir()
+    shutil.copy(month, folder / "green_tripdata_2021-01.parquet")
+    return folder
+
+
+def _source(source: object) -> str:
+    return provenance(load_trips("green", ["2021-01"], source)).source
+
+
+def test_a_folder_by_absolute_path(folder):
+    assert _source(str(folder)) == str(folder)
+
+
+def test_a_folder_as_a_path_object(folder):
+    assert _source(folder) == str(folder)
+
+
+def test_a_relative_folder_starts_from_the_root(folder, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert _source("months") == str(folder)
+
+
+def test_a_folder_in_the_home(folder):
+    assert _source("~/months") == str(folder)
+
+
+def test_a_folder_by_url(folder, root):
+    folder.rename(root / "my months")
+    assert _source((root / "my months").as_uri()) == str(root / "my months")
+
+
+def test_without_a_source_the_folder_in_the_environment(folder, monkeypatch):
+    monkeypatch.setenv("TAXI_NB_DATA_DIR", str(folder))
+    assert _source(None) == str(folder)
+
+
+def test_without_a_source_and_a_folder_the_sample():
+    trips = load_trips("green", ["2021-01"], sample_rows=300)
+    assert provenance(trips).source == "sample"
+
+
+def test_the_sample_stays_the_sample_whatever_the_environment_says(folder, monkeypatch):
+    monkeypatch.setenv("TAXI_NB_DATA_DIR", str(folder))
+    assert _source("sample") == "sample"
+
+
+def test_a_folder_in_the_environment_that_is_not_there(monkeypatch):
+    monkeypatch.setenv("TAXI_NB_DATA_DIR", "/no/such/months")
+    with pytest.raises(TripsError, match=r"variable TAXI_NB_DATA_DIR: .*got: '/no/such/months'"):
+        load_trips("green", ["2021-01"])
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("smaple", "there is no folder .*smaple"),
+        ("/no/such/months", "there is no folder /no/such/months"),
+        ("file:///no/such/months", "there is no folder /no/such/months"),
+        ("gopher://months", "no such protocol"),
+        ("months/green_tripdata_2021-01.parquet", "a file, not a folder"),
+        ("", ""),
+        (7, ""),
+    ],
+)
+def test_an_unknown_source(folder, source, why):
+    with pytest.raises(TripsError, match=f"`source` must be .*'sample', 'tlc', .*got: .*{why}"):
+        load_trips("green", ["2021-01"], source)
+
+
+def test_a_missing_month_names_those_that_are_there(folder, month):
+    shutil.copy(month, folder / "green_tripdata_2021-02.parquet")
+    shutil.copy(month, folder / "yellow_tripdata_2021-05.parquet")
+    with pytest.raises(MissingMonthError) as error:
+        load_trips("green", ["2021-03"], str(folder))
+    assert str(error.value) == (
+        f"{folder} has no green_tripdata_2021-03.parquet; months of green there: 2021-01, 2021-02"
+    )
+
+
+def test_a_folder_without_any_month_of_the_taxi(folder):
+    with pytest.raises(MissingMonthError, match="no month of yellow there"):
+        load_trips("yellow", ["2021-01"], str(folder))
+
+
+@pytest.mark.parametrize(
+    ("months", "got"),
+    [
+        (["2021-1"], "'2021-1'"),
+        (["2021-13"], "'2021-13'"),
+        (["21-01"], "'21-01'"),
+        (["2021-01-01"], "'2021-01-01'"),
+        (["2021-01 "], "'2021-01 '"),
+        (["2021-01\n"], r"'2021-01\\n'"),
+        ([dt.date(2021, 1, 1)], r"datetime.date\(2021, 1, 1\)"),
+        ([202101], "202101"),
+        (["2021-01", "2021-02", "2021-01"], r"'2021-01' \(given twice\)"),
+        ("2021-01", r"'2021-01' \(a string; put it in a list\)"),
+        ([], r"\[\]"),
+        (None, "None"),
+        ({"2021-01"}, r"\{'2021-01'\}"),
+    ],
+)
+def test_months_that_are_none(months, got):
+    with pytest.raises(TripsError, match=rf"`months` must be a list of months .*, got: {got}$"):
+        load_trips("green", months, "sample")
+
+
+@pytest.mark.parametrize("taxi", ["purple", "Green", None, ["green"]])
+def test_taxis_that_are_none(taxi):
+    with pytest.raises(TripsError, match="`taxi` must be 'green' or 'yellow', got: "):
+        load_trips(taxi, ["2021-01"], "sample")
+
+
+@pytest.fixture
+def memory(month) -> Iterator[str]:
+    files = fsspec.filesystem("memory")
+    files.pipe("/trips/green_tripdata_2021-01.parquet", month.read_bytes())
+    yield "memory://trips"
+    files.rm("/trips", recursive=True)
+
+
+def test_any_place_that_fsspec_can_read(memory):
+    origin = provenance(load_trips("green", ["2021-01"], memory))
+    assert origin.source == "memory://trips"
+    assert origin.files[0].path == "memory://trips/green_tripdata_2021-01.parquet"
+
+
+def test_a_url_in_the_environment(memory, monkeypatch):
+    monkeypatch.setenv("TAXI_NB_DATA_DIR", memory + "/")
+    assert _source(None) == "memory://trips/"
+
+
+def test_a_missing_month_of_a_url(memory):
+    with pytest.raises(MissingMonthError) as error:
+        load_trips("green", ["2021-02"], memory)
+    assert str(error.value) == (
+        "memory://trips has no green_tripdata_2021-02.parquet; months of green there: 2021-01"
+    )
+
+
+def test_a_folder_that_is_missing_at_a_url():
+    with pytest.raises(MissingMonthError, match=r"memory://nowhere has no .*; no month of green"):
+        load_trips("green", ["2021-02"], "memory://nowhere")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "ftp://me:hunter2@127.0.0.1:1/months",
+        "ftp://me:hunter2%2Fx@127.0.0.1:1/months",
+        "http://me:hunter2@127.0.0.1:1/months?sig=hunter2",
+        "gopher://me:hunter2@127.0.0.1/months",
+        "gopher://me:hunter2/x@127.0.0.1/months",
+    ],
+)
+def test_credentials_stay_out_of_error_messages(source):
+    with pytest.raises(TripsError) as error:
+        load_trips("green", ["2021-01"], source)
+    assert "127.0.0.1" in str(error.value)
+    assert "hunter2" not in str(error.value)
+    assert error.value.__cause__ is None
+    assert error.value.__suppress_context__
+
+
+@pytest.fixture
+def bucket(month, monkeypatch) -> Iterator[str]:
+    """Serve a bucket over HTTP as S3 does; its months are under trips/nyc."""
+    server_module = pytest.importorskip("moto.server")
+    boto3 = pytest.importorskip("boto3")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="trips")
+    client.put_object(
+        Bucket="trips", Key="nyc/green_tripdata_2021-01.parquet", Body=month.read_bytes()
+    )
+    yield "trips/nyc"
+    server.stop()
+
+
+def test_months_in_s3(bucket, month):
+    trips = load_trips("green", ["2021-01"], f"s3://{bucket}")
+    origin = provenance(trips)
+    assert origin.source == "s3://trips/nyc"
+    assert origin.files[0].size == month.stat().st_size
+    with pytest.raises(MissingMonthError, match=r"s3://trips/nyc has no .*: 2021-01$"):
+        load_trips("green", ["2021-02"], f"s3://{bucket}")
+    with pytest.raises(MissingMonthError, match=r"s3://no-bucket has no .*no month of green there"):
+        load_trips("green", ["2021-02"], "s3://no-bucket")
+
+    # A secret with a slash in it is what AWS hands out.
+    with_credentials = load_trips("green", ["2021-01"], f"s3://AKIA42:se/cr3t@{bucket}/")
+    remembered = json.dumps(with_credentials.attrs)
+    assert "s3://trips/nyc/green_tripdata_2021-01.parquet" in remembered
+    assert "AKIA42" not in remembered
+    assert "cr3t" not in remembered
+    assert provenance(with_credentials).digest == origin.digest
+
+
+def test_s3_without_s3fs_names_the_extra(root):
+    # In a process of its own: fsspec remembers what it has imported.
+    code = """
+import sys
+sys.modules["s3fs"] = None
+from taxi_nb.trips import load_trips
+try:
+    load_trips("green", ["2021-01"], "s3://key:secret@bucket/trips")
+except ValueError as error:
+    print(error)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == (
+        "s3://bucket/trips cannot be read here; "
+        'reading from s3:// needs s3fs: pip install "taxi-nb[s3]"\n'
+    )
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, taxi_nb.trips; print({'numpy', 'pandas', 'pyarrow'} & set(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "set()\n"
+
+
+def test_every_public_name_is_there():
+    import taxi_nb.trips
+
+    assert sorted(taxi_nb.trips.__all__) == dir(taxi_nb.trips)
+    for name in taxi_nb.trips.__all__:
+        assert getattr(taxi_nb.trips, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'load_trip'"):
+        _ = taxi_nb.trips.load_trip
