@@ -74,6 +74,7 @@ class ForkedProcess:
     stdin = stdout = stderr = None
 
     def __init__(self, pid: int, channel: socket.socket, received: bytes = b"") -> None:
+        """Watch process `pid` over `channel`, of which `received` has been read."""
         self.pid = pid
         self.returncode: int | None = None
         self._channel = channel
@@ -151,6 +152,7 @@ class ForkServer:
     def __init__(
         self, preload: Sequence[str], directory: Path, env: Mapping[str, str] | None = None
     ) -> None:
+        """Prepare a server; `start` makes the process."""
         self.preload = tuple(preload)
         self.base_env = dict(os.environ if env is None else env)
         self._directory = directory

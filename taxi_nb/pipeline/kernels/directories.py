@@ -33,6 +33,7 @@ class PrivateDirectory:
     """
 
     def __init__(self) -> None:
+        """Make the directory, and remove those of killed processes."""
         parent = _parent()
         remove_abandoned(parent)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))

@@ -151,6 +151,7 @@ class Server:
     """Forks kernels, waits for their ends, and takes them along when it goes."""
 
     def __init__(self, control: socket.socket) -> None:
+        """Take the socket that requests come from."""
         self._control = control
         self._channels: dict[int, socket.socket] = {}
         self._poll = select.poll()
@@ -359,11 +360,11 @@ def _take_place(argv: list[str], cwd: str) -> None:
     os.chdir(cwd)
     process = sys.modules.get("multiprocessing.process")
     if process is not None:
-        process.ORIGINAL_DIR = os.path.abspath(cwd)  # type: ignore[attr-defined]
-        process.current_process().authkey = os.urandom(32)  # type: ignore[attr-defined]
+        process.ORIGINAL_DIR = os.path.abspath(cwd)
+        process.current_process().authkey = os.urandom(32)
     tempfile = sys.modules.get("tempfile")
     if tempfile is not None:
-        tempfile.tempdir = None  # type: ignore[attr-defined]
+        tempfile.tempdir = None
     importlib.invalidate_caches()
 
 
@@ -371,7 +372,7 @@ def _seed_afresh() -> None:
     """Seed what would otherwise be the same in all kernels; `random` does so by itself."""
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
-        numpy_random.seed()  # type: ignore[attr-defined]
+        numpy_random.seed()
 
 
 def _run_kernel(server_pid: int) -> None:
@@ -381,10 +382,10 @@ def _run_kernel(server_pid: int) -> None:
     os.environ["JPY_PARENT_PID"] = str(server_pid)
     stderr = sys.stderr
     app = IPKernelApp.instance(parent_handle=server_pid)
-    app.initialize()
+    app.initialize()  # type: ignore[no-untyped-call]
     _choose_matplotlib_backend()
     _redirect_log_handlers(stderr)
-    app.start()
+    app.start()  # type: ignore[no-untyped-call]
 
 
 def _choose_matplotlib_backend() -> None:
@@ -392,7 +393,7 @@ def _choose_matplotlib_backend() -> None:
     matplotlib = sys.modules.get("matplotlib")
     backend = os.environ.get("MPLBACKEND")
     if matplotlib is not None and backend:
-        matplotlib.rcParams["backend"] = backend  # type: ignore[attr-defined]
+        matplotlib.rcParams["backend"] = backend
 
 
 def _redirect_log_handlers(old: Any) -> None:

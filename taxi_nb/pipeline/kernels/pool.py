@@ -105,6 +105,7 @@ class KernelPool:
         *,
         env: Mapping[str, str] | None = None,
     ) -> None:
+        """Prepare a pool; `start` begins to start its server."""
         if kind not in get_args(KernelKind):
             raise ValueError(f"`kind` must be one of {list(get_args(KernelKind))}, got: {kind!r}")
         self.kind: KernelKind = kind

@@ -6,21 +6,26 @@ import atexit
 import contextlib
 import functools
 import logging
+import math
 import os
+import queue
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jupyter_client
 import traitlets
+import zmq
+import zmq.asyncio
+from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from taxi_nb.pipeline.kernels.client import ForkedProcess, ForkFailedError, ForkServer
 from taxi_nb.pipeline.kernels.directories import PrivateDirectory
@@ -28,13 +33,20 @@ from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD, fork_is_supported
 
 logger = logging.getLogger(__name__)
 
+Message = dict[str, Any]
+
 KILL_TIMEOUT_SECONDS = 5.0
+
+# How long to wait for the answers of a starting kernel before asking again.
+SHELL_SECONDS = 1.0
+IOPUB_SECONDS = 0.2
+RECONNECT_MILLISECONDS = 10
 
 # Modules that ``python -m`` makes a kernel of; their arguments are the same.
 KERNEL_MODULES = ("ipykernel_launcher", "ipykernel")
 
 
-class SpawnProvisioner(LocalProvisioner):  # type: ignore[misc]
+class SpawnProvisioner(LocalProvisioner):
     """Starts every kernel as a new process and leaves nothing behind when it ends.
 
     Attributes
@@ -124,12 +136,12 @@ class ForkProvisioner(SpawnProvisioner):
             If the directory `cwd` does not exist.
         """
         try:
-            self.process = await self._fork(cmd, **kwargs)
+            process = await self._fork(cmd, **kwargs)
         except ForkFailedError as error:
-            log = logger.warning
-            log("spawning the kernel instead of forking it: %s", error)
+            logger.warning("spawning the kernel instead of forking it: %s", error)
             return await super().launch_kernel(cmd, **kwargs)
-        self.pid = self.pgid = self.process.pid
+        self.process = process  # type: ignore[assignment]  # a `Popen` in all that matters
+        self.pid = self.pgid = process.pid
         self.cwd = kwargs.get("cwd") or os.getcwd()
         return self.connection_info
 
@@ -188,7 +200,7 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _shared_server(preload: tuple[str, ...]) -> ForkServer:
     directory = PrivateDirectory()
     server = ForkServer(preload, directory.path)
@@ -198,18 +210,67 @@ def _shared_server(preload: tuple[str, ...]) -> ForkServer:
     return server
 
 
-class PoolKernelClient(jupyter_client.AsyncKernelClient):  # type: ignore[misc]
-    """Tells its manager when the kernel is ready."""
+class PoolKernelClient(AsyncKernelClient):
+    """Connects to a kernel as soon as it listens, and tells its manager when it is ready."""
+
+    @traitlets.default("context")
+    def _impatient_context(self) -> zmq.asyncio.Context:
+        self._created_context = True
+        context = zmq.asyncio.Context()
+        # A kernel makes its sockets well within the default interval of 100 ms.
+        context.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MILLISECONDS)
+        return context
 
     async def _async_wait_for_ready(self, timeout: float | None = None) -> None:
-        await super()._async_wait_for_ready(timeout=timeout)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while not await self._kernel_answers():
+            if not await self.is_alive():
+                raise RuntimeError("Kernel died before replying to kernel_info")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
         if isinstance(self.parent, PoolKernelManager):
             self.parent.note_ready()
 
     wait_for_ready = _async_wait_for_ready
 
+    async def _kernel_answers(self) -> bool:
+        """Ask who the kernel is: it is ready once the answer has come on both channels.
 
-class PoolKernelManager(jupyter_client.AsyncKernelManager):  # type: ignore[misc]
+        The general client waits for 0.2 s of silence instead, longer than a fork takes.
+        """
+        request = self.kernel_info()
+        try:
+            reply = await self._first(self.get_shell_msg, SHELL_SECONDS, _is_kernel_info)
+            await self._first(
+                self.get_iopub_msg, IOPUB_SECONDS, functools.partial(_is_idle, request)
+            )
+        except queue.Empty:
+            return False
+        self._handle_kernel_info_reply(reply)
+        return True
+
+    @staticmethod
+    async def _first(
+        receive: Callable[..., Awaitable[Message]],
+        timeout: float,
+        wanted: Callable[[Message], bool],
+    ) -> Message:
+        while not wanted(message := await receive(timeout=timeout)):
+            pass
+        return message
+
+
+def _is_kernel_info(message: Message) -> bool:
+    return bool(message["msg_type"] == "kernel_info_reply")
+
+
+def _is_idle(request: str, message: Message) -> bool:
+    answers: bool = message["parent_header"].get("msg_id") == request
+    idle: bool = message["content"].get("execution_state") == "idle"
+    return answers and idle
+
+
+class PoolKernelManager(AsyncKernelManager):
     """Manages one kernel of the running interpreter over Unix sockets in a private directory.
 
     Made by `taxi_nb.pipeline.kernels.KernelPool.manager`.
@@ -230,6 +291,7 @@ class PoolKernelManager(jupyter_client.AsyncKernelManager):  # type: ignore[misc
         env: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
+        """Prepare a manager; directory and process are made when it starts."""
         super().__init__(**kwargs)
         self._make_provisioner = make_provisioner
         self._env = None if env is None else dict(env)
