@@ -69,7 +69,6 @@ def run(
             KernelPool(kind) as pool,  # type: ignore[arg-type]
             show(console) as progress,
         ):
-            pool.start()
             record, folder = run_pipeline(pipeline, pool=pool, jobs=jobs, listener=progress)
     except Interrupted as interrupted:
         _stop("interrupted: kernels ended, runs closed", 128 + interrupted.signal_number)

@@ -67,5 +67,6 @@ class StepEngine(Engine):  # type: ignore[misc]
             log=logger,
             resources={"metadata": {"path": working_folder}},
         )
+        client.owns_km = True  # So that it stops the kernel at the end.
         client.cell_log, client.handle = cell_log, handle
         return client.execute()

@@ -45,7 +45,6 @@ class Listener:
 def warm_pool() -> Iterator[KernelPool]:
     """Kernels for all tests of a worker: the libraries are imported once."""
     with KernelPool(default_kind()) as pool:
-        pool.start()
         yield pool
 
 

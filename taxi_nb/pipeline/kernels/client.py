@@ -1,0 +1,299 @@
+"""The pipeline's side of the fork server: starting it, asking it for kernels, their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+# No thread may run in the server, so whatever a library would start there is off. Kernels do not
+# inherit this: they get the environment that their client gives.
+SERVER_ENVIRONMENT = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
+# Settings that show in what a library is once it is imported, so that the server lacks them.
+KERNEL_ONLY = ("MPLBACKEND", "JPY_PARENT_PID", "JPY_INTERRUPT_EVENT", "JPY_SESSION_NAME")
+
+# Importing everything on a cold disk, next to other work.
+START_TIMEOUT_SECONDS = 180.0
+STOP_TIMEOUT_SECONDS = 10.0
+
+# What is read once, by the interpreter or while a library is loaded.
+READ_BEFORE_FORK = (
+    "PYTHON", "LC_", "LANG", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "MIMALLOC_", "JE_ARROW_",
+    "ARROW_", "GOMP_", "KMP_", "MKL_", "NPY_", "NUMEXPR_", "OMP_", "OPENBLAS_", "PANDAS_",
+    "SKLEARN_", "HOME", "MATPLOTLIBRC", "MPLCONFIGDIR", "MLFLOW_CONFIGURE_LOGGING",
+    "MLFLOW_LOGGING_LEVEL",
+)  # fmt: skip
+# Of these, what the child puts right or what is read later.
+SET_AFTER_FORK = frozenset(
+    {
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "PYTHONBREAKPOINT",
+        "PYTHONEXECUTABLE",
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+    }
+)
+
+
+class ForkFailedError(RuntimeError):
+    """The fork server cannot give a kernel; the message says why."""
+
+
+class ForkedProcess:
+    """A child of the fork server, with the interface of `subprocess.Popen`.
+
+    Attributes
+    ----------
+    pid : int
+        Also the number of its process group and session.
+    returncode : int or None
+        The exit status; ``-N`` if signal N ended it; None while it runs.
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int, channel: socket.socket, received: bytes = b"") -> None:
+        """Watch process `pid` over `channel`, of which `received` has been read."""
+        self.pid = pid
+        self.returncode: int | None = None
+        self._channel = channel
+        self._received = received
+        self._lock = threading.Lock()
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while the process runs."""
+        with self._lock:
+            if self.returncode is None:
+                self._receive()
+            return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit status.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+            If the process runs longer than `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise subprocess.TimeoutExpired(f"kernel {self.pid}", timeout or 0)
+            with contextlib.suppress(ValueError, OSError):
+                select.select([self._channel], [], [], left)
+        return status
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def _receive(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while data := self._channel.recv(4096):
+                self._received += data
+            self._finish()
+
+    def _finish(self) -> None:
+        """Take the status that the server left, or conclude from its silence that it died."""
+        self._channel.close()
+        if self._received.endswith(b"\n"):
+            self.returncode = json.loads(self._received)["returncode"]
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.returncode = -signal.SIGKILL
+
+
+class ForkServer:
+    """The process that has imported `preload` and forks kernels; usable from several threads.
+
+    Parameters
+    ----------
+    preload
+        Modules to import before the first fork. Those that cannot be imported are skipped.
+    directory
+        Where its log goes. The server removes it when this process dies.
+    env
+        The environment to import with (default: that of this process).
+    """
+
+    def __init__(
+        self, preload: Sequence[str], directory: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        """Prepare a server; `start` makes the process."""
+        self.preload = tuple(preload)
+        self.base_env = dict(os.environ if env is None else env)
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> ForkServer:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process number, None before the start."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the process and return at once; requests wait until it has imported."""
+        with self._lock:
+            if self._process is not None:
+                return
+            self._control, theirs = socket.socketpair()
+            with theirs, self._log_path.open("wb") as log:
+                self._process = subprocess.Popen(
+                    self._command(theirs.fileno()),
+                    env=self._environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+
+    def close(self) -> None:
+        """End the server and with it all its kernels; harmless if it has ended."""
+        with self._lock:
+            if self._process is None or self._control is None:
+                return
+            self._control.close()
+            try:
+                self._process.wait(STOP_TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                # Kernels die with it, see PR_SET_PDEATHSIG.
+                self._process.kill()
+                self._process.wait()
+
+    def unfit_variables(self, env: Mapping[str, str]) -> list[str]:
+        """Names of the variables that a kernel with `env` would need set before the fork."""
+        names = (env.keys() | self.base_env.keys()) - SET_AFTER_FORK
+        differing = (n for n in names if env.get(n) != self.base_env.get(n))
+        return sorted(n for n in differing if n.startswith(READ_BEFORE_FORK))
+
+    async def fork(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, stdout: int, stderr: int
+    ) -> ForkedProcess:
+        """Have a kernel forked.
+
+        Parameters
+        ----------
+        argv
+            The command that would spawn it: ``[python, "-m", "ipykernel_launcher", ...]``.
+        env, cwd, stdout, stderr
+            Its whole environment, its directory and file descriptors.
+
+        Raises
+        ------
+        ForkFailedError
+            If the server has died, holds threads or does not answer.
+        """
+        launch = {"argv": list(argv), "env": dict(env), "cwd": cwd, "base_env": self.base_env}
+        try:
+            channel = self._request(stdout, stderr)
+        except OSError as error:
+            raise ForkFailedError(f"the fork server is gone: {error}{self._log_tail()}") from error
+        try:
+            return await asyncio.wait_for(_launch(channel, launch), START_TIMEOUT_SECONDS)
+        except OSError as error:
+            channel.close()
+            why = str(error) or f"no answer in {START_TIMEOUT_SECONDS:.0f} s"
+            raise ForkFailedError(f"{why}{self._log_tail()}") from error
+        except BaseException:
+            # A closed channel makes the server kill what it forked for it.
+            channel.close()
+            raise
+
+    def _request(self, stdout: int, stderr: int) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                with self._lock:
+                    if self._control is None:
+                        raise OSError("it was not started")
+                    socket.send_fds(self._control, [b"k"], [theirs.fileno(), stdout, stderr])
+            except BaseException:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        return ours
+
+    def _command(self, control: int) -> list[str]:
+        settings = {
+            "control": control,
+            "preload": self.preload,
+            "directory": str(self._directory),
+        }
+        script = Path(__file__).with_name("fork_server.py")
+        return [sys.executable, str(script), json.dumps(settings)]
+
+    def _environment(self) -> dict[str, str]:
+        env = {k: v for k, v in self.base_env.items() if k not in KERNEL_ONLY}
+        return env | SERVER_ENVIRONMENT
+
+    @property
+    def _log_path(self) -> Path:
+        return self._directory / "fork_server.log"
+
+    def _log_tail(self) -> str:
+        with contextlib.suppress(OSError):
+            text = self._log_path.read_text(errors="replace").strip()
+            return f"; its last words: {text[-1000:]}" if text else ""
+        return ""
+
+
+async def _launch(channel: socket.socket, launch: dict[str, Any]) -> ForkedProcess:
+    loop = asyncio.get_running_loop()
+    # A server that refuses hangs up without listening; why, it has said before.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        await loop.sock_sendall(channel, json.dumps(launch).encode() + b"\n")
+    received = b""
+    while b"\n" not in received:
+        data = await loop.sock_recv(channel, 4096)
+        if not data:
+            raise OSError("the fork server died")
+        received += data
+    line, _, rest = received.partition(b"\n")
+    answer = json.loads(line)
+    if "pid" not in answer:
+        raise OSError(answer.get("refused") or f"the fork ended with {answer['returncode']}")
+    return ForkedProcess(answer["pid"], channel, rest)

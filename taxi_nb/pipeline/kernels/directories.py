@@ -1,0 +1,106 @@
+"""Private directories for sockets, and the removal of those that a killed process left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+PREFIX = "taxi-nb-"
+LOCK = "lock"
+
+# The shortest sun_path of the common systems (macOS) with its closing null.
+SOCKET_PATH_LIMIT = 104
+# What follows the parent: "/taxi-nb-" and 8 letters, "/" and a kernel's number, "/s-1", null.
+LONGEST_TAIL = len(f"/{PREFIX}12345678/1234567/s-1") + 1
+
+
+class PrivateDirectory:
+    """A directory of mode 0700 with short paths, held by a lock for as long as its owner lives.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+
+    Raises
+    ------
+    OSError
+        If no directory for temporary files is writable and has a short enough path.
+    """
+
+    def __init__(self) -> None:
+        """Make the directory, and remove those of killed processes."""
+        parent = _parent()
+        remove_abandoned(parent)
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        self._lock = _hold(self.path)
+        self._count = 0
+
+    def subdirectory(self) -> Path:
+        """Make and return a new directory for one kernel."""
+        while True:
+            self._count += 1
+            path = self.path / str(self._count)
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o700)
+                return path
+
+    def remove(self) -> None:
+        """Remove the directory with all that is in it; harmless if it is gone."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the directories in `parent` whose owners were killed before they could."""
+    for path in parent.glob(PREFIX + "*"):
+        with contextlib.suppress(OSError), _own_lock(path) as lock:
+            if _lock_now(lock):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _parent() -> Path:
+    candidates = [os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"]
+    given = [os.path.abspath(c) for c in candidates if c]
+    for candidate in given:
+        fits = os.name != "posix" or len(os.fsencode(candidate)) + LONGEST_TAIL < SOCKET_PATH_LIMIT
+        if fits and os.path.isdir(candidate) and os.access(candidate, os.W_OK | os.X_OK):
+            return Path(candidate)
+    raise OSError(
+        "no directory for the kernels' sockets: it must be writable and its path shorter than "
+        f"{SOCKET_PATH_LIMIT - LONGEST_TAIL} bytes; tried {', '.join(given)}. Set XDG_RUNTIME_DIR."
+    )
+
+
+def _hold(path: Path) -> IO[bytes] | None:
+    if os.name != "posix":
+        return None
+    # Locked before it has its name: another process sees no lock or a held one.
+    unnamed = path / (LOCK + "~")
+    lock = unnamed.open("wb")
+    _lock_now(lock)
+    unnamed.rename(path / LOCK)
+    return lock
+
+
+@contextlib.contextmanager
+def _own_lock(path: Path) -> Iterator[IO[bytes]]:
+    if os.name != "posix" or path.stat().st_uid != os.getuid():
+        raise PermissionError(path)
+    with (path / LOCK).open("rb") as lock:
+        yield lock
+
+
+def _lock_now(lock: IO[bytes]) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

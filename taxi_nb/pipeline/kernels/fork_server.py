@@ -1,0 +1,440 @@
+"""The process that kernels are forked from: it imports libraries once and then only forks.
+
+Run by path, ``python fork_server.py SETTINGS``, with a Unix socket (the *control* socket) that
+it inherits. It uses the standard library alone, so neither it nor any kernel forked from it
+holds a module of this project that the notebook did not import.
+
+What is said over the sockets
+-----------------------------
+control, client to server
+    one byte for each kernel wanted, and three file descriptors with it: the kernel's *channel*,
+    its standard output and its standard error. End of file: kill all kernels, clean up, leave.
+channel, client to kernel
+    one JSON line: ``{"argv": [...], "env": {...}, "cwd": "...", "base_env": {...}}``.
+    End of file: kill this kernel.
+channel, kernel or server to client
+    JSON lines: ``{"pid": 7}`` from the kernel when it leads its own process group,
+    ``{"returncode": 0}`` from the server when it has ended, or ``{"refused": "why"}``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import logging
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+# Importing these does something that depends on the kernel it happens in (registering figures
+# with the shell, choosing a progress bar), so every kernel has to import them itself.
+KERNEL_SPECIFIC = (
+    "ipywidgets",
+    "matplotlib_inline.backend_inline",
+    "tqdm.auto",
+    "tqdm.autonotebook",
+    "tqdm.notebook",
+)
+
+# How long a thread that has been told to end may take to vanish.
+THREAD_GRACE_SECONDS = 1.0
+
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class KernelRequest:
+    """What a forked child has to become: a kernel with these file descriptors."""
+
+    channel: socket.socket
+    stdout: int
+    stderr: int
+    server_pid: int
+
+
+# --- importing -------------------------------------------------------------------------------
+
+
+def preload(modules: Iterable[str]) -> None:
+    """Import what can be imported of `modules`; what cannot, every kernel tries for itself."""
+    builtins.get_ipython = lambda: _LooksLikeAKernel()  # type: ignore[attr-defined]
+    try:
+        for name in modules:
+            _import_or_report(name)
+    finally:
+        del builtins.get_ipython  # type: ignore[attr-defined]
+    _forget(KERNEL_SPECIFIC)
+
+
+class _LooksLikeAKernel:
+    """Stands for the shell while importing: pandas asks whether it runs in a terminal."""
+
+    kernel = None
+    config: dict[str, Any] = {"IPKernelApp": {}}  # noqa: RUF012 - read once, by others
+
+
+_LooksLikeAKernel.__name__ = _LooksLikeAKernel.__qualname__ = "ZMQInteractiveShell"
+
+
+def _import_or_report(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        print(f"not preloaded: {name}: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def _forget(packages: Iterable[str]) -> None:
+    for package in packages:
+        for name in [n for n in sys.modules if n == package or n.startswith(package + ".")]:
+            del sys.modules[name]
+            parent, _, attribute = name.rpartition(".")
+            with contextlib.suppress(AttributeError):
+                delattr(sys.modules.get(parent), attribute)
+
+
+# --- threads ---------------------------------------------------------------------------------
+
+
+def end_library_threads() -> None:
+    """Fork once for nothing: OpenBLAS ends its threads when its process forks.
+
+    Afterwards every thread that is left is one that a fork would really lose.
+    """
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def extra_threads() -> list[str]:
+    """Names of the threads besides the main one, those of C libraries among them."""
+    deadline = time.monotonic() + THREAD_GRACE_SECONDS
+    while (names := _extra_threads_now()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return names
+
+
+def _extra_threads_now() -> list[str]:
+    python = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+    native: list[str] = []
+    with contextlib.suppress(OSError):
+        others = [task for task in os.listdir("/proc/self/task") if int(task) != os.getpid()]
+        native = [_task_name(task) for task in others]
+    return python if len(python) >= len(native) else native
+
+
+def _task_name(task: str) -> str:
+    try:
+        with open(f"/proc/self/task/{task}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return task
+
+
+# --- the server ------------------------------------------------------------------------------
+
+
+class Server:
+    """Forks kernels, waits for their ends, and takes them along when it goes."""
+
+    def __init__(self, control: socket.socket) -> None:
+        """Take the socket that requests come from."""
+        self._control = control
+        self._channels: dict[int, socket.socket] = {}
+        self._poll = select.poll()
+        self._wakeup_read, self._wakeup_write = socket.socketpair()
+
+    def serve(self) -> KernelRequest | None:
+        """Serve until the client hangs up; returns in every forked child with its request."""
+        self._listen()
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd == self._control.fileno():
+                    hung_up, request = self._accept()
+                    if hung_up or request:
+                        return request
+                elif fd == self._wakeup_read.fileno():
+                    self._wakeup_read.recv(4096)
+                    self._reap()
+                else:
+                    self._abandon(fd)
+
+    def end_kernels(self) -> None:
+        """Kill every kernel with its process group and wait for each."""
+        for pid in self._channels:
+            _kill_group(pid)
+        while self._channels:
+            self._reap(block=True)
+
+    def _listen(self) -> None:
+        for end in (self._wakeup_read, self._wakeup_write):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup_write.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        self._poll.register(self._control, select.POLLIN)
+        self._poll.register(self._wakeup_read, select.POLLIN)
+
+    def _accept(self) -> tuple[bool, KernelRequest | None]:
+        byte, fds, _, _ = socket.recv_fds(self._control, 1, 3)
+        if not byte:
+            return True, None
+        channel = socket.socket(fileno=fds[0])
+        if threads := extra_threads():
+            self._refuse(channel, fds[1:], f"threads are running: {', '.join(threads)}")
+            return False, None
+        return False, self._fork(channel, fds[1], fds[2])
+
+    def _refuse(self, channel: socket.socket, fds: list[int], why: str) -> None:
+        _tell(channel, {"refused": why})
+        channel.close()
+        for fd in fds:
+            os.close(fd)
+
+    def _fork(self, channel: socket.socket, stdout: int, stderr: int) -> KernelRequest | None:
+        server_pid = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._forsake()
+            return KernelRequest(channel, stdout, stderr, server_pid)
+        os.close(stdout)
+        os.close(stderr)
+        self._channels[pid] = channel
+        # No event asked for: what the client writes is for the kernel; a hang-up always shows.
+        self._poll.register(channel, 0)
+        return None
+
+    def _forsake(self) -> None:
+        """Give up, in a child, all that belongs to the server."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for end in (self._control, self._wakeup_read, self._wakeup_write):
+            end.close()
+        for channel in self._channels.values():
+            channel.close()
+        self._channels.clear()
+
+    def _abandon(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        for pid, channel in self._channels.items():
+            if channel.fileno() == fd:
+                _kill_group(pid)
+
+    def _reap(self, block: bool = False) -> None:
+        options = os.WEXITED | os.WNOWAIT | (0 if block else os.WNOHANG)
+        with contextlib.suppress(ChildProcessError):
+            while self._channels and (ended := os.waitid(os.P_ALL, 0, options)):
+                # Until the zombie is waited for, its number cannot become another group's.
+                _kill_group(ended.si_pid)
+                _, status = os.waitpid(ended.si_pid, 0)
+                self._report(ended.si_pid, os.waitstatus_to_exitcode(status))
+
+    def _report(self, pid: int, returncode: int) -> None:
+        channel = self._channels.pop(pid, None)
+        if channel is None:
+            return
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(channel)
+        _tell(channel, {"returncode": returncode})
+        channel.close()
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    # The child may not have become the leader of its group yet.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _tell(channel: socket.socket, message: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        channel.sendall(json.dumps(message).encode() + b"\n")
+
+
+# --- the kernel ------------------------------------------------------------------------------
+
+
+def become_kernel(request: KernelRequest) -> None:
+    """Turn this forked child into what a freshly started ipykernel process would be."""
+    os.setsid()
+    _die_with_server(request.server_pid)
+    _tell(request.channel, {"pid": os.getpid()})
+    launch = json.loads(_read_line(request.channel))
+    request.channel.close()
+    _take_streams(request.stdout, request.stderr)
+    _take_environment(launch["env"], launch["base_env"])
+    _take_place(launch["argv"], launch["cwd"])
+    _seed_afresh()
+    gc.enable()
+    _run_kernel(request.server_pid)
+
+
+def _die_with_server(server_pid: int) -> None:
+    """Ask for SIGKILL on the server's death; elsewhere than on Linux, ipykernel polls for it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server_pid:
+        os._exit(1)
+
+
+def _read_line(channel: socket.socket) -> bytes:
+    with channel.makefile("rb") as file:
+        line = file.readline()
+    if not line.endswith(b"\n"):
+        os._exit(1)
+    return line
+
+
+def _take_streams(stdout: int, stderr: int) -> None:
+    for target, source in ((1, stdout), (2, stderr)):
+        os.dup2(source, target)
+        os.close(source)
+    for stream, fd in ((sys.stdout, 1), (sys.stderr, 2)):
+        stream.reconfigure(line_buffering=fd == 2 or os.isatty(fd))  # type: ignore[union-attr]
+
+
+def _take_environment(env: dict[str, str], base_env: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    _take_python_path(env.get("PYTHONPATH", ""), base_env.get("PYTHONPATH", ""))
+    for user_api, names in THREAD_VARIABLES.items():
+        if any(env.get(name) != base_env.get(name) for name in names):
+            _limit_threads(user_api, _first_number(env, names) or _usable_cpus())
+
+
+def _take_python_path(new: str, old: str) -> None:
+    if new == old:
+        return
+    gone = {os.path.abspath(entry) for entry in old.split(os.pathsep)} if old else set()
+    added = [os.path.abspath(entry) for entry in new.split(os.pathsep)] if new else []
+    sys.path[:] = added + [entry for entry in sys.path if entry not in gone]
+
+
+# What the libraries of each kind read when they are loaded, the strongest first.
+THREAD_VARIABLES = {
+    "blas": ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"),
+    "openmp": ("OMP_NUM_THREADS",),
+}
+
+
+def _first_number(env: dict[str, str], names: Iterable[str]) -> int | None:
+    numbers = (env.get(name, "").split(",")[0].strip() for name in names)
+    return next((int(number) for number in numbers if number.isdigit()), None)
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _limit_threads(user_api: str, number: int) -> None:
+    with contextlib.suppress(ImportError):
+        import threadpoolctl
+
+        threadpoolctl.threadpool_limits(number, user_api=user_api)
+
+
+def _take_place(argv: list[str], cwd: str) -> None:
+    """Stand where ``python -m ipykernel_launcher`` would: arguments, directory, import path."""
+    import ipykernel_launcher
+
+    sys.orig_argv[:] = argv
+    sys.argv[:] = [str(ipykernel_launcher.__file__), *argv[argv.index("-m") + 2 :]]
+    # Imported here only for its path, while a spawned kernel has it as `__main__` alone.
+    del sys.modules["ipykernel_launcher"]
+    os.chdir(cwd)
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None:
+        process.ORIGINAL_DIR = os.path.abspath(cwd)
+        process.current_process().authkey = os.urandom(32)
+    tempfile = sys.modules.get("tempfile")
+    if tempfile is not None:
+        tempfile.tempdir = None
+    importlib.invalidate_caches()
+
+
+def _seed_afresh() -> None:
+    """Seed what would otherwise be the same in all kernels; `random` does so by itself."""
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def _run_kernel(server_pid: int) -> None:
+    from ipykernel.kernelapp import IPKernelApp
+
+    # JPY_PARENT_PID was read when the class was made, in the server.
+    os.environ["JPY_PARENT_PID"] = str(server_pid)
+    stderr = sys.stderr
+    app = IPKernelApp.instance(parent_handle=server_pid)
+    app.initialize()  # type: ignore[no-untyped-call]
+    _choose_matplotlib_backend()
+    _redirect_log_handlers(stderr)
+    app.start()  # type: ignore[no-untyped-call]
+
+
+def _choose_matplotlib_backend() -> None:
+    """Do what importing matplotlib after the kernel's start would: obey its MPLBACKEND."""
+    matplotlib = sys.modules.get("matplotlib")
+    backend = os.environ.get("MPLBACKEND")
+    if matplotlib is not None and backend:
+        matplotlib.rcParams["backend"] = backend
+
+
+def _redirect_log_handlers(old: Any) -> None:
+    """Let handlers that libraries made while importing write to the notebook."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    for logger in loggers:
+        for handler in getattr(logger, "handlers", ()):
+            if isinstance(handler, logging.StreamHandler) and handler.stream is old:
+                handler.setStream(sys.stderr)
+
+
+# --- the program -----------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Serve; or, in a forked child, be a kernel and end as an interpreter ends."""
+    # The first entry is this file's folder, and its modules are not for the kernels.
+    del sys.path[0]
+    settings = json.loads(sys.argv[1])
+    gc.disable()
+    preload(settings["preload"])
+    gc.collect()
+    gc.freeze()
+    end_library_threads()
+    request = _serve(Server(socket.socket(fileno=settings["control"])), settings["directory"])
+    if request is not None:
+        become_kernel(request)
+    else:
+        # Handlers registered by libraries are for the kernels that used them.
+        atexit._clear()
+
+
+def _serve(server: Server, directory: str) -> KernelRequest | None:
+    server_pid = os.getpid()
+    try:
+        return server.serve()
+    finally:
+        if os.getpid() == server_pid:
+            server.end_kernels()
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""The kernels of one pipeline run; cheap to import, Jupyter is loaded with the first manager."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from taxi_nb.pipeline.kernels.client import ForkServer
+    from taxi_nb.pipeline.kernels.directories import PrivateDirectory
+    from taxi_nb.pipeline.kernels.provisioner import PoolKernelManager, SpawnProvisioner
+
+logger = logging.getLogger(__name__)
+
+KernelKind = Literal["fork", "spawn"]
+
+# What notebooks on tables, models and figures import. A module must not start threads or OpenMP
+# and BLAS work when it is imported, and must not care which kernel it is imported in.
+DEFAULT_PRELOAD: tuple[str, ...] = (
+    "ipykernel.kernelapp",
+    "ipykernel.ipkernel",
+    "ipykernel.zmqshell",
+    "ipykernel_launcher",
+    "IPython.core.completer",
+    "IPython.core.history",
+    "IPython.core.pylabtools",
+    "threadpoolctl",
+    "numpy",
+    "numpy.random",
+    "matplotlib",
+    "matplotlib.pyplot",
+    "matplotlib.backends.backend_agg",
+    "matplotlib_inline.config",
+    "pandas",
+    "pyarrow",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "scipy.optimize",
+    "scipy.sparse",
+    "scipy.stats",
+    "sklearn",
+    "sklearn.compose",
+    "sklearn.ensemble",
+    "sklearn.feature_extraction",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "sklearn.model_selection",
+    "sklearn.pipeline",
+    "sklearn.preprocessing",
+    "seaborn",
+    "xgboost",
+    "mlflow",
+    "mlflow.models",
+    "mlflow.sklearn",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.xgboost",
+    "skops.io",
+    "hyperopt",
+)
+
+
+def fork_is_supported() -> bool:
+    """Whether kernels can be forked here at all, safe or not."""
+    return all(hasattr(os, name) for name in ("fork", "waitid", "setsid"))
+
+
+def default_kind() -> KernelKind:
+    """Return "fork" where that is safe, which is Linux, and "spawn" elsewhere.
+
+    The system frameworks of macOS, which numerical libraries call, do not survive a fork.
+    """
+    return "fork" if sys.platform == "linux" and fork_is_supported() else "spawn"
+
+
+class KernelPool:
+    """Makes kernel managers that share one fork server and one private directory.
+
+    May be used from several threads. A context manager: starts on entry, closes on exit.
+
+    Parameters
+    ----------
+    kind
+        "fork" or "spawn". Where forking is not possible, "fork" spawns and logs a warning.
+    preload
+        Modules that the fork server imports. Those that cannot be imported are skipped.
+    env
+        The fork server's environment (default: that of this process). Kernels get theirs from
+        `manager`; it has to agree with this one in variables that are read only once, such as
+        PYTHONHASHSEED, or they are spawned.
+
+    Raises
+    ------
+    ValueError
+        If `kind` is neither "fork" nor "spawn".
+    """
+
+    def __init__(
+        self,
+        kind: KernelKind,
+        preload: Sequence[str] = DEFAULT_PRELOAD,
+        *,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Prepare a pool; `start` begins to start its server."""
+        if kind not in get_args(KernelKind):
+            raise ValueError(f"`kind` must be one of {list(get_args(KernelKind))}, got: {kind!r}")
+        self.kind: KernelKind = kind
+        self._preload = tuple(preload)
+        self._env = env
+        self._lock = threading.RLock()
+        self._directory: PrivateDirectory | None = None
+        self._server: ForkServer | None = None
+        self._provisioners: set[SpawnProvisioner] = set()
+
+    def __enter__(self) -> KernelPool:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def start(self) -> None:
+        """Begin to start the fork server, if there is to be one, and return at once."""
+        from taxi_nb.pipeline.kernels.directories import PrivateDirectory
+
+        with self._lock:
+            if self._directory is not None:
+                return
+            self._directory = PrivateDirectory()
+            if self.kind == "fork":
+                self._start_server(self._directory)
+
+    def manager(self, env: Mapping[str, str] | None = None) -> PoolKernelManager:
+        """Return an asynchronous manager for one kernel that is not started yet.
+
+        Stopping the kernel is up to the caller, with ``await km.shutdown_kernel(now=True)`` or
+        by ``client.owns_km = True`` before `nbclient.NotebookClient.execute`. Processes, sockets
+        and files go with it, at the latest when the pool closes.
+
+        Parameters
+        ----------
+        env
+            The kernel's whole environment (default: that of this process when it starts).
+        """
+        from taxi_nb.pipeline.kernels.provisioner import PoolKernelManager
+
+        self.start()
+        return PoolKernelManager(self._provisioner, env)
+
+    def close(self) -> None:
+        """Kill what is left of kernels and server and remove their files.
+
+        The pool may be started again afterwards.
+        """
+        with self._lock:
+            provisioners, self._provisioners = self._provisioners, set()
+            server, self._server = self._server, None
+            directory, self._directory = self._directory, None
+        for provisioner in provisioners:
+            provisioner.kill_now()
+        if server is not None:
+            server.close()
+        if directory is not None:
+            directory.remove()
+
+    def _start_server(self, directory: PrivateDirectory) -> None:
+        from taxi_nb.pipeline.kernels.client import ForkServer
+
+        if not fork_is_supported():
+            logger.warning("this platform cannot fork kernels, they will be spawned")
+            return
+        self._server = ForkServer(self._preload, directory.path, self._env)
+        self._server.start()
+
+    def _provisioner(self, manager: PoolKernelManager) -> SpawnProvisioner:
+        from taxi_nb.pipeline.kernels.provisioner import ForkProvisioner, SpawnProvisioner
+
+        with self._lock:
+            if self._directory is None:
+                raise RuntimeError("the kernel pool is closed")
+            made: SpawnProvisioner
+            kernel = {"kernel_id": manager.kernel_id, "kernel_spec": manager.kernel_spec}
+            if self._server is None:
+                made = SpawnProvisioner(parent=manager, **kernel)
+            else:
+                made = ForkProvisioner(parent=manager, **kernel)
+                made.server = self._server
+            made.directory = self._directory.subdirectory()
+            made.on_cleanup = self._discard
+            self._provisioners.add(made)
+            return made
+
+    def _discard(self, provisioner: SpawnProvisioner) -> None:
+        with self._lock:
+            self._provisioners.discard(provisioner)

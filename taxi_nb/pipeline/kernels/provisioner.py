@@ -1,0 +1,350 @@
+"""Jupyter's view of the two kinds of kernels: provisioners, and a manager that uses them."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import logging
+import math
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import traitlets
+import zmq
+import zmq.asyncio
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+from taxi_nb.pipeline.kernels.client import ForkedProcess, ForkFailedError, ForkServer
+from taxi_nb.pipeline.kernels.directories import PrivateDirectory
+from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD, fork_is_supported
+
+logger = logging.getLogger(__name__)
+
+Message = dict[str, Any]
+
+KILL_TIMEOUT_SECONDS = 5.0
+
+# How long to wait for the answers of a starting kernel before asking again.
+SHELL_SECONDS = 1.0
+IOPUB_SECONDS = 0.2
+RECONNECT_MILLISECONDS = 10
+
+# Modules that ``python -m`` makes a kernel of; their arguments are the same.
+KERNEL_MODULES = ("ipykernel_launcher", "ipykernel")
+
+
+class SpawnProvisioner(LocalProvisioner):
+    """Starts every kernel as a new process and leaves nothing behind when it ends.
+
+    Attributes
+    ----------
+    returncode : int or None
+        How the last kernel ended: its exit status, ``-N`` if signal N ended it.
+    """
+
+    directory: Path | None = None
+    returncode: int | None = None
+    on_cleanup: Callable[[SpawnProvisioner], None] | None = None
+
+    async def poll(self) -> int | None:
+        """Return the kernel's exit status, None while it runs."""
+        if self.process is None:
+            return 0
+        self._end_group_of_ended_leader()
+        status: int | None = await super().poll()
+        if status is not None:
+            self.returncode = status
+        return status
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """Kill what is left of the kernel and remove its files, unless it starts again."""
+        self.kill_now()
+        await super().cleanup(restart=restart)
+        if restart:
+            return
+        if self.directory is not None:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        if self.on_cleanup is not None:
+            self.on_cleanup(self)
+
+    def kill_now(self) -> None:
+        """Kill the kernel with its process group and wait for its end, without an event loop."""
+        if self.process is None:
+            return
+        self._end_group_of_ended_leader()
+        if self.process.poll() is None:
+            self._kill_group()
+            self.process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.returncode = self.process.wait(KILL_TIMEOUT_SECONDS)
+
+    def _end_group_of_ended_leader(self) -> None:
+        """Kill the group while its dead leader still holds the group's number."""
+        if self._ended_but_not_reaped():
+            self._kill_group()
+
+    def _ended_but_not_reaped(self) -> bool:
+        if not isinstance(self.process, subprocess.Popen) or self.process.returncode is not None:
+            return False
+        if not hasattr(os, "waitid"):
+            return False
+        with contextlib.suppress(ChildProcessError):
+            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self.process.pid, options) is not None
+        return False
+
+    def _kill_group(self) -> None:
+        if self.pgid and hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pgid, signal.SIGKILL)
+
+
+class ForkProvisioner(SpawnProvisioner):
+    """Starts kernels by forking; spawns those that cannot be forked, and logs why.
+
+    Configurable in a kernel specification's ``metadata.kernel_provisioner.config``. Without a
+    server of its own, it shares one with all others of this process that preload the same.
+    """
+
+    preload = traitlets.List(
+        traitlets.Unicode(),
+        default_value=list(DEFAULT_PRELOAD),
+        config=True,
+        help="Modules that the fork server imports.",
+    )
+    server: ForkServer | None = None
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Fork a kernel where `cmd` would start one.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the directory `cwd` does not exist.
+        """
+        try:
+            process = await self._fork(cmd, **kwargs)
+        except ForkFailedError as error:
+            logger.warning("spawning the kernel instead of forking it: %s", error)
+            return await super().launch_kernel(cmd, **kwargs)
+        self.process = process  # type: ignore[assignment]  # a `Popen` in all that matters
+        self.pid = self.pgid = process.pid
+        self.cwd = kwargs.get("cwd") or os.getcwd()
+        return self.connection_info
+
+    async def _fork(self, cmd: list[str], **kwargs: Any) -> ForkedProcess:
+        _check_command(cmd)
+        server = self._running_server()
+        if unfit := server.unfit_variables(kwargs["env"]):
+            raise ForkFailedError(
+                f"the fork server was started with other values of {', '.join(unfit)}, "
+                "which are read only once"
+            )
+        cwd = os.path.abspath(kwargs.get("cwd") or os.getcwd())
+        if not os.path.isdir(cwd):
+            raise FileNotFoundError(2, os.strerror(2), cwd)
+        with contextlib.ExitStack() as stack:
+            stdout, stderr = _output_fds(kwargs.get("stdout"), kwargs.get("stderr"), stack)
+            return await server.fork(cmd, kwargs["env"], cwd, stdout, stderr)
+
+    def _running_server(self) -> ForkServer:
+        if self.server is None:
+            if not fork_is_supported():
+                raise ForkFailedError("this platform cannot fork kernels")
+            self.server = _shared_server(tuple(self.preload))
+        return self.server
+
+
+def _check_command(cmd: list[str]) -> None:
+    same = os.path.realpath(shutil.which(cmd[0]) or cmd[0]) == os.path.realpath(sys.executable)
+    if not same or cmd[1:2] != ["-m"] or cmd[2] not in KERNEL_MODULES:
+        raise ForkFailedError(
+            f"only `{sys.executable} -m ipykernel_launcher ...` can be forked, got: {cmd[:3]}"
+        )
+
+
+def _output_fds(stdout: Any, stderr: Any, stack: contextlib.ExitStack) -> tuple[int, int]:
+    """Resolve what `subprocess.Popen` takes as outputs; None means this process's own."""
+    out = _output_fd(stdout, 1, stack)
+    return out, out if stderr == subprocess.STDOUT else _output_fd(stderr, 2, stack)
+
+
+def _output_fd(output: Any, default: int, stack: contextlib.ExitStack) -> int:
+    if output == subprocess.PIPE:
+        raise ForkFailedError("a forked kernel cannot write to subprocess.PIPE")
+    if output is None and _is_open(default):
+        return default
+    if output is None or output == subprocess.DEVNULL:
+        return stack.enter_context(open(os.devnull, "wb")).fileno()
+    return output if isinstance(output, int) else int(output.fileno())
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def _shared_server(preload: tuple[str, ...]) -> ForkServer:
+    directory = PrivateDirectory()
+    server = ForkServer(preload, directory.path)
+    atexit.register(directory.remove)
+    atexit.register(server.close)
+    server.start()
+    return server
+
+
+class PoolKernelClient(AsyncKernelClient):
+    """Connects to a kernel as soon as it listens, and tells its manager when it is ready."""
+
+    @traitlets.default("context")
+    def _impatient_context(self) -> zmq.asyncio.Context:
+        self._created_context = True
+        context = zmq.asyncio.Context()
+        # A kernel makes its sockets well within the default interval of 100 ms.
+        context.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MILLISECONDS)
+        return context
+
+    async def _async_wait_for_ready(self, timeout: float | None = None) -> None:
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while not await self._kernel_answers():
+            if not await self.is_alive():
+                raise RuntimeError("Kernel died before replying to kernel_info")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
+        if isinstance(self.parent, PoolKernelManager):
+            self.parent.note_ready()
+
+    wait_for_ready = _async_wait_for_ready
+
+    async def _kernel_answers(self) -> bool:
+        """Ask who the kernel is: it is ready once the answer has come on both channels.
+
+        The general client waits for 0.2 s of silence instead, longer than a fork takes.
+        """
+        request = self.kernel_info()
+        try:
+            reply = await self._first(self.get_shell_msg, SHELL_SECONDS, _is_kernel_info)
+            await self._first(
+                self.get_iopub_msg, IOPUB_SECONDS, functools.partial(_is_idle, request)
+            )
+        except queue.Empty:
+            return False
+        self._handle_kernel_info_reply(reply)
+        return True
+
+    @staticmethod
+    async def _first(
+        receive: Callable[..., Awaitable[Message]],
+        timeout: float,
+        wanted: Callable[[Message], bool],
+    ) -> Message:
+        while not wanted(message := await receive(timeout=timeout)):
+            pass
+        return message
+
+
+def _is_kernel_info(message: Message) -> bool:
+    return bool(message["msg_type"] == "kernel_info_reply")
+
+
+def _is_idle(request: str, message: Message) -> bool:
+    answers: bool = message["parent_header"].get("msg_id") == request
+    idle: bool = message["content"].get("execution_state") == "idle"
+    return answers and idle
+
+
+class PoolKernelManager(AsyncKernelManager):
+    """Manages one kernel of the running interpreter over Unix sockets in a private directory.
+
+    Made by `taxi_nb.pipeline.kernels.KernelPool.manager`.
+
+    Attributes
+    ----------
+    kernel_ready_seconds : float or None
+        Time from the start to the first reply of the latest kernel.
+    returncode : int or None
+        How the latest kernel ended, None before.
+    """
+
+    client_factory = traitlets.Type(klass=PoolKernelClient, default_value=PoolKernelClient)
+
+    def __init__(
+        self,
+        make_provisioner: Callable[[PoolKernelManager], SpawnProvisioner],
+        env: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Prepare a manager; directory and process are made when it starts."""
+        super().__init__(**kwargs)
+        self._make_provisioner = make_provisioner
+        self._env = None if env is None else dict(env)
+        self._started = 0.0
+        self.kernel_ready_seconds: float | None = None
+        # Unix sockets do not work with libzmq on Windows.
+        self.transport = "ipc" if os.name == "posix" else "tcp"
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """How to start the running interpreter as a kernel; no installed file is read."""
+        return KernelSpec(
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            display_name="Python 3 (ipykernel)",
+            language="python",
+        )
+
+    @property
+    def returncode(self) -> int | None:
+        """How the latest kernel ended: its exit status, ``-N`` if signal N ended it."""
+        return getattr(self.provisioner, "returncode", None)
+
+    def note_ready(self) -> None:
+        """Take the time: the kernel has answered."""
+        self.kernel_ready_seconds = time.monotonic() - self._started
+
+    async def _async_pre_start_kernel(
+        self, *, transport_encryption: str | None = None, **kw: Any
+    ) -> tuple[list[str], dict[str, Any]]:
+        self._started = time.monotonic()
+        if self._env is not None:
+            kw.setdefault("env", dict(self._env))
+        if self.provisioner is None:
+            self._provision()
+        cmd, kw = await super()._async_pre_start_kernel(
+            transport_encryption=transport_encryption, **kw
+        )
+        return cmd, kw
+
+    pre_start_kernel = _async_pre_start_kernel
+
+    def _provision(self) -> None:
+        self.provisioner = provisioner = self._make_provisioner(self)
+        assert provisioner.directory is not None
+        self.connection_file = str(provisioner.directory / "kernel.json")
+        if self.transport == "ipc":
+            self.ip = str(provisioner.directory / "s")
+
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
+        try:
+            await super()._async_launch_kernel(kernel_cmd, **kw)
+        except BaseException:
+            await self._async_cleanup_resources()
+            raise
+
+    _launch_kernel = _async_launch_kernel
