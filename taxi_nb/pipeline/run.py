@@ -249,8 +249,10 @@ class _Run:
                 handle=handle,
                 on_cell=lambda cell, cells: self.listener.cell_started(step.name, cell, cells),
             )
-            ending = _mlflow_status(execution.status)
-            return self._land(step, started, execution, target)
+            result = self._land(step, started, execution, target)
+            # Not before all of it is kept: what is lost is not finished.
+            ending = _mlflow_status(result.status)
+            return result
         finally:
             self.tracking.close_run(run_id, ending)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from taxi_nb.pipeline.record import RunRecord
@@ -146,3 +148,32 @@ def test_after_sigkill_kernels_die_and_the_next_run_is_right(
     assert latest(project).status.value == "ok"
     states = [r.info.status for r in runs_of(store)]
     assert sorted(states) == ["FINISHED"] * 3 + ["KILLED"] * 2
+
+
+@pytest.fixture
+def small_disk(project: Project) -> Iterator[Path]:
+    """A disk of half a megabyte where the runs go."""
+    runs = project.root / "runs"
+    runs.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(runs)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no right to mount a small disk: {mounted.stderr.decode().strip()}")
+    yield runs
+    subprocess.run(["umount", str(runs)], check=True)
+
+
+def test_a_full_disk_fails_the_run_says_so_and_leaves_no_half_notebook(
+    project: Project, store: str, taxi_nb: CommandLine, small_disk: Path
+) -> None:
+    project.notebook("01_a", "print('x' * 400_000)")
+    project.notebook("02_b", "1")
+    project.pipeline("steps: [{notebook: 01_a}, {notebook: 02_b}]")
+    code, out, err = taxi_nb("run", "params/test.yaml")
+    assert code == 1
+    assert "No space left on device" in out + err
+    assert "Traceback" not in out + err
+    assert [r.info.status for r in runs_of(store)] == ["FAILED", "FAILED"]
+    for notebook in small_disk.glob("*/*.ipynb"):
+        nbformat.validate(nbformat.read(notebook, as_version=4))

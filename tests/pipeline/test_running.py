@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import nbformat
 
@@ -218,20 +217,3 @@ def test_an_error_without_words_and_text_beyond_ascii_are_kept(project: Project,
     )
     assert record.steps[0].error is not None
     assert record.steps[0].error.type == "KeyError"
-
-
-def test_a_full_disk_fails_the_step_and_says_so(
-    project: Project, store: str, run: Run, tmp_path: Path
-) -> None:
-    # The run's folder is made unusable in the middle, as a full disk makes it.
-    project.notebook(
-        "01_a",
-        "from pathlib import Path\nimport shutil\n"
-        "folder = Path('../runs/latest').resolve()\n"
-        "for path in folder.glob('.*part.ipynb'):\n    path.unlink(); path.mkdir()",
-    )
-    record, _ = run(ONE)
-    assert statuses(record) == {"01_a": "failed"}
-    assert record.steps[0].error is not None
-    assert "Error" in record.steps[0].error.type
-    assert [r.info.status for r in runs_of(store)] == ["FAILED", "FAILED"]

@@ -68,7 +68,10 @@ params: {source: tlc, taxi: green, train_months: [2021-01], valid_months: [2021-
 steps:
   - notebook: 03_train
     matrix: {model: [linear, linear-lsqr, ridge, lasso]}
-  - {notebook: 03_train, name: stronger, needs: [], params: {model: lasso, model_params: {alpha: 0.1}}}
+  - notebook: 03_train
+    name: stronger
+    needs: []
+    params: {model: lasso, model_params: {alpha: 0.1}}
 """
     )
     pipeline = read_pipeline(copy.root / "params" / "known.yaml", copy.root)
