@@ -53,11 +53,17 @@ def open_place(text: str) -> Place:
     TripsError
         If there is no such folder, or the URL's protocol is not one that can be read.
     """
-    if text.startswith("file://"):
-        return Folder(_existing_folder(url2pathname(unquote(urlsplit(text).path)), text))
-    if "://" in text:
-        return Remote(text)
-    return Folder(_existing_folder(text, text))
+    if "://" not in text:
+        return Folder(_existing_folder(text, text))
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise unknown_source(without_credentials(text), str(error)) from None
+    if parts.scheme == "file":
+        return Folder(_existing_folder(url2pathname(unquote(parts.path)), text))
+    if not parts.scheme:
+        raise unknown_source(without_credentials(text), "no such protocol")
+    return Remote(text)
 
 
 def local_place() -> Place | None:
@@ -217,7 +223,10 @@ def _split_s3_credentials(url: str) -> tuple[str, dict[str, str]]:
 
 
 def _existing_folder(path: str, shown: str) -> Path:
-    folder = project_root() / Path(path).expanduser()
+    try:
+        folder = project_root() / Path(path).expanduser()
+    except RuntimeError as error:
+        raise unknown_source(shown, str(error)) from None
     if folder.is_dir():
         return folder.resolve()
     why = "a file, not a folder" if folder.exists() else f"there is no folder {folder}"

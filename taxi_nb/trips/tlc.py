@@ -63,7 +63,7 @@ class Tlc:
 
 
 def _base_address() -> str:
-    return os.environ.get("TAXI_NB_TLC_URL", PUBLISHED_AT).rstrip("/")
+    return (os.environ.get("TAXI_NB_TLC_URL") or PUBLISHED_AT).rstrip("/")
 
 
 def _download(url: str, path: Path, taxi: str, month: str) -> None:
@@ -190,12 +190,24 @@ def _remove_stale_parts(path: Path) -> None:
 
 
 def _put_in_place(part: Path, path: Path, url: str) -> None:
-    # The first of two racing processes wins, so that file and record stay a pair.
-    if path.exists():
-        return
     content = read_file(part)
-    os.replace(part, path)
-    _write_record(path, content, without_credentials(url))
+    # The record of a file that is gone says nothing of the one that is coming.
+    if not path.exists():
+        _record_path(path).unlink(missing_ok=True)
+    if _takes_its_place(part, path):
+        _write_record(path, content, without_credentials(url))
+
+
+def _takes_its_place(part: Path, path: Path) -> bool:
+    # The first of racing processes wins, so that nobody's file changes under its record.
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        # Not every file system has links.
+        os.replace(part, path)
+    return True
 
 
 def _write_record(path: Path, content: MonthContent, address: str | None) -> None:

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -94,6 +96,9 @@ def test_a_folder_in_the_environment_that_is_not_there(monkeypatch):
         ("/no/such/months", "there is no folder /no/such/months"),
         ("file:///no/such/months", "there is no folder /no/such/months"),
         ("gopher://months", "no such protocol"),
+        ("://months", "no such protocol"),
+        ("s3://[months", "Invalid IPv6 URL"),
+        ("~nobody-of-that-name/months", "home directory"),
         ("months/green_tripdata_2021-01.parquet", "a file, not a folder"),
         ("", ""),
         (7, ""),
@@ -188,6 +193,7 @@ def test_a_folder_that_is_missing_at_a_url():
         "http://me:hunter2@127.0.0.1:1/months?sig=hunter2",
         "gopher://me:hunter2@127.0.0.1/months",
         "gopher://me:hunter2/x@127.0.0.1/months",
+        "http://me:hunter2@127.0.0.1[/months",
     ],
 )
 def test_credentials_stay_out_of_error_messages(source):
@@ -199,9 +205,32 @@ def test_credentials_stay_out_of_error_messages(source):
     assert error.value.__suppress_context__
 
 
+class _Failing(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(500)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
 @pytest.fixture
-def bucket(month, monkeypatch) -> Iterator[str]:
-    """Serve a bucket over HTTP as S3 does; its months are under trips/nyc."""
+def failing_server() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Failing)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_token_stays_out_of_what_the_server_is_blamed_for(failing_server):
+    with pytest.raises(TripsError, match="500, message='Internal Server Error'") as error:
+        load_trips("green", ["2021-01"], f"http://{failing_server}/months?token=hunter2")
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.fixture
+def put(month, monkeypatch) -> Iterator[Callable[[str], None]]:
+    """Serve a bucket over HTTP as S3 does, and return what puts a month into trips/nyc."""
     server_module = pytest.importorskip("moto.server")
     boto3 = pytest.importorskip("boto3")
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -213,25 +242,30 @@ def bucket(month, monkeypatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     client = boto3.client("s3")
     client.create_bucket(Bucket="trips")
-    client.put_object(
-        Bucket="trips", Key="nyc/green_tripdata_2021-01.parquet", Body=month.read_bytes()
-    )
-    yield "trips/nyc"
+
+    def put(name: str) -> None:
+        key = f"nyc/green_tripdata_{name}.parquet"
+        client.put_object(Bucket="trips", Key=key, Body=month.read_bytes())
+
+    yield put
     server.stop()
 
 
-def test_months_in_s3(bucket, month):
-    trips = load_trips("green", ["2021-01"], f"s3://{bucket}")
-    origin = provenance(trips)
+def test_months_in_s3(put, month):
+    put("2021-01")
+    origin = provenance(load_trips("green", ["2021-01"], "s3://trips/nyc"))
     assert origin.source == "s3://trips/nyc"
     assert origin.files[0].size == month.stat().st_size
     with pytest.raises(MissingMonthError, match=r"s3://trips/nyc has no .*: 2021-01$"):
-        load_trips("green", ["2021-02"], f"s3://{bucket}")
+        load_trips("green", ["2021-02"], "s3://trips/nyc")
+    put("2021-03")
+    with pytest.raises(MissingMonthError, match=r"there: 2021-01, 2021-03$"):
+        load_trips("green", ["2021-02"], "s3://trips/nyc")
     with pytest.raises(MissingMonthError, match=r"s3://no-bucket has no .*no month of green there"):
         load_trips("green", ["2021-02"], "s3://no-bucket")
 
     # A secret with a slash in it is what AWS hands out.
-    with_credentials = load_trips("green", ["2021-01"], f"s3://AKIA42:se/cr3t@{bucket}/")
+    with_credentials = load_trips("green", ["2021-01"], "s3://AKIA42:se/cr3t@trips/nyc/")
     remembered = json.dumps(with_credentials.attrs)
     assert "s3://trips/nyc/green_tripdata_2021-01.parquet" in remembered
     assert "AKIA42" not in remembered

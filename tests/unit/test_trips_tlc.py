@@ -247,6 +247,15 @@ def test_a_file_without_a_record_gets_one(server, month, kept):
         _load()
 
 
+def test_a_deleted_file_is_downloaded_again(server, month, kept):
+    _load()
+    kept.unlink()
+    kept.with_name(f"{NAME}.json").write_text('{"sha256": "of another file"}')
+    _load()
+    assert len(server.requests) == 2
+    assert kept.read_bytes() == month.read_bytes()
+
+
 def test_half_a_file_put_there_by_hand(server, month, kept):
     kept.parent.mkdir(parents=True)
     kept.write_bytes(month.read_bytes()[:5000])
@@ -280,6 +289,20 @@ def test_two_processes_at_once(server, month, kept):
     assert len(server.requests) == 2
     assert kept.read_bytes() == month.read_bytes()
     assert _files(kept.parent) == [NAME, f"{NAME}.json"]
+
+
+def test_the_first_of_two_processes_wins(server, month, kept, root):
+    server.script = ["hanging"]
+    slower = _start_loading()
+    _wait_for(lambda: any(name.endswith(".part") for name in _files(kept.parent)))
+    # The month is published anew in the meantime.
+    other = load_trips("green", ["2021-01"], "sample", sample_rows=500)
+    server.content = Path(provenance(other).files[0].path).read_bytes()
+    digest = provenance(_load()).digest
+    server.closing.set()
+    assert slower.wait(30) == 0
+    assert kept.read_bytes() == server.content
+    assert provenance(_load()).digest == digest
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
