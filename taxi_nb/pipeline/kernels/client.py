@@ -1,4 +1,4 @@
-"""The pipeline's side of the fork server: starting it, asking it for kernels, their ends."""
+"""The pipeline's side of the fork server: starting it and asking it for kernels."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import contextlib
 import json
 import logging
 import os
-import select
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from taxi_nb.pipeline.kernels.processes import ForkedProcess
 
 logger = logging.getLogger(__name__)
 
@@ -58,82 +57,6 @@ SET_AFTER_FORK = frozenset(
 
 class ForkFailedError(RuntimeError):
     """The fork server cannot give a kernel; the message says why."""
-
-
-class ForkedProcess:
-    """A child of the fork server, with the interface of `subprocess.Popen`.
-
-    Attributes
-    ----------
-    pid : int
-        Also the number of its process group and session.
-    returncode : int or None
-        The exit status; ``-N`` if signal N ended it; None while it runs.
-    """
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, pid: int, channel: socket.socket, received: bytes = b"") -> None:
-        """Watch process `pid` over `channel`, of which `received` has been read."""
-        self.pid = pid
-        self.returncode: int | None = None
-        self._channel = channel
-        self._received = received
-        self._lock = threading.Lock()
-
-    def poll(self) -> int | None:
-        """Return the exit status, or None while the process runs."""
-        with self._lock:
-            if self.returncode is None:
-                self._receive()
-            return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit status.
-
-        Raises
-        ------
-        subprocess.TimeoutExpired
-            If the process runs longer than `timeout` seconds.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while (status := self.poll()) is None:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise subprocess.TimeoutExpired(f"kernel {self.pid}", timeout or 0)
-            with contextlib.suppress(ValueError, OSError):
-                select.select([self._channel], [], [], left)
-        return status
-
-    def send_signal(self, signum: int) -> None:
-        """Send a signal, unless the process has ended."""
-        if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signum)
-
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-        self.send_signal(signal.SIGKILL)
-
-    def _receive(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while data := self._channel.recv(4096):
-                self._received += data
-            self._finish()
-
-    def _finish(self) -> None:
-        """Take the status that the server left, or conclude from its silence that it died."""
-        self._channel.close()
-        if self._received.endswith(b"\n"):
-            self.returncode = json.loads(self._received)["returncode"]
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self.returncode = -signal.SIGKILL
 
 
 class ForkServer:
