@@ -68,6 +68,8 @@ def execute() -> Execute:
         nb = new_notebook(cells=[new_code_cell(source) for source in cells])  # type: ignore[no-untyped-call]
         km = pool.manager(_without_pytest(os.environ if env is None else env))
         resources = {"metadata": {"path": str(cwd or tempfile.gettempdir())}}
+        # Asking a spawned kernel politely to end takes a second.
+        settings = {"shutdown_kernel": "immediate"} | settings
         client = nbclient.NotebookClient(nb, km=km, resources=resources, **settings)
         client.owns_km = True
         error = None

@@ -70,20 +70,21 @@ def test_signal_that_killed_a_kernel_is_known(pool: KernelPool, execute: Execute
 
 
 def test_kernel_ends_with_status_zero_when_asked_to(pool: KernelPool, execute: Execute) -> None:
-    assert execute(pool, "pass").returncode == 0
+    assert execute(pool, "pass", shutdown_kernel="graceful").returncode == 0
 
 
 def test_atexit_handlers_run_before_a_kernel_ends(
     pool: KernelPool, execute: Execute, tmp_path: Path
 ) -> None:
     note = tmp_path / "note"
-    execute(pool, f"import atexit, pathlib; atexit.register(pathlib.Path({str(note)!r}).touch)")
+    cell = f"import atexit, pathlib; atexit.register(pathlib.Path({str(note)!r}).touch)"
+    execute(pool, cell, shutdown_kernel="graceful")
 
     assert note.exists()
 
 
 def test_timeout_of_a_cell(pool: KernelPool, execute: Execute) -> None:
-    done = execute(pool, "import time; time.sleep(60)", timeout=1, shutdown_kernel="immediate")
+    done = execute(pool, "import time; time.sleep(60)", timeout=1)
 
     assert isinstance(done.error, CellTimeoutError)
 
@@ -144,7 +145,7 @@ def test_processes_that_a_notebook_forgot_die_with_its_kernel(
     pool: KernelPool, execute: Execute
 ) -> None:
     cell = "import subprocess; subprocess.Popen(['sleep', '600']).pid"
-    forgotten = execute(pool, cell, shutdown_kernel="immediate").value()
+    forgotten = execute(pool, cell).value()
 
     assert not _runs(forgotten)
 

@@ -82,6 +82,7 @@ class ForkServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._lock = threading.Lock()
+        self._has_forked = self._closed = False
 
     def __enter__(self) -> ForkServer:
         """Start."""
@@ -117,9 +118,13 @@ class ForkServer:
     def close(self) -> None:
         """End the server and with it all its kernels; harmless if it has ended."""
         with self._lock:
+            self._closed = True
             if self._process is None or self._control is None:
                 return
             self._control.close()
+            if not self._has_forked:
+                # It may be importing, and deaf to the closed socket.
+                self._process.terminate()
             try:
                 self._process.wait(STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
@@ -149,22 +154,31 @@ class ForkServer:
         ------
         ForkFailedError
             If the server has died, holds threads or does not answer.
+        RuntimeError
+            If the server was closed.
         """
         launch = {"argv": list(argv), "env": dict(env), "cwd": cwd, "base_env": self.base_env}
         try:
             channel = self._request(stdout, stderr)
         except OSError as error:
-            raise ForkFailedError(f"the fork server is gone: {error}{self._log_tail()}") from error
+            raise self._failure(f"the fork server is gone: {error}") from error
         try:
-            return await asyncio.wait_for(_launch(channel, launch), START_TIMEOUT_SECONDS)
+            process = await asyncio.wait_for(_launch(channel, launch), START_TIMEOUT_SECONDS)
         except OSError as error:
             channel.close()
             why = str(error) or f"no answer in {START_TIMEOUT_SECONDS:.0f} s"
-            raise ForkFailedError(f"{why}{self._log_tail()}") from error
+            raise self._failure(why) from error
         except BaseException:
             # A closed channel makes the server kill what it forked for it.
             channel.close()
             raise
+        self._has_forked = True
+        return process
+
+    def _failure(self, why: str) -> RuntimeError:
+        if self._closed:
+            return RuntimeError("the fork server was closed")
+        return ForkFailedError(f"{why}{self._log_tail()}")
 
     def _request(self, stdout: int, stderr: int) -> socket.socket:
         ours, theirs = socket.socketpair()

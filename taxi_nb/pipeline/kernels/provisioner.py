@@ -263,6 +263,8 @@ class PoolKernelManager(AsyncKernelManager):
         Time from the start to the first reply of the latest kernel.
     returncode : int or None
         How the latest kernel ended, None before.
+    pid : int or None
+        The latest kernel's process.
     """
 
     client_factory = traitlets.Type(klass=PoolKernelClient, default_value=PoolKernelClient)
@@ -295,6 +297,11 @@ class PoolKernelManager(AsyncKernelManager):
     def returncode(self) -> int | None:
         """How the latest kernel ended: its exit status, ``-N`` if signal N ended it."""
         return getattr(self.provisioner, "returncode", None)
+
+    @property
+    def pid(self) -> int | None:
+        """The kernel's process number, None before the start."""
+        return getattr(self.provisioner, "pid", None)
 
     def note_ready(self) -> None:
         """Take the time: the kernel has answered."""
