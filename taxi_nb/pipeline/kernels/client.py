@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import socket
 import subprocess
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline.kernels.processes import ForkedProcess
-
-logger = logging.getLogger(__name__)
 
 # No thread may run in the server, so whatever a library would start there is off. Kernels do not
 # inherit this: they get the environment that their client gives.
@@ -157,7 +154,7 @@ class ForkServer:
         RuntimeError
             If the server was closed.
         """
-        launch = {"argv": list(argv), "env": dict(env), "cwd": cwd, "base_env": self.base_env}
+        launch = {"argv": list(argv), "env": dict(env), "cwd": cwd}
         try:
             channel = self._request(stdout, stderr)
         except OSError as error:

@@ -10,7 +10,7 @@ control, client to server
     one byte for each kernel wanted, and three file descriptors with it: the kernel's *channel*,
     its standard output and its standard error. End of file: kill all kernels, clean up, leave.
 channel, client to kernel
-    one JSON line: ``{"argv": [...], "env": {...}, "cwd": "...", "base_env": {...}}``.
+    one JSON line: ``{"argv": [...], "env": {...}, "cwd": "..."}``.
     End of file: kill this kernel.
 channel, kernel or server to client
     JSON lines: ``{"pid": 7}`` from the kernel when it leads its own process group,
@@ -186,9 +186,7 @@ class EndedLeader:
         The time is for processes that clean up when they lose their parent, such as
         multiprocessing's resource tracker, which removes semaphores.
         """
-        if not group_members(self.pid):
-            return True
-        if time.monotonic() < self._deadline:
+        if group_members(self.pid) and time.monotonic() < self._deadline:
             return False
         _signal_group(self.pid, signal.SIGKILL)
         return True
@@ -345,7 +343,7 @@ def become_kernel(request: KernelRequest) -> None:
     launch = json.loads(_read_line(request.channel))
     request.channel.close()
     _take_streams(request.stdout, request.stderr)
-    _take_environment(request.server.set_by_imports | launch["env"], launch["base_env"])
+    _take_environment(request.server.set_by_imports | launch["env"])
     _take_place(launch["argv"], launch["cwd"])
     _seed_afresh()
     gc.enable()
@@ -376,13 +374,14 @@ def _take_streams(stdout: int, stderr: int) -> None:
     sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
 
 
-def _take_environment(env: dict[str, str], base_env: dict[str, str]) -> None:
+def _take_environment(env: dict[str, str]) -> None:
+    old = dict(os.environ)
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
-    _take_python_path(env.get("PYTHONPATH", ""), base_env.get("PYTHONPATH", ""))
+    _take_python_path(env.get("PYTHONPATH", ""), old.get("PYTHONPATH", ""))
     for user_api, names in THREAD_VARIABLES.items():
-        if any(env.get(name) != base_env.get(name) for name in names):
+        if any(env.get(name) != old.get(name) for name in names):
             _limit_threads(user_api, _first_number(env, names) or _usable_cpus())
 
 

@@ -42,6 +42,9 @@ SHELL_SECONDS = 1.0
 IOPUB_SECONDS = 0.2
 RECONNECT_MILLISECONDS = 10
 
+# How often to look for the end of a kernel that was told to end.
+POLL_SECONDS = 0.01
+
 # Modules that ``python -m`` makes a kernel of; their arguments are the same.
 KERNEL_MODULES = ("ipykernel_launcher", "ipykernel")
 
@@ -152,11 +155,19 @@ class ForkProvisioner(SpawnProvisioner):
 
 
 def _check_command(cmd: list[str]) -> None:
-    same = os.path.realpath(shutil.which(cmd[0]) or cmd[0]) == os.path.realpath(sys.executable)
-    if not same or cmd[1:2] != ["-m"] or cmd[2] not in KERNEL_MODULES:
+    """Refuse what would not become a kernel of this very interpreter."""
+    module = [arg for arg in cmd[1:] if arg != "-Xfrozen_modules=off"][:2]
+    if not _is_this_interpreter(cmd[0]) or module not in [["-m", name] for name in KERNEL_MODULES]:
         raise ForkFailedError(
             f"only `{sys.executable} -m ipykernel_launcher ...` can be forked, got: {cmd[:3]}"
         )
+
+
+def _is_this_interpreter(executable: str) -> bool:
+    # Those of two virtual environments may be links to the same file.
+    found = os.path.abspath(shutil.which(executable) or executable)
+    same_folder = os.path.dirname(found) == os.path.dirname(os.path.abspath(sys.executable))
+    return same_folder and os.path.realpath(found) == os.path.realpath(sys.executable)
 
 
 def _output_fds(stdout: Any, stderr: Any, stack: contextlib.ExitStack) -> tuple[int, int]:
@@ -328,6 +339,10 @@ class PoolKernelManager(AsyncKernelManager):
         self.connection_file = str(provisioner.directory / "kernel.json")
         if self.transport == "ipc":
             self.ip = str(provisioner.directory / "s")
+
+    async def _async_wait(self, pollinterval: float = POLL_SECONDS) -> None:
+        # The general manager looks ten times a second, as if looking were expensive.
+        await super()._async_wait(pollinterval=min(pollinterval, POLL_SECONDS))
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
         try:
