@@ -1,24 +1,20 @@
-"""The pipeline's side of the fork server: starting it, asking it for kernels, their ends."""
+"""The pipeline's side of the fork server: starting it and asking it for kernels."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import logging
 import os
-import select
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-logger = logging.getLogger(__name__)
+from taxi_nb.pipeline.kernels.processes import ForkedProcess
 
 # No thread may run in the server, so whatever a library would start there is off. Kernels do not
 # inherit this: they get the environment that their client gives.
@@ -60,82 +56,6 @@ class ForkFailedError(RuntimeError):
     """The fork server cannot give a kernel; the message says why."""
 
 
-class ForkedProcess:
-    """A child of the fork server, with the interface of `subprocess.Popen`.
-
-    Attributes
-    ----------
-    pid : int
-        Also the number of its process group and session.
-    returncode : int or None
-        The exit status; ``-N`` if signal N ended it; None while it runs.
-    """
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, pid: int, channel: socket.socket, received: bytes = b"") -> None:
-        """Watch process `pid` over `channel`, of which `received` has been read."""
-        self.pid = pid
-        self.returncode: int | None = None
-        self._channel = channel
-        self._received = received
-        self._lock = threading.Lock()
-
-    def poll(self) -> int | None:
-        """Return the exit status, or None while the process runs."""
-        with self._lock:
-            if self.returncode is None:
-                self._receive()
-            return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit status.
-
-        Raises
-        ------
-        subprocess.TimeoutExpired
-            If the process runs longer than `timeout` seconds.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while (status := self.poll()) is None:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise subprocess.TimeoutExpired(f"kernel {self.pid}", timeout or 0)
-            with contextlib.suppress(ValueError, OSError):
-                select.select([self._channel], [], [], left)
-        return status
-
-    def send_signal(self, signum: int) -> None:
-        """Send a signal, unless the process has ended."""
-        if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signum)
-
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-        self.send_signal(signal.SIGKILL)
-
-    def _receive(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while data := self._channel.recv(4096):
-                self._received += data
-            self._finish()
-
-    def _finish(self) -> None:
-        """Take the status that the server left, or conclude from its silence that it died."""
-        self._channel.close()
-        if self._received.endswith(b"\n"):
-            self.returncode = json.loads(self._received)["returncode"]
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self.returncode = -signal.SIGKILL
-
-
 class ForkServer:
     """The process that has imported `preload` and forks kernels; usable from several threads.
 
@@ -159,6 +79,7 @@ class ForkServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._lock = threading.Lock()
+        self._has_forked = self._closed = False
 
     def __enter__(self) -> ForkServer:
         """Start."""
@@ -194,9 +115,13 @@ class ForkServer:
     def close(self) -> None:
         """End the server and with it all its kernels; harmless if it has ended."""
         with self._lock:
+            self._closed = True
             if self._process is None or self._control is None:
                 return
             self._control.close()
+            if not self._has_forked:
+                # It may be importing, and deaf to the closed socket.
+                self._process.terminate()
             try:
                 self._process.wait(STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
@@ -226,22 +151,31 @@ class ForkServer:
         ------
         ForkFailedError
             If the server has died, holds threads or does not answer.
+        RuntimeError
+            If the server was closed.
         """
-        launch = {"argv": list(argv), "env": dict(env), "cwd": cwd, "base_env": self.base_env}
+        launch = {"argv": list(argv), "env": dict(env), "cwd": cwd}
         try:
             channel = self._request(stdout, stderr)
         except OSError as error:
-            raise ForkFailedError(f"the fork server is gone: {error}{self._log_tail()}") from error
+            raise self._failure(f"the fork server is gone: {error}") from error
         try:
-            return await asyncio.wait_for(_launch(channel, launch), START_TIMEOUT_SECONDS)
+            process = await asyncio.wait_for(_launch(channel, launch), START_TIMEOUT_SECONDS)
         except OSError as error:
             channel.close()
             why = str(error) or f"no answer in {START_TIMEOUT_SECONDS:.0f} s"
-            raise ForkFailedError(f"{why}{self._log_tail()}") from error
+            raise self._failure(why) from error
         except BaseException:
             # A closed channel makes the server kill what it forked for it.
             channel.close()
             raise
+        self._has_forked = True
+        return process
+
+    def _failure(self, why: str) -> RuntimeError:
+        if self._closed:
+            return RuntimeError("the fork server was closed")
+        return ForkFailedError(f"{why}{self._log_tail()}")
 
     def _request(self, stdout: int, stderr: int) -> socket.socket:
         ours, theirs = socket.socketpair()

@@ -10,7 +10,7 @@ control, client to server
     one byte for each kernel wanted, and three file descriptors with it: the kernel's *channel*,
     its standard output and its standard error. End of file: kill all kernels, clean up, leave.
 channel, client to kernel
-    one JSON line: ``{"argv": [...], "env": {...}, "cwd": "...", "base_env": {...}}``.
+    one JSON line: ``{"argv": [...], "env": {...}, "cwd": "..."}``.
     End of file: kill this kernel.
 channel, kernel or server to client
     JSON lines: ``{"pid": 7}`` from the kernel when it leads its own process group,
@@ -43,7 +43,7 @@ from typing import Any
 # with the shell, choosing a progress bar), so every kernel has to import them itself.
 KERNEL_SPECIFIC = (
     "ipywidgets",
-    "matplotlib_inline.backend_inline",
+    "matplotlib_inline",
     "tqdm.auto",
     "tqdm.autonotebook",
     "tqdm.notebook",
@@ -51,6 +51,10 @@ KERNEL_SPECIFIC = (
 
 # How long a thread that has been told to end may take to vanish.
 THREAD_GRACE_SECONDS = 1.0
+
+# How long the processes that a kernel leaves in its group may take to end by themselves.
+GROUP_GRACE_SECONDS = 1.0
+GROUP_POLL_MILLISECONDS = 5
 
 PR_SET_PDEATHSIG = 1
 
@@ -62,14 +66,30 @@ class KernelRequest:
     channel: socket.socket
     stdout: int
     stderr: int
-    server_pid: int
+    server: ServerState
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """What a child has to know of the server it comes from."""
+
+    pid: int
+    # Variables that libraries set while they were imported, and count on.
+    set_by_imports: dict[str, str]
 
 
 # --- importing -------------------------------------------------------------------------------
 
 
-def preload(modules: Iterable[str]) -> None:
-    """Import what can be imported of `modules`; what cannot, every kernel tries for itself."""
+def preload(modules: Iterable[str]) -> dict[str, str]:
+    """Import what can be imported of `modules`; what cannot, every kernel tries for itself.
+
+    Returns
+    -------
+    dict
+        The environment variables that the modules have set.
+    """
+    before = dict(os.environ)
     builtins.get_ipython = lambda: _LooksLikeAKernel()  # type: ignore[attr-defined]
     try:
         for name in modules:
@@ -77,6 +97,7 @@ def preload(modules: Iterable[str]) -> None:
     finally:
         del builtins.get_ipython  # type: ignore[attr-defined]
     _forget(KERNEL_SPECIFIC)
+    return {name: value for name, value in os.environ.items() if name not in before}
 
 
 class _LooksLikeAKernel:
@@ -144,16 +165,71 @@ def _task_name(task: str) -> str:
         return task
 
 
+# --- process groups --------------------------------------------------------------------------
+
+
+class EndedLeader:
+    """A process that has ended and not been waited for, whose group has to end too.
+
+    Until it is waited for, its number cannot become that of a stranger's group.
+    """
+
+    def __init__(self, pid: int) -> None:
+        """Ask the rest of the group to end."""
+        self.pid = pid
+        self._deadline = time.monotonic() + GROUP_GRACE_SECONDS
+        _signal_group(pid, signal.SIGTERM)
+
+    def is_alone(self) -> bool:
+        """Whether the rest of the group has ended, killed if it would not do so in time.
+
+        The time is for processes that clean up when they lose their parent, such as
+        multiprocessing's resource tracker, which removes semaphores.
+        """
+        if group_members(self.pid) and time.monotonic() < self._deadline:
+            return False
+        _signal_group(self.pid, signal.SIGKILL)
+        return True
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a child has ended; it is still to be waited for."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def group_members(group: int) -> list[int]:
+    """Numbers of the running processes in a group; none where there is no /proc."""
+    members = []
+    with contextlib.suppress(OSError):
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+                # The second field is a name in brackets that may hold anything.
+                state, _, pgrp = file.read().rpartition(")")[2].split()[:3]
+                if int(pgrp) == group and state not in "ZX":
+                    members.append(int(pid))
+    return members
+
+
+def _signal_group(pid: int, signum: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signum)
+
+
 # --- the server ------------------------------------------------------------------------------
 
 
 class Server:
     """Forks kernels, waits for their ends, and takes them along when it goes."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, state: ServerState) -> None:
         """Take the socket that requests come from."""
         self._control = control
+        self._state = state
         self._channels: dict[int, socket.socket] = {}
+        self._ended: dict[int, EndedLeader] = {}
         self._poll = select.poll()
         self._wakeup_read, self._wakeup_write = socket.socketpair()
 
@@ -161,23 +237,24 @@ class Server:
         """Serve until the client hangs up; returns in every forked child with its request."""
         self._listen()
         while True:
-            for fd, _ in self._poll.poll():
+            for fd, _ in self._poll.poll(GROUP_POLL_MILLISECONDS if self._ended else None):
                 if fd == self._control.fileno():
                     hung_up, request = self._accept()
                     if hung_up or request:
                         return request
                 elif fd == self._wakeup_read.fileno():
                     self._wakeup_read.recv(4096)
-                    self._reap()
                 else:
                     self._abandon(fd)
+            self._reap()
 
     def end_kernels(self) -> None:
         """Kill every kernel with its process group and wait for each."""
         for pid in self._channels:
-            _kill_group(pid)
+            os.kill(pid, signal.SIGKILL)
         while self._channels:
-            self._reap(block=True)
+            self._reap()
+            time.sleep(GROUP_POLL_MILLISECONDS / 1000)
 
     def _listen(self) -> None:
         for end in (self._wakeup_read, self._wakeup_write):
@@ -205,11 +282,10 @@ class Server:
             os.close(fd)
 
     def _fork(self, channel: socket.socket, stdout: int, stderr: int) -> KernelRequest | None:
-        server_pid = os.getpid()
         pid = os.fork()
         if pid == 0:
             self._forsake()
-            return KernelRequest(channel, stdout, stderr, server_pid)
+            return KernelRequest(channel, stdout, stderr, self._state)
         os.close(stdout)
         os.close(stderr)
         self._channels[pid] = channel
@@ -232,33 +308,23 @@ class Server:
         self._poll.unregister(fd)
         for pid, channel in self._channels.items():
             if channel.fileno() == fd:
-                _kill_group(pid)
+                os.kill(pid, signal.SIGKILL)
 
-    def _reap(self, block: bool = False) -> None:
-        options = os.WEXITED | os.WNOWAIT | (0 if block else os.WNOHANG)
-        with contextlib.suppress(ChildProcessError):
-            while self._channels and (ended := os.waitid(os.P_ALL, 0, options)):
-                # Until the zombie is waited for, its number cannot become another group's.
-                _kill_group(ended.si_pid)
-                _, status = os.waitpid(ended.si_pid, 0)
-                self._report(ended.si_pid, os.waitstatus_to_exitcode(status))
+    def _reap(self) -> None:
+        for pid in self._channels:
+            if pid not in self._ended and has_ended(pid):
+                self._ended[pid] = EndedLeader(pid)
+        for pid in [pid for pid, leader in self._ended.items() if leader.is_alone()]:
+            del self._ended[pid]
+            _, status = os.waitpid(pid, 0)
+            self._report(pid, os.waitstatus_to_exitcode(status))
 
     def _report(self, pid: int, returncode: int) -> None:
-        channel = self._channels.pop(pid, None)
-        if channel is None:
-            return
+        channel = self._channels.pop(pid)
         with contextlib.suppress(KeyError):
             self._poll.unregister(channel)
         _tell(channel, {"returncode": returncode})
         channel.close()
-
-
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    # The child may not have become the leader of its group yet.
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 def _tell(channel: socket.socket, message: dict[str, Any]) -> None:
@@ -272,16 +338,16 @@ def _tell(channel: socket.socket, message: dict[str, Any]) -> None:
 def become_kernel(request: KernelRequest) -> None:
     """Turn this forked child into what a freshly started ipykernel process would be."""
     os.setsid()
-    _die_with_server(request.server_pid)
+    _die_with_server(request.server.pid)
     _tell(request.channel, {"pid": os.getpid()})
     launch = json.loads(_read_line(request.channel))
     request.channel.close()
     _take_streams(request.stdout, request.stderr)
-    _take_environment(launch["env"], launch["base_env"])
+    _take_environment(request.server.set_by_imports | launch["env"])
     _take_place(launch["argv"], launch["cwd"])
     _seed_afresh()
     gc.enable()
-    _run_kernel(request.server_pid)
+    _run_kernel(request.server.pid)
 
 
 def _die_with_server(server_pid: int) -> None:
@@ -304,17 +370,18 @@ def _take_streams(stdout: int, stderr: int) -> None:
     for target, source in ((1, stdout), (2, stderr)):
         os.dup2(source, target)
         os.close(source)
-    for stream, fd in ((sys.stdout, 1), (sys.stderr, 2)):
-        stream.reconfigure(line_buffering=fd == 2 or os.isatty(fd))  # type: ignore[union-attr]
+    # The server's own output was no terminal.
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
 
 
-def _take_environment(env: dict[str, str], base_env: dict[str, str]) -> None:
+def _take_environment(env: dict[str, str]) -> None:
+    old = dict(os.environ)
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
-    _take_python_path(env.get("PYTHONPATH", ""), base_env.get("PYTHONPATH", ""))
+    _take_python_path(env.get("PYTHONPATH", ""), old.get("PYTHONPATH", ""))
     for user_api, names in THREAD_VARIABLES.items():
-        if any(env.get(name) != base_env.get(name) for name in names):
+        if any(env.get(name) != old.get(name) for name in names):
             _limit_threads(user_api, _first_number(env, names) or _usable_cpus())
 
 
@@ -358,14 +425,19 @@ def _take_place(argv: list[str], cwd: str) -> None:
     # Imported here only for its path, while a spawned kernel has it as `__main__` alone.
     del sys.modules["ipykernel_launcher"]
     os.chdir(cwd)
-    process = sys.modules.get("multiprocessing.process")
+    importlib.invalidate_caches()
+    _tell_standard_library(cwd)
+
+
+def _tell_standard_library(cwd: str) -> None:
+    """Renew what modules remember from when they were imported or first used."""
+    process: Any = sys.modules.get("multiprocessing.process")
     if process is not None:
-        process.ORIGINAL_DIR = os.path.abspath(cwd)
+        process.ORIGINAL_DIR = cwd
         process.current_process().authkey = os.urandom(32)
-    tempfile = sys.modules.get("tempfile")
+    tempfile: Any = sys.modules.get("tempfile")
     if tempfile is not None:
         tempfile.tempdir = None
-    importlib.invalidate_caches()
 
 
 def _seed_afresh() -> None:
@@ -380,12 +452,20 @@ def _run_kernel(server_pid: int) -> None:
 
     # JPY_PARENT_PID was read when the class was made, in the server.
     os.environ["JPY_PARENT_PID"] = str(server_pid)
-    stderr = sys.stderr
+    handlers = _handlers_on(sys.stderr)
     app = IPKernelApp.instance(parent_handle=server_pid)
     app.initialize()  # type: ignore[no-untyped-call]
     _choose_matplotlib_backend()
-    _redirect_log_handlers(stderr)
+    # Libraries that are imported in a notebook log to the notebook.
+    for handler in handlers:
+        handler.setStream(sys.stderr)
     app.start()  # type: ignore[no-untyped-call]
+
+
+def _handlers_on(stream: Any) -> list[logging.StreamHandler[Any]]:
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    handlers = (h for logger in loggers for h in getattr(logger, "handlers", ()))
+    return [h for h in handlers if isinstance(h, logging.StreamHandler) and h.stream is stream]
 
 
 def _choose_matplotlib_backend() -> None:
@@ -394,15 +474,6 @@ def _choose_matplotlib_backend() -> None:
     backend = os.environ.get("MPLBACKEND")
     if matplotlib is not None and backend:
         matplotlib.rcParams["backend"] = backend
-
-
-def _redirect_log_handlers(old: Any) -> None:
-    """Let handlers that libraries made while importing write to the notebook."""
-    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-    for logger in loggers:
-        for handler in getattr(logger, "handlers", ()):
-            if isinstance(handler, logging.StreamHandler) and handler.stream is old:
-                handler.setStream(sys.stderr)
 
 
 # --- the program -----------------------------------------------------------------------------
@@ -414,11 +485,12 @@ def main() -> None:
     del sys.path[0]
     settings = json.loads(sys.argv[1])
     gc.disable()
-    preload(settings["preload"])
+    state = ServerState(os.getpid(), preload(settings["preload"]))
     gc.collect()
     gc.freeze()
     end_library_threads()
-    request = _serve(Server(socket.socket(fileno=settings["control"])), settings["directory"])
+    control = socket.socket(fileno=settings["control"])
+    request = _serve(Server(control, state), settings["directory"])
     if request is not None:
         become_kernel(request)
     else:

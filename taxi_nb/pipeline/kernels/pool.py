@@ -34,7 +34,6 @@ DEFAULT_PRELOAD: tuple[str, ...] = (
     "matplotlib",
     "matplotlib.pyplot",
     "matplotlib.backends.backend_agg",
-    "matplotlib_inline.config",
     "pandas",
     "pyarrow",
     "pyarrow.dataset",

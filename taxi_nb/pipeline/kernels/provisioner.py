@@ -10,7 +10,6 @@ import math
 import os
 import queue
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -27,9 +26,10 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-from taxi_nb.pipeline.kernels.client import ForkedProcess, ForkFailedError, ForkServer
+from taxi_nb.pipeline.kernels.client import ForkFailedError, ForkServer
 from taxi_nb.pipeline.kernels.directories import PrivateDirectory
 from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD, fork_is_supported
+from taxi_nb.pipeline.kernels.processes import ForkedProcess, KernelProcess, SpawnedProcess
 
 logger = logging.getLogger(__name__)
 
@@ -42,32 +42,45 @@ SHELL_SECONDS = 1.0
 IOPUB_SECONDS = 0.2
 RECONNECT_MILLISECONDS = 10
 
+# How often to look for the end of a kernel that was told to end.
+POLL_SECONDS = 0.01
+
 # Modules that ``python -m`` makes a kernel of; their arguments are the same.
 KERNEL_MODULES = ("ipykernel_launcher", "ipykernel")
 
 
 class SpawnProvisioner(LocalProvisioner):
-    """Starts every kernel as a new process and leaves nothing behind when it ends.
-
-    Attributes
-    ----------
-    returncode : int or None
-        How the last kernel ended: its exit status, ``-N`` if signal N ended it.
-    """
+    """Starts every kernel as a new process and leaves nothing behind when it ends."""
 
     directory: Path | None = None
-    returncode: int | None = None
     on_cleanup: Callable[[SpawnProvisioner], None] | None = None
+    _latest: Any = None
 
-    async def poll(self) -> int | None:
-        """Return the kernel's exit status, None while it runs."""
-        if self.process is None:
-            return 0
-        self._end_group_of_ended_leader()
-        status: int | None = await super().poll()
-        if status is not None:
-            self.returncode = status
-        return status
+    @property
+    def returncode(self) -> int | None:
+        """How the latest kernel ended: its exit status, ``-N`` if signal N ended it."""
+        return getattr(self._latest, "returncode", None)
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Start a new process with `cmd`."""
+        info = await super().launch_kernel(cmd, **kwargs)
+        assert self.process is not None
+        self._watch(SpawnedProcess(self.process) if hasattr(os, "waitid") else self.process)
+        return info
+
+    async def kill(self, restart: bool = False) -> None:
+        """Kill the kernel; the rest of its group follows when it has had time to clean up."""
+        if isinstance(self.process, KernelProcess):
+            self.process.kill()
+        else:
+            await super().kill(restart=restart)
+
+    def kill_now(self) -> None:
+        """Kill the kernel with its process group and wait for its end, without an event loop."""
+        if self.process is not None:
+            self.process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(KILL_TIMEOUT_SECONDS)
 
     async def cleanup(self, restart: bool = False) -> None:
         """Kill what is left of the kernel and remove its files, unless it starts again."""
@@ -80,36 +93,9 @@ class SpawnProvisioner(LocalProvisioner):
         if self.on_cleanup is not None:
             self.on_cleanup(self)
 
-    def kill_now(self) -> None:
-        """Kill the kernel with its process group and wait for its end, without an event loop."""
-        if self.process is None:
-            return
-        self._end_group_of_ended_leader()
-        if self.process.poll() is None:
-            self._kill_group()
-            self.process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.returncode = self.process.wait(KILL_TIMEOUT_SECONDS)
-
-    def _end_group_of_ended_leader(self) -> None:
-        """Kill the group while its dead leader still holds the group's number."""
-        if self._ended_but_not_reaped():
-            self._kill_group()
-
-    def _ended_but_not_reaped(self) -> bool:
-        if not isinstance(self.process, subprocess.Popen) or self.process.returncode is not None:
-            return False
-        if not hasattr(os, "waitid"):
-            return False
-        with contextlib.suppress(ChildProcessError):
-            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-            return os.waitid(os.P_PID, self.process.pid, options) is not None
-        return False
-
-    def _kill_group(self) -> None:
-        if self.pgid and hasattr(os, "killpg"):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pgid, signal.SIGKILL)
+    def _watch(self, process: KernelProcess | subprocess.Popen[bytes]) -> None:
+        self.process = process  # type: ignore[assignment]  # a `Popen` in all that matters
+        self._latest = process
 
 
 class ForkProvisioner(SpawnProvisioner):
@@ -140,7 +126,7 @@ class ForkProvisioner(SpawnProvisioner):
         except ForkFailedError as error:
             logger.warning("spawning the kernel instead of forking it: %s", error)
             return await super().launch_kernel(cmd, **kwargs)
-        self.process = process  # type: ignore[assignment]  # a `Popen` in all that matters
+        self._watch(process)
         self.pid = self.pgid = process.pid
         self.cwd = kwargs.get("cwd") or os.getcwd()
         return self.connection_info
@@ -169,11 +155,19 @@ class ForkProvisioner(SpawnProvisioner):
 
 
 def _check_command(cmd: list[str]) -> None:
-    same = os.path.realpath(shutil.which(cmd[0]) or cmd[0]) == os.path.realpath(sys.executable)
-    if not same or cmd[1:2] != ["-m"] or cmd[2] not in KERNEL_MODULES:
+    """Refuse what would not become a kernel of this very interpreter."""
+    module = [arg for arg in cmd[1:] if arg != "-Xfrozen_modules=off"][:2]
+    if not _is_this_interpreter(cmd[0]) or module not in [["-m", name] for name in KERNEL_MODULES]:
         raise ForkFailedError(
             f"only `{sys.executable} -m ipykernel_launcher ...` can be forked, got: {cmd[:3]}"
         )
+
+
+def _is_this_interpreter(executable: str) -> bool:
+    # Those of two virtual environments may be links to the same file.
+    found = os.path.abspath(shutil.which(executable) or executable)
+    same_folder = os.path.dirname(found) == os.path.dirname(os.path.abspath(sys.executable))
+    return same_folder and os.path.realpath(found) == os.path.realpath(sys.executable)
 
 
 def _output_fds(stdout: Any, stderr: Any, stack: contextlib.ExitStack) -> tuple[int, int]:
@@ -241,9 +235,8 @@ class PoolKernelClient(AsyncKernelClient):
         request = self.kernel_info()
         try:
             reply = await self._first(self.get_shell_msg, SHELL_SECONDS, _is_kernel_info)
-            await self._first(
-                self.get_iopub_msg, IOPUB_SECONDS, functools.partial(_is_idle, request)
-            )
+            idle = functools.partial(_is_idle, request)
+            await self._first(self.get_iopub_msg, IOPUB_SECONDS, idle)
         except queue.Empty:
             return False
         self._handle_kernel_info_reply(reply)
@@ -281,6 +274,8 @@ class PoolKernelManager(AsyncKernelManager):
         Time from the start to the first reply of the latest kernel.
     returncode : int or None
         How the latest kernel ended, None before.
+    pid : int or None
+        The latest kernel's process.
     """
 
     client_factory = traitlets.Type(klass=PoolKernelClient, default_value=PoolKernelClient)
@@ -314,6 +309,11 @@ class PoolKernelManager(AsyncKernelManager):
         """How the latest kernel ended: its exit status, ``-N`` if signal N ended it."""
         return getattr(self.provisioner, "returncode", None)
 
+    @property
+    def pid(self) -> int | None:
+        """The kernel's process number, None before the start."""
+        return getattr(self.provisioner, "pid", None)
+
     def note_ready(self) -> None:
         """Take the time: the kernel has answered."""
         self.kernel_ready_seconds = time.monotonic() - self._started
@@ -339,6 +339,10 @@ class PoolKernelManager(AsyncKernelManager):
         self.connection_file = str(provisioner.directory / "kernel.json")
         if self.transport == "ipc":
             self.ip = str(provisioner.directory / "s")
+
+    async def _async_wait(self, pollinterval: float = POLL_SECONDS) -> None:
+        # The general manager looks ten times a second, as if looking were expensive.
+        await super()._async_wait(pollinterval=min(pollinterval, POLL_SECONDS))
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
         try:

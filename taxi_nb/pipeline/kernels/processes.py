@@ -1,0 +1,122 @@
+"""Kernel processes of both kinds, with the interface of `subprocess.Popen`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from abc import ABC, abstractmethod
+
+from taxi_nb.pipeline.kernels.fork_server import EndedLeader, has_ended
+
+POLL_SECONDS = 0.005
+
+
+class KernelProcess(ABC):
+    """A process that leads its own group, and has ended when all of the group has.
+
+    Attributes
+    ----------
+    pid : int
+        Also the number of its process group and session.
+    returncode : int or None
+        The exit status; ``-N`` if signal N ended it; None while it runs.
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int) -> None:
+        """Watch process `pid`."""
+        self.pid = pid
+        self.returncode: int | None = None
+        self._lock = threading.Lock()
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while the process runs."""
+        with self._lock:
+            if self.returncode is None:
+                self.returncode = self._status()
+            return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit status.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+            If the process runs longer than `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"kernel {self.pid}", timeout or 0)
+            time.sleep(POLL_SECONDS)
+        return status
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    @abstractmethod
+    def _status(self) -> int | None:
+        """Look for the exit status."""
+
+
+class SpawnedProcess(KernelProcess):
+    """A child of this process that was started in a session of its own."""
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        """Take over `popen`, which must not be waited for by anybody else."""
+        super().__init__(popen.pid)
+        self._popen = popen
+        self._ended: EndedLeader | None = None
+
+    def _status(self) -> int | None:
+        if self._ended is None and has_ended(self.pid):
+            self._ended = EndedLeader(self.pid)
+        if self._ended is not None and self._ended.is_alone():
+            return self._popen.wait()
+        return None
+
+
+class ForkedProcess(KernelProcess):
+    """A child of the fork server, which tells over `channel` how it ended."""
+
+    def __init__(self, pid: int, channel: socket.socket, received: bytes = b"") -> None:
+        """Watch process `pid`; `received` has been read from the channel before."""
+        super().__init__(pid)
+        self._channel = channel
+        self._received = received
+
+    def _status(self) -> int | None:
+        try:
+            while data := self._channel.recv(4096):
+                self._received += data
+        except BlockingIOError:
+            return None
+        self._channel.close()
+        return self._told_status() if self._received else self._status_without_server()
+
+    def _told_status(self) -> int:
+        return int(json.loads(self._received)["returncode"])
+
+    def _status_without_server(self) -> int:
+        """End what may be left when the server died, which ends the kernel itself."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        return -signal.SIGKILL

@@ -1,0 +1,1 @@
+"""Tests of the kernels: real ones, of both kinds."""
