@@ -53,7 +53,7 @@ run-notebooks: setup  ## execute the notebooks in order (PARAMS=params/green-202
 	@$(BIN)/taxi-nb run $(PARAMS) --jobs $(JOBS) $(foreach value,$(SET),--set '$(value)')
 
 lab: setup  ## explore in JupyterLab, with this project's store and data
-	@TAXI_NB_ROOT="$(CURDIR)" MLFLOW_TRACKING_URI="$(STORE)" MLFLOW_DISABLE_TELEMETRY=true \
+	@TAXI_NB_ROOT="$(CURDIR)" OMP_WAIT_POLICY=PASSIVE MLFLOW_TRACKING_URI="$(STORE)" MLFLOW_DISABLE_TELEMETRY=true \
 	  $(BIN)/jupyter lab --notebook-dir="$(CURDIR)" --LabApp.news_url= $(LAB_ARGS) notebooks/01_ingest.ipynb
 
 ui: setup  ## look at the runs in MLflow's own pages, on this machine only (PORT=5000)

@@ -43,7 +43,7 @@ def search_space() -> dict[str, Any]:
 
     return {
         "learning_rate": hp.loguniform("learning_rate", np.log(0.03), np.log(0.5)),
-        "max_depth": hp.quniform("max_depth", 4, 20, 1),
+        "max_depth": hp.quniform("max_depth", 4, 12, 1),
         "min_child_weight": hp.loguniform("min_child_weight", np.log(0.5), np.log(20)),
         "reg_alpha": hp.loguniform("reg_alpha", np.log(0.001), np.log(1)),
         "reg_lambda": hp.loguniform("reg_lambda", np.log(0.001), np.log(10)),
@@ -55,8 +55,8 @@ def tune(
     validation: pd.DataFrame,
     *,
     max_evals: int = 10,
-    max_rounds: int = 300,
-    early_stopping_rounds: int = 20,
+    max_rounds: int = 100,
+    early_stopping_rounds: int = 15,
     holdout_share: float = 0.25,
     seed: int = 42,
 ) -> TuningResult:
