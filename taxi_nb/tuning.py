@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from taxi_nb.evaluation import regression_metrics
 from taxi_nb.features import PairAndDistance
 from taxi_nb.models import make_model
 from taxi_nb.tracking import tracked_run
@@ -55,7 +54,7 @@ def tune(
     validation: pd.DataFrame,
     *,
     max_evals: int = 10,
-    max_rounds: int = 100,
+    max_rounds: int = 200,
     early_stopping_rounds: int = 15,
     holdout_share: float = 0.25,
     seed: int = 42,
@@ -128,10 +127,12 @@ class _Search:
         holdout_share: float,
         seed: int,
     ) -> None:
+        from xgboost import DMatrix
+
         earlier, later = _split_by_time(training, holdout_share)
         features = PairAndDistance().fit(earlier)
-        self.fit_matrix, self.fit_minutes = features.transform(earlier), earlier["duration"]
-        self.score_matrix, self.score_minutes = features.transform(later), later["duration"]
+        self.fitted_on = DMatrix(features.transform(earlier), label=earlier["duration"])
+        self.scored_on = DMatrix(features.transform(later), label=later["duration"])
         self.max_rounds = max_rounds
         self.early_stopping_rounds = early_stopping_rounds
         self.seed = seed
@@ -152,26 +153,20 @@ class _Search:
 
     def run_trial(self, drawn: Mapping[str, Any]) -> float:
         import mlflow
-        from xgboost import XGBRegressor
+        from xgboost import train
 
         params = _cast(drawn)
         with tracked_run(name=f"trial {len(self.rows)}", kind="trial", params=params) as run:
-            estimator = XGBRegressor(
-                **params,
-                n_estimators=self.max_rounds,
+            # Not XGBRegressor: its quantized matrix takes 14 times as long to score each round.
+            booster = train(
+                {**params, "seed": self.seed},
+                self.fitted_on,
+                self.max_rounds,
+                evals=[(self.scored_on, "holdout")],
                 early_stopping_rounds=self.early_stopping_rounds,
-                random_state=self.seed,
+                verbose_eval=False,
             )
-            estimator.fit(
-                self.fit_matrix,
-                self.fit_minutes,
-                eval_set=[(self.score_matrix, self.score_minutes)],
-                verbose=False,
-            )
-            rmse = regression_metrics(self.score_minutes, estimator.predict(self.score_matrix))[
-                "rmse"
-            ]
-            rounds = int(estimator.best_iteration) + 1
+            rmse, rounds = float(booster.best_score), int(booster.best_iteration) + 1
             mlflow.log_metrics({"holdout_rmse": rmse, "rounds": rounds})
         self.rows.append({**params, "rounds": rounds, "rmse": rmse, "run_id": run.info.run_id})
         return rmse
