@@ -52,6 +52,9 @@ KERNEL_SPECIFIC = (
 # How long a thread that has been told to end may take to vanish.
 THREAD_GRACE_SECONDS = 1.0
 
+# How long the last messages of a kernel may take.
+CONTROL_GRACE_SECONDS = 2.0
+
 # How long the processes that a kernel leaves in its group may take to end by themselves.
 GROUP_GRACE_SECONDS = 1.0
 GROUP_POLL_MILLISECONDS = 5
@@ -460,6 +463,18 @@ def _run_kernel(server_pid: int) -> None:
     for handler in handlers:
         handler.setStream(sys.stderr)
     app.start()  # type: ignore[no-untyped-call]
+    _end_control_thread(app)
+
+
+def _end_control_thread(app: Any) -> None:
+    """Let the reply to a shutdown request out before `IPKernelApp.close`, at exit, ends its way.
+
+    Otherwise the thread now and then waits for ever for another that has ended, and the kernel
+    for it, until a signal kills it and no exit handler of a library runs.
+    """
+    if app.control_thread is not None and app.control_thread.is_alive():
+        app.control_thread.stop()
+        app.control_thread.join(CONTROL_GRACE_SECONDS)
 
 
 def _handlers_on(stream: Any) -> list[logging.StreamHandler[Any]]:
