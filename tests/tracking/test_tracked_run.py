@@ -205,9 +205,7 @@ def test_validating_on_months_that_were_trained_on_is_refused(
     assert runs_of(store) == []
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"max_evals": 0}, {"max_rounds": 0}, {"holdout_share": 1.0}]
-)
+@pytest.mark.parametrize("wrong", [{"max_evals": 0}, {"max_rounds": 0}, {"holdout_share": 1.0}])
 def test_a_search_out_of_range_is_refused(
     store: str, training: pd.DataFrame, validation: pd.DataFrame, wrong: dict[str, int]
 ) -> None:

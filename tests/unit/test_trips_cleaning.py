@@ -186,7 +186,7 @@ def test_settings_that_make_no_sense(settings, message):
 
 def test_cleaning_of_another_type_is_an_error():
     with pytest.raises(TripsError, match=r"`cleaning` must be a Cleaning or None, got: \{\}"):
-        load_trips("green", ["2021-01"], "sample", cleaning={})
+        load_trips("green", ["2021-01"], "sample", cleaning={})  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def _write(folder: Path, columns: dict, taxi: str = "green") -> Path:
 
 
 def _load(folder: Path, taxi: str = "green") -> pd.DataFrame:
-    return load_trips(taxi, ["2021-01"], str(folder))
+    return load_trips(taxi, ["2021-01"], str(folder))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

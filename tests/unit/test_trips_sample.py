@@ -36,7 +36,7 @@ def _project(root, monkeypatch):
 
 
 def _sample(taxi: str = "green", month: str = "2021-01", **options: int) -> pd.DataFrame:
-    return load_trips(taxi, [month], "sample", **({"sample_rows": ROWS} | options))
+    return load_trips(taxi, [month], "sample", **({"sample_rows": ROWS} | options))  # type: ignore[arg-type]
 
 
 def _file_of(trips: pd.DataFrame) -> Path:
@@ -240,7 +240,7 @@ def test_models_learn_from_january_what_helps_in_february():
     model.fit(train[columns], train["duration"])
 
     def rmse(predicted: object) -> float:
-        return float(np.sqrt(((valid["duration"] - predicted) ** 2).mean()))
+        return float(np.sqrt(((valid["duration"] - predicted) ** 2).mean()))  # type: ignore[operator]
 
     assert rmse(train["duration"].mean()) > 10
     assert 5 < rmse(model.predict(valid[columns])) < 8

@@ -43,7 +43,7 @@ def folder(root, month) -> Path:
 
 
 def _source(source: object) -> str:
-    return provenance(load_trips("green", ["2021-01"], source)).source
+    return provenance(load_trips("green", ["2021-01"], source)).source  # type: ignore[arg-type]
 
 
 def test_a_folder_by_absolute_path(folder):

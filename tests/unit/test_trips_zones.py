@@ -9,7 +9,7 @@ def test_all_zones_are_there_and_named():
     zones = zone_table()
     assert zones.index.tolist() == list(range(1, 266))
     assert zones.notna().all(axis=None)
-    assert zones.loc[138].tolist() == ["Queens", "LaGuardia Airport"]
+    assert list(zones.loc[138]) == ["Queens", "LaGuardia Airport"]
 
 
 def test_boroughs_have_as_many_zones_as_in_the_published_table():

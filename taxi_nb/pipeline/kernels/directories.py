@@ -65,7 +65,7 @@ def remove_abandoned(parent: Path) -> None:
 
 
 def _parent() -> Path:
-    candidates = [os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"]
+    candidates = [os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"]  # noqa: S108 - only if it is short
     given = [os.path.abspath(c) for c in candidates if c]
     for candidate in given:
         fits = os.name != "posix" or len(os.fsencode(candidate)) + LONGEST_TAIL < SOCKET_PATH_LIMIT
