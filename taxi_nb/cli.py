@@ -1,4 +1,4 @@
-"""The front desk: `taxi-nb run | plan | report | data`."""
+"""The front desk: `taxi-nb run | plan | report`."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ def run(
     from taxi_nb.pipeline.kernels import KernelPool, default_kind
     from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
     from taxi_nb.pipeline.run import Interrupted, run_pipeline
+    from taxi_nb.tracking import TrackingError
 
     if kernel not in ("auto", "fork", "spawn"):
         _stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
@@ -73,6 +74,8 @@ def run(
             record, folder = run_pipeline(pipeline, pool=pool, jobs=jobs, listener=progress)
     except Interrupted as interrupted:
         _stop("interrupted: kernels ended, runs closed", 128 + interrupted.signal_number)
+    except TrackingError as error:
+        _stop(str(error), FAILURE)
     except OSError as error:
         _stop(f"the run could not be finished: {error}", FAILURE)
     _tell(record, folder)
@@ -131,8 +134,10 @@ def report(
 def _read(file: Path, overrides: list[str] | None) -> Pipeline:
     from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
 
+    # From a folder below, `params/default.yaml` is still the project's.
+    found = file if file.exists() else project_root() / file
     try:
-        return read_pipeline(file.absolute(), project_root(), overrides or [])
+        return read_pipeline(found.absolute(), project_root(), overrides or [])
     except PipelineFileError as error:
         count = len(error.problems)
         heading = f"{file}: {count} mistake{'s' if count > 1 else ''}; nothing has been run"

@@ -184,7 +184,6 @@ def current_notebook() -> str | None:
     return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
 
 
-@cache
 def git_tags() -> dict[str, str]:
     """Return commit, branch and dirty flag; outside git, a tag that says so."""
     commit = _git("rev-parse", "HEAD")
@@ -363,6 +362,36 @@ def client() -> MlflowClient:
     return MlflowClient(tracking_uri())
 
 
+class TrackingError(RuntimeError):
+    """A store that cannot be used; the message names it, without credentials."""
+
+
+@contextmanager
+def store_problems_told() -> Iterator[None]:
+    """Turn what MLflow and its database raise into one `TrackingError`."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        shown = without_credentials(tracking_uri())
+        reason = str(error).strip().splitlines()[0]
+        raise TrackingError(
+            f"the MLflow store {shown} cannot be used: "
+            f"{reason.replace(tracking_uri(), shown)}. It comes from {URI_VARIABLE}, the pipeline "
+            "file's `tracking_uri`, or else is mlflow.db in the project"
+        ) from error
+
+
+def without_credentials(uri: str) -> str:
+    """Return an address without user and password."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(uri)
+    return uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1)
+
+
 class PipelineTracking:
     """The pipeline's side: it owns the runs of the pipeline and of its steps.
 
@@ -377,8 +406,9 @@ class PipelineTracking:
     def __init__(self, experiment: str | None) -> None:
         self.experiment = experiment or os.environ.get(EXPERIMENT_VARIABLE) or DEFAULT_EXPERIMENT
         self.uri = tracking_uri()
-        self._experiment_id = connect(self.experiment)
-        self._client = client()
+        with store_problems_told():
+            self._experiment_id = connect(self.experiment)
+            self._client = client()
 
     def open_run(
         self, name: str, kind: Kind, tags: Mapping[str, str], parent: str | None = None

@@ -81,6 +81,8 @@ def run_pipeline(
 
     Raises
     ------
+    TrackingError
+        If the MLflow store cannot be used.
     Interrupted
         After kernels have been ended and all runs closed, when a signal
         handler raised it.
@@ -88,7 +90,8 @@ def run_pipeline(
     if pipeline.tracking_uri:
         os.environ[tracking.URI_VARIABLE] = pipeline.tracking_uri
     run = _Run(pipeline, pool, listener)
-    return run.carry_out(jobs), run.folder
+    with tracking.store_problems_told():
+        return run.carry_out(jobs), run.folder
 
 
 class _Run:
@@ -116,7 +119,7 @@ class _Run:
             parameter_file=file,
             status=Status.RUNNING,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
-            tracking_uri=self.tracking.uri,
+            tracking_uri=tracking.without_credentials(self.tracking.uri),
             experiment=self.tracking.experiment,
             mlflow_run_id=self.tracking.open_run(
                 self.folder.name, "pipeline", {"pipeline": file, "mlflow.source.name": file}

@@ -81,6 +81,44 @@ def test_wrong_usage_exits_2_without_a_traceback(
     assert "Traceback" not in out + err
 
 
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://user:secret@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("nonsense://x", "nonsense://x"),
+        ("sqlite:///params/test.yaml", "sqlite:///params/test.yaml"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_one_clear_error(
+    project: Project,
+    taxi_nb: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    uri: str,
+    shown: str,
+) -> None:
+    project.notebook("01_a", "1")
+    project.pipeline("steps: [{notebook: 01_a}]")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    code, out, err = taxi_nb("run", "params/test.yaml")
+    assert code == 1
+    assert f"the MLflow store {shown} cannot be used" in err
+    assert "secret" not in out + err
+    assert "Traceback" not in err
+    assert not (project.root / "runs").exists()
+
+
+def test_the_default_pipeline_is_found_from_a_folder_below(
+    project: Project, taxi_nb: CommandLine
+) -> None:
+    project.notebook("01_a", "1")
+    project.pipeline("steps: [{notebook: 01_a}]", name="default")
+    taxi_nb.root = project.root / "notebooks"
+    code, out, _ = taxi_nb("plan")
+    assert code == 0
+    assert "01_a" in out
+
+
 def test_plan_lists_the_steps_and_runs_nothing(project: Project, taxi_nb: CommandLine) -> None:
     project.notebook("01_a", "1", parameters="x: int = 1")
     project.pipeline("steps: [{notebook: 01_a, matrix: {x: [1, 2]}}]")
