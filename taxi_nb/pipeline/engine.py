@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import IO, Any
 
 from nbclient.exceptions import CellExecutionError
 from papermill.clientwrap import PapermillNotebookClient
@@ -55,6 +55,7 @@ class StepEngine(Engine):  # type: ignore[misc]
         cell_log: CellLog,
         handle: KernelHandle,
         working_folder: str,
+        raw_output: IO[bytes],
         start_timeout: int = 60,
         **_: Any,
     ) -> Any:
@@ -69,4 +70,4 @@ class StepEngine(Engine):  # type: ignore[misc]
         )
         client.owns_km = True  # So that it stops the kernel at the end.
         client.cell_log, client.handle = cell_log, handle
-        return client.execute()
+        return client.execute(stdout=raw_output, stderr=raw_output)

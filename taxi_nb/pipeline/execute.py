@@ -108,7 +108,8 @@ def execute_notebook(
         The notebook; it is read, never written.
     target : Path
         Where the executed notebook goes. It is made under another name and
-        renamed when it is whole.
+        renamed when it is whole. What the kernel says past Jupyter, such as
+        the stack of a crash, stays beside it as ``.log`` after a failure.
     parameters : mapping
         Injected by papermill after the parameters cell.
     manager : AsyncKernelManager
@@ -136,28 +137,38 @@ def execute_notebook(
     if timeout:
         timer.start()
     failure: BaseException | None = None
+    raw_output = target.with_suffix(".log")
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(aside),
-            parameters=dict(parameters),
-            engine_name=StepEngine.name,
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            km=manager,
-            cell_log=log,
-            handle=handle,
-            working_folder=str(source.parent),
-        )
+        with raw_output.open("wb") as raw:
+            papermill.execute_notebook(
+                str(source),
+                str(aside),
+                parameters=dict(parameters),
+                engine_name=StepEngine.name,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                km=manager,
+                cell_log=log,
+                handle=handle,
+                working_folder=str(source.parent),
+                raw_output=raw,
+            )
     except Exception as error:  # Whatever ended it is the step's result.
         failure = error
     finally:
         timer.cancel()
     seconds = time.perf_counter() - started
     status, problem = _outcome(failure, log, handle, timeout)
+    _keep_if_telling(raw_output, status)
     _keep(aside, target, log, status, problem)
     return Execution(status, seconds, problem, tuple(log.timings))
+
+
+def _keep_if_telling(raw_output: Path, status: Status) -> None:
+    """Keep what a kernel said past Jupyter, such as a crash's stack, where it may explain."""
+    if status is Status.OK or raw_output.stat().st_size == 0:
+        raw_output.unlink()
 
 
 def _outcome(

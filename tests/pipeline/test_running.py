@@ -101,6 +101,17 @@ def test_a_kernel_that_dies_is_told_as_that(project: Project, run: Run) -> None:
     assert executed.cells[2].outputs[-1].ename == "KernelDied"
 
 
+def test_a_crash_leaves_its_stack_beside_the_notebook(project: Project, run: Run) -> None:
+    project.notebook(
+        "01_a",
+        "import faulthandler, os, signal\nfaulthandler.enable(file=2)\n"
+        "os.kill(os.getpid(), signal.SIGSEGV)",
+    )
+    record, folder = run(ONE)
+    assert statuses(record) == {"01_a": "kernel-died"}
+    assert "Segmentation fault" in (folder / "01_a.log").read_text()
+
+
 def test_sys_exit_with_a_code_is_a_failure_and_without_one_is_not(
     project: Project, run: Run
 ) -> None:
