@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -90,6 +91,17 @@ def test_what_is_installed_is_what_is_locked() -> None:
 def test_no_default_dependency_brings_a_gpu(project: dict[str, list[str]]) -> None:
     assert "xgboost-cpu" in {Requirement(text).name for text in project["default"]}
     assert not [name for name in locked("requirements.lock") if name.startswith("nvidia")]
+
+
+def test_make_alone_prints_every_target_with_one_line() -> None:
+    written = (REPOSITORY / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", written, re.MULTILINE)
+    done = subprocess.run(
+        ["make", "--no-print-directory"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip()]
+    assert [line[0] for line in lines] == phony.split()
+    assert all(len(line) == 2 for line in lines)
 
 
 def test_bytecode_is_compiled_with_the_environment() -> None:
