@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["data_dir", "project_root"]
+__all__ = ["data_dir", "path_within", "project_root"]
 
 
 def project_root() -> Path:
@@ -40,6 +40,11 @@ def project_root() -> Path:
 def data_dir() -> Path:
     """Return the folder that made and downloaded months are kept in; it may not exist yet."""
     return project_root() / "data"
+
+
+def path_within(root: Path, path: Path) -> str:
+    """Return a path as people know it: relative to the project where it is inside."""
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 def _existing_folder(given: str) -> Path:

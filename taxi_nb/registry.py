@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from taxi_nb.evaluation import regression_metrics
-from taxi_nb.tracking import connect, log_trips, tracked_run
+from taxi_nb.tracking import SYNTHETIC_TAG, connect, log_trips, tracked_run
 from taxi_nb.training import model_uri
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 DEFAULT_NAME = "nyc-taxi-duration"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-SYNTHETIC_TAG = "data.synthetic"
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from taxi_nb.credentials import hide_secrets, without_credentials
 from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
     import mlflow
     import pandas as pd
     from matplotlib.figure import Figure
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 DEFAULT_EXPERIMENT = "nyc-taxi-experiment"
@@ -40,6 +40,8 @@ UPSTREAM_VARIABLE = "TAXI_NB_UPSTREAM"
 KIND_TAG = "taxi_nb.kind"
 PARENT_TAG = "mlflow.parentRunId"
 OWNER_TAG = "taxi_nb.owner"
+SOURCE_TAG = "data.source"
+SYNTHETIC_TAG = "data.synthetic"
 
 Kind = Literal["pipeline", "step", "training", "trial", "registration", "exploration"]
 Role = Literal["training", "validation"]
@@ -54,13 +56,18 @@ def tracking_uri() -> str:
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{project_root() / 'mlflow.db'}"
 
 
+def experiment_name(given: str | None = None) -> str:
+    """Return the name given, or ``MLFLOW_EXPERIMENT_NAME``, or `DEFAULT_EXPERIMENT`."""
+    return given or os.environ.get(EXPERIMENT_VARIABLE) or DEFAULT_EXPERIMENT
+
+
 def connect(experiment: str | None = None) -> str:
     """Point MLflow at the store and make sure that the experiment exists.
 
     Parameters
     ----------
     experiment : str, optional
-        Its name; ``MLFLOW_EXPERIMENT_NAME`` or `DEFAULT_EXPERIMENT` otherwise.
+        Its name; what `experiment_name` says otherwise.
 
     Returns
     -------
@@ -72,7 +79,7 @@ def connect(experiment: str | None = None) -> str:
     # A progress bar for each file of a model would fill executed notebooks.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     uri = tracking_uri()
-    name = experiment or os.environ.get(EXPERIMENT_VARIABLE) or DEFAULT_EXPERIMENT
+    name = experiment_name(experiment)
     mlflow.set_tracking_uri(uri)
     with _first_use_lock(uri):
         found = mlflow.get_experiment_by_name(name)
@@ -242,7 +249,7 @@ def log_trips(trips: pd.DataFrame, role: Role) -> None:
     )
     mlflow.log_metric(f"{role}_trips", len(trips))
     label = f"{origin.source} (synthetic)" if origin.synthetic else origin.source
-    mlflow.set_tags({"data.source": label, "data.synthetic": str(origin.synthetic).lower()})
+    mlflow.set_tags({SOURCE_TAG: label, SYNTHETIC_TAG: str(origin.synthetic).lower()})
     mlflow.log_dict(origin.to_dict(), f"data/{role}.json")
     mlflow.log_text(str(origin.cleaning), f"data/{role}_cleaning.txt")
     mlflow.log_input(_dataset(trips, paths[0], origin.title, origin.digest), context=role)
@@ -355,13 +362,6 @@ def step_environment(
     }
 
 
-def client() -> MlflowClient:
-    """Return a client of the store."""
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri())
-
-
 class TrackingError(RuntimeError):
     """A store that cannot be used; the message names it, without credentials."""
 
@@ -375,21 +375,13 @@ def store_problems_told() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        shown = without_credentials(tracking_uri())
-        reason = str(error).strip().splitlines()[0]
+        uri = tracking_uri()
+        reason = hide_secrets(str(error).strip().splitlines()[0], uri)
         raise TrackingError(
-            f"the MLflow store {shown} cannot be used: "
-            f"{reason.replace(tracking_uri(), shown)}. It comes from {URI_VARIABLE}, the pipeline "
-            "file's `tracking_uri`, or else is mlflow.db in the project"
+            f"the MLflow store {without_credentials(uri)} cannot be used: {reason}. "
+            f"It comes from {URI_VARIABLE}, the pipeline file's `tracking_uri`, or else is "
+            "mlflow.db in the project"
         ) from error
-
-
-def without_credentials(uri: str) -> str:
-    """Return an address without user and password."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(uri)
-    return uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1)
 
 
 class PipelineTracking:
@@ -404,11 +396,13 @@ class PipelineTracking:
     """
 
     def __init__(self, experiment: str | None) -> None:
-        self.experiment = experiment or os.environ.get(EXPERIMENT_VARIABLE) or DEFAULT_EXPERIMENT
+        self.experiment = experiment_name(experiment)
+        from mlflow import MlflowClient
+
         self.uri = tracking_uri()
         with store_problems_told():
             self._experiment_id = connect(self.experiment)
-            self._client = client()
+            self._client = MlflowClient(self.uri)
 
     def open_run(
         self, name: str, kind: Kind, tags: Mapping[str, str], parent: str | None = None
@@ -466,7 +460,7 @@ class PipelineTracking:
     def outcome(self, run_id: str) -> tuple[dict[str, float], str | None]:
         """Return what a step logged: its metrics and the label of its data."""
         data = self._client.get_run(run_id).data
-        return dict(data.metrics), data.tags.get("data.source")
+        return dict(data.metrics), data.tags.get(SOURCE_TAG)
 
 
 def _owner() -> str:

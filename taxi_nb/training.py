@@ -103,12 +103,7 @@ def train(
     estimator = make_model(model, params, seed=seed)
     require_disjoint(training, validation)
     with tracked_run(name=model, kind="training") as run:
-        started = time.perf_counter()
-        estimator.fit(training, training["duration"])
-        fit_seconds = time.perf_counter() - started
-        return log_training(
-            model, estimator, training, validation, run.info.run_id, seed, fit_seconds
-        )
+        return fit_and_log(model, estimator, training, validation, run.info.run_id, seed)
 
 
 def require_disjoint(training: pd.DataFrame, validation: pd.DataFrame) -> None:
@@ -123,18 +118,20 @@ def require_disjoint(training: pd.DataFrame, validation: pd.DataFrame) -> None:
         )
 
 
-def log_training(
+def fit_and_log(
     model: str,
     estimator: Pipeline,
     training: pd.DataFrame,
     validation: pd.DataFrame,
     run_id: str,
     seed: int,
-    fit_seconds: float,
 ) -> TrainingResult:
-    """Log a fitted model to the active run; the second half of `train` and `tune`."""
+    """Fit a model and log it to the active run; what `train` and `tune` end in."""
     import mlflow
 
+    started = time.perf_counter()
+    estimator.fit(training, training["duration"])
+    fit_seconds = time.perf_counter() - started
     used = _estimator_params(model, estimator)
     predicted = estimator.predict(validation)
     metrics = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import pandas as pd
 from taxi_nb.features import PairAndDistance
 from taxi_nb.models import make_model
 from taxi_nb.tracking import tracked_run
-from taxi_nb.training import TrainingResult, log_training, require_disjoint
+from taxi_nb.training import TrainingResult, fit_and_log, require_disjoint
 
 _MODEL = "xgboost"
 _INTEGERS = ("max_depth",)
@@ -96,18 +95,8 @@ def tune(
         params = _cast({name: best[name] for name in search_space()})
         params["n_estimators"] = int(best["rounds"])
         estimator = make_model(_MODEL, params, seed=seed)
-        started = time.perf_counter()
-        estimator.fit(training, training["duration"])
         _log_search(trials)
-        result = log_training(
-            _MODEL,
-            estimator,
-            training,
-            validation,
-            run.info.run_id,
-            seed,
-            time.perf_counter() - started,
-        )
+        result = fit_and_log(_MODEL, estimator, training, validation, run.info.run_id, seed)
     return TuningResult(trials, result)
 
 

@@ -100,6 +100,16 @@ def notebooks_are_valid(tmp_path: Path) -> Iterator[None]:
         nbformat.validate(nbformat.read(path, as_version=4))
 
 
+def sample_file(root: Path, rows: int) -> Path:
+    """Make a month of the sample below `root` and return its file."""
+    from taxi_nb import load_trips, provenance
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAXI_NB_ROOT", str(root))
+        trips = load_trips("green", ["2021-01"], "sample", sample_rows=rows)
+    return Path(provenance(trips).files[0].path)
+
+
 def runs_of(uri: str, condition: str = "") -> list[Any]:
     """Return all runs of a store, oldest first."""
     from mlflow import MlflowClient

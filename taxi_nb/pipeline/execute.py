@@ -198,10 +198,10 @@ def _keep(aside: Path, target: Path, log: CellLog, status: Status, error: StepEr
 
     if not aside.exists():
         return
-    notebook = nbformat.read(aside, as_version=4)
     if error is not None and log.current is not None:
+        notebook = nbformat.read(aside, as_version=4)
         _mark(notebook, log, status, error)
-    nbformat.write(notebook, aside)
+        nbformat.write(notebook, aside)
     os.replace(aside, target)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from taxi_nb import tracking
+from taxi_nb.credentials import without_credentials
 from taxi_nb.pipeline.execute import Execution, KernelHandle, execute_notebook
 from taxi_nb.pipeline.kernels import KernelPool
 from taxi_nb.pipeline.record import (
@@ -28,6 +29,7 @@ from taxi_nb.pipeline.record import (
     write_aside,
 )
 from taxi_nb.pipeline.spec import Pipeline, Step
+from taxi_nb.project import path_within
 
 RUNS = "runs"
 
@@ -112,14 +114,14 @@ class _Run:
         self.record = self._first_record()
 
     def _first_record(self) -> RunRecord:
-        file = _relative(self.pipeline.file, self.pipeline.root)
+        file = path_within(self.pipeline.root, self.pipeline.file)
         return RunRecord(
             id=self.folder.name,
             pipeline=self.pipeline.name,
             parameter_file=file,
             status=Status.RUNNING,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
-            tracking_uri=tracking.without_credentials(self.tracking.uri),
+            tracking_uri=without_credentials(self.tracking.uri),
             experiment=self.tracking.experiment,
             mlflow_run_id=self.tracking.open_run(
                 self.folder.name, "pipeline", {"pipeline": file, "mlflow.source.name": file}
@@ -127,7 +129,7 @@ class _Run:
             steps=tuple(
                 StepResult(
                     name=step.name,
-                    notebook=_relative(step.notebook, self.pipeline.root),
+                    notebook=path_within(self.pipeline.root, step.notebook),
                     parameters=step.parameters,
                 )
                 for step in self.pipeline.steps
@@ -180,7 +182,8 @@ class _Run:
             threads.shutdown(wait=True, cancel_futures=True)
 
     def _ready(self, waiting: list[Step]) -> list[Step]:
-        return [step for step in waiting if all(self._result(n).status.is_good for n in step.needs)]
+        results = self._results()
+        return [step for step in waiting if all(results[n].status.is_good for n in step.needs)]
 
     def _skip_hopeless(self, waiting: list[Step]) -> None:
         ended_badly = {
@@ -198,7 +201,10 @@ class _Run:
                 self._settle(replace(self._result(step.name), status=Status.SKIPPED, error=reason))
 
     def _result(self, name: str) -> StepResult:
-        return next(result for result in self.record.steps if result.name == name)
+        return self._results()[name]
+
+    def _results(self) -> dict[str, StepResult]:
+        return {result.name: result for result in self.record.steps}
 
     def _settle(self, result: StepResult) -> None:
         self._update(result)
@@ -221,7 +227,10 @@ class _Run:
             except Exception as error:  # Such as a full disk: the step failed, the run ends well.
                 problem = StepError(None, type(error).__name__, str(error))
                 result = replace(
-                    self._result(step.name), status=Status.FAILED, error=problem, attempts=attempt
+                    self._result(step.name),
+                    status=Status.FAILED,
+                    error=problem,
+                    attempts=attempt,
                 )
             if result.status.is_good or result.status is Status.INTERRUPTED:
                 break
@@ -260,7 +269,7 @@ class _Run:
             self.tracking.close_run(run_id, ending)
 
     def _open_step_run(self, step: Step) -> str:
-        notebook = _relative(step.notebook, self.pipeline.root)
+        notebook = path_within(self.pipeline.root, step.notebook)
         tags = {
             "step": step.name,
             "notebook": notebook,
@@ -271,14 +280,13 @@ class _Run:
         return self.tracking.open_run(step.name, "step", tags, parent=self.record.mlflow_run_id)
 
     def _environment(self, step: Step, run_id: str) -> dict[str, str]:
-        upstream = {
-            name: found for name in step.needs if (found := self._result(name).mlflow_run_id)
-        }
+        results = self._results()
+        upstream = {name: found for name in step.needs if (found := results[name].mlflow_run_id)}
         handed = tracking.step_environment(
             uri=self.tracking.uri,
             experiment=self.tracking.experiment,
             run_id=run_id,
-            notebook=_relative(step.notebook, self.pipeline.root),
+            notebook=path_within(self.pipeline.root, step.notebook),
             upstream=upstream,
         )
         return {**os.environ, "TAXI_NB_ROOT": str(self.pipeline.root), **handed}
@@ -345,7 +353,3 @@ def _mlflow_status(status: Status) -> tracking.RunStatus:
     if status.is_good:
         return "FINISHED"
     return "KILLED" if status is Status.INTERRUPTED else "FAILED"
-
-
-def _relative(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

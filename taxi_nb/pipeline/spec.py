@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from taxi_nb.pipeline.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline.parameters import NotebookError, Parameter, close_to, declared_parameters
+from taxi_nb.project import path_within
 
 NOTEBOOKS = "notebooks"
 
@@ -146,7 +147,7 @@ class _Reader:
     def __init__(self, file: Path, root: Path) -> None:
         self.file = file
         self.root = root
-        self.shown = str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
+        self.shown = path_within(root, file)
         self.problems: list[Problem] = []
         self.line: Callable[[Location], int | None] = lambda _: None
 
@@ -209,7 +210,7 @@ class _Reader:
                     raise NotebookError(f"there is no such notebook{self._close_notebook(path)}")
                 declared[index] = declared_parameters(path)
             except NotebookError as error:
-                shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+                shown = path_within(self.root, path)
                 self._wrong(("steps", index, "notebook"), f"{shown} {error}")
         return declared
 

@@ -12,6 +12,7 @@ from urllib.request import url2pathname
 
 import pyarrow as pa
 
+from taxi_nb.credentials import hide_secrets, user_info, without_credentials
 from taxi_nb.project import project_root
 from taxi_nb.trips.errors import BrokenFileError, MissingMonthError, TripsError
 from taxi_nb.trips.reading import MonthContent
@@ -165,7 +166,7 @@ class Remote:
 
     def _failure(self, error: Exception) -> TripsError:
         cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return TripsError(f"{self.label} cannot be read: {_hide_secrets(cause, self._url)}")
+        return TripsError(f"{self.label} cannot be read: {hide_secrets(cause, self._url)}")
 
 
 def read_file(path: Path) -> MonthContent:
@@ -186,39 +187,12 @@ def unknown_source(source: str, why: str) -> TripsError:
     )
 
 
-def without_credentials(url: str) -> str:
-    """Return the URL without user, password, query and fragment."""
-    url = re.split(r"[?#]", url, maxsplit=1)[0]
-    return re.sub(r"(?<=://)" + _USER_INFO, "", url)
-
-
-# A password may hold an unescaped "/": with a colon before it, all up to the last "@" is secret.
-_USER_INFO = r"(?:[^/@\s]*:\S*@|[^/\s]*@)"
-
-
-def _hide_secrets(text: str, url: str) -> str:
-    text = text.replace(url, without_credentials(url))
-    for secret in _secrets(url):
-        text = text.replace(secret, "***")
-    return text
-
-
-def _secrets(url: str) -> Iterable[str]:
-    user_info = re.search(r"(?<=://)" + _USER_INFO, re.split(r"[?#]", url, maxsplit=1)[0])
-    if user_info:
-        yield user_info[0]
-        _, _, password = user_info[0][:-1].partition(":")
-        yield from {password, unquote(password)} - {""}
-    values = (part.partition("=")[2] for part in urlsplit(url).query.split("&"))
-    yield from {unquote(value) for value in values if len(value) > 3}
-
-
 def _split_s3_credentials(url: str) -> tuple[str, dict[str, str]]:
     # Other protocols read them from the URL; s3fs takes them for a part of the bucket.
-    user_info = re.search(r"(?<=://)" + _USER_INFO, url)
-    if urlsplit(url).scheme not in S3_PROTOCOLS or not user_info:
+    found = user_info(url)
+    if urlsplit(url).scheme not in S3_PROTOCOLS or not found:
         return url, {}
-    key, _, secret = user_info[0][:-1].partition(":")
+    key, _, secret = found[:-1].partition(":")
     return without_credentials(url), {"key": unquote(key), "secret": unquote(secret)}
 
 

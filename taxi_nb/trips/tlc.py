@@ -13,11 +13,12 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.credentials import without_credentials
 from taxi_nb.project import data_dir
 from taxi_nb.trips.aside import part_file, part_files_of
 from taxi_nb.trips.errors import BrokenFileError, DownloadError, MissingMonthError, TripsError
 from taxi_nb.trips.reading import MonthContent, check_whole, starts_as_parquet
-from taxi_nb.trips.sources import local_place, month_file_name, read_file, without_credentials
+from taxi_nb.trips.sources import local_place, month_file_name, read_file
 
 if TYPE_CHECKING:
     import requests

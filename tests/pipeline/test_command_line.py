@@ -85,6 +85,7 @@ def test_wrong_usage_exits_2_without_a_traceback(
     ("uri", "shown"),
     [
         ("http://user:secret@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("http://127.0.0.1:9/?password=secret", "http://127.0.0.1:9/"),
         ("nonsense://x", "nonsense://x"),
         ("sqlite:///params/test.yaml", "sqlite:///params/test.yaml"),
     ],

@@ -15,15 +15,13 @@ import fsspec
 import pytest
 
 from taxi_nb.trips import MissingMonthError, TripsError, load_trips, provenance
+from tests.conftest import sample_file
 
 
 @pytest.fixture(scope="module")
 def month(tmp_path_factory) -> Path:
     """Return a month's file to put wherever a test needs one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAXI_NB_ROOT", str(tmp_path_factory.mktemp("made")))
-        trips = load_trips("green", ["2021-01"], "sample", sample_rows=2000)
-    return Path(provenance(trips).files[0].path)
+    return sample_file(tmp_path_factory.mktemp("made"), rows=2000)
 
 
 @pytest.fixture(autouse=True)

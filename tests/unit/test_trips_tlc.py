@@ -24,6 +24,7 @@ from taxi_nb.trips import (
     load_trips,
     provenance,
 )
+from tests.conftest import sample_file
 
 NAME = "green_tripdata_2021-01.parquet"
 
@@ -31,10 +32,7 @@ NAME = "green_tripdata_2021-01.parquet"
 @pytest.fixture(scope="module")
 def month(tmp_path_factory) -> Path:
     """Return a month's file for the server to send."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAXI_NB_ROOT", str(tmp_path_factory.mktemp("made")))
-        trips = load_trips("green", ["2021-01"], "sample", sample_rows=20_000)
-    return Path(provenance(trips).files[0].path)
+    return sample_file(tmp_path_factory.mktemp("made"), rows=20_000)
 
 
 class Server:
