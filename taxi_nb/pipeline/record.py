@@ -56,7 +56,19 @@ class StepError:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step was given and how it ended. Paths are relative to the run's folder."""
+    """What a step was given and how it ended. Paths are relative to the run's folder.
+
+    Attributes
+    ----------
+    reason : str or None
+        Why it ran: ``params.alpha 0.01 -> 0.1``, ``never ran``.
+    reused_from : str or None
+        Of a cached step: the id of the pipeline run that executed it.
+    startup_seconds : float or None
+        The part of `seconds` until its kernel took the first cell.
+    inputs : str or None
+        The file with what it read: cells, modules, files, packages, upstream runs.
+    """
 
     name: str
     notebook: str
@@ -70,6 +82,10 @@ class StepResult:
     error: StepError | None = None
     data_source: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    reason: str | None = None
+    reused_from: str | None = None
+    startup_seconds: float | None = None
+    inputs: str | None = None
 
 
 @dataclass(frozen=True)
