@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from taxi_nb.pipeline.interrupted import Interrupted
 from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
+    from taxi_nb.pipeline.plan import Plan, Planner
     from taxi_nb.pipeline.record import RunRecord
     from taxi_nb.pipeline.spec import Pipeline
 
@@ -35,6 +37,15 @@ Overrides = Annotated[
     ),
 ]
 
+Force = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--force",
+        metavar="[STEP]",
+        help="Run a step though it is up to date; without a name, all steps.",
+    ),
+]
+
 DEFAULT_FILE = Path("params/default.yaml")
 USAGE, FAILURE = 2, 1
 
@@ -49,36 +60,78 @@ def run(
     kernel: Annotated[
         str, typer.Option(help="How kernels start: fork, spawn; auto picks what is safe here.")
     ] = "auto",
+    force: Force = None,
 ) -> None:
-    """Execute the notebooks of a pipeline file in order, each in a fresh kernel."""
-    from rich.console import Console
+    """Execute the notebooks that have to run, in order, each in a fresh kernel.
 
-    from taxi_nb.pipeline.kernels import KernelPool, default_kind
-    from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
-    from taxi_nb.pipeline.run import Interrupted, run_pipeline
-    from taxi_nb.tracking import TrackingError
+    What is up to date is not executed again; `taxi-nb plan` says what would run, and why.
+    """
+    from taxi_nb.pipeline.plan import RUNS
+    from taxi_nb.pipeline.project_lock import project_lock
 
     if kernel not in ("auto", "fork", "spawn"):
         _stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
     pipeline = _read(params, overrides)
+    try:
+        with _signals_interrupt(), project_lock(pipeline.root / RUNS, _say):
+            if not _nothing_to_do(pipeline, force or []):
+                _carry_out(pipeline, force or [], jobs, kernel)
+    except Interrupted as interrupted:
+        _stop("interrupted: kernels ended, runs closed", 128 + interrupted.signal_number)
+    except OSError as error:
+        _stop(f"the run could not be finished: {error}", FAILURE)
+
+
+def _nothing_to_do(pipeline: Pipeline, force: list[str]) -> bool:
+    """Point at the run that has all the results, if there is one."""
+    from taxi_nb.pipeline.record import point_latest_at
+
+    planner, plan = _plan(pipeline, force)
+    folder = None if plan.will_run else planner.results.same_run(plan.results)
+    if folder is None:
+        return False
+    point_latest_at(folder)
+    print(f"{pipeline.name}: nothing changed, all {len(plan.steps)} steps are up to date")
+    print(f"page:   {folder / 'index.html'}")
+    return True
+
+
+def _carry_out(pipeline: Pipeline, force: list[str], jobs: int, kernel: str) -> None:
+    from rich.console import Console
+
+    from taxi_nb.pipeline.kernels import KernelPool, default_kind
+    from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
+    from taxi_nb.pipeline.run import run_pipeline
+    from taxi_nb.tracking import TrackingError
+
     _share_cores(jobs)
     console = Console()
     kind = default_kind() if kernel == "auto" else kernel
     show = LiveProgress if console.is_terminal else PlainProgress
     try:
         with (
-            _signals_interrupt(),
             KernelPool(kind) as pool,  # type: ignore[arg-type]
             show(console) as progress,
         ):
-            record, folder = run_pipeline(pipeline, pool=pool, jobs=jobs, listener=progress)
-    except Interrupted as interrupted:
-        _stop("interrupted: kernels ended, runs closed", 128 + interrupted.signal_number)
+            record, folder = run_pipeline(
+                pipeline, pool=pool, jobs=jobs, listener=progress, force=force
+            )
     except TrackingError as error:
         _stop(str(error), FAILURE)
-    except OSError as error:
-        _stop(f"the run could not be finished: {error}", FAILURE)
     _tell(record, folder)
+
+
+def _plan(pipeline: Pipeline, force: list[str]) -> tuple[Planner, Plan]:
+    from taxi_nb.pipeline.plan import UnknownStepError, planner_of
+    from taxi_nb.stored_runs import StoreError
+
+    planner = planner_of(pipeline)
+    try:
+        return planner, planner.plan(force)
+    except UnknownStepError as error:
+        _stop(f"--force: {error}", USAGE)
+    except StoreError as error:
+        _stop(str(error), FAILURE)
 
 
 def _share_cores(jobs: int) -> None:
@@ -105,12 +158,18 @@ def _tell(record: RunRecord, folder: Path) -> None:
 
 
 @app.command()
-def plan(params: ParameterFile = DEFAULT_FILE, overrides: Overrides = None) -> None:
-    """Check a pipeline file and list its steps, without running anything."""
+def plan(
+    params: ParameterFile = DEFAULT_FILE, overrides: Overrides = None, force: Force = None
+) -> None:
+    """Say which steps would run, and why, without running anything."""
     pipeline = _read(params, overrides)
-    for step in pipeline.steps:
-        values = ", ".join(f"{name}={value}" for name, value in step.parameters.items())
-        print(f"{step.name}  {values}")
+    _, made = _plan(pipeline, force or [])
+    width = max(len(step.name) for step in pipeline.steps)
+    for planned in made.steps:
+        line = f"{planned.step.name:<{width}}  {planned}"
+        typer.secho(line, fg=typer.colors.YELLOW if planned.will_run else None)
+    count = len(made.will_run)
+    print(f"\n{count} of {len(made.steps)} steps will run" if count else "\nnothing will run")
 
 
 @app.command()
@@ -144,6 +203,10 @@ def _read(file: Path, overrides: list[str] | None) -> Pipeline:
         _stop("\n".join([heading, *(f"  {problem}" for problem in error.problems)]), USAGE)
 
 
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
 def _stop(message: str, code: int) -> NoReturn:
     print(message, file=sys.stderr)
     raise typer.Exit(code)
@@ -152,7 +215,6 @@ def _stop(message: str, code: int) -> NoReturn:
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """Let SIGINT and SIGTERM end the run in order; a second one is not heard."""
-    from taxi_nb.pipeline.run import Interrupted
 
     def interrupt(number: int, _: object) -> None:
         for heard in (signal.SIGINT, signal.SIGTERM):
@@ -174,4 +236,15 @@ def main() -> None:
     # Every process that a command starts inherits these.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    app()
+    app(_forced_all(sys.argv[1:]))
+
+
+def _forced_all(arguments: list[str]) -> list[str]:
+    """Let `--force` without a name mean all steps: Typer's options always take a value."""
+    from taxi_nb.pipeline.plan import EVERY_STEP
+
+    given = []
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        is_bare = argument == "--force" and (following.startswith("-") or ".y" in following)
+        given.append(f"--force={EVERY_STEP}" if is_bare else argument)
+    return given

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from taxi_nb.credentials import hide_secrets, without_credentials
+from taxi_nb.inputs import used_runs
 from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
@@ -296,6 +297,13 @@ def upstream_runs() -> dict[str, str] | None:
 
     ``None`` outside a pipeline.
     """
+    found = _upstream_runs()
+    if found is not None:
+        used_runs(None, found)
+    return found
+
+
+def _upstream_runs() -> dict[str, str] | None:
     told = os.environ.get(UPSTREAM_VARIABLE)
     return None if told is None else json.loads(told)
 
@@ -332,9 +340,11 @@ def training_runs(training_digest: str, validation_digest: str) -> list[Run]:
     found: Sequence[Run] = mlflow.search_runs(
         [experiment], wanted, order_by=["attributes.start_time DESC"], output_format="list"
     )
-    upstream = upstream_runs()
+    upstream = _upstream_runs()
     if upstream is not None:
         chosen = [run for run in found if run.info.run_id in upstream.values()]
+        ids = {run.info.run_id for run in chosen}
+        used_runs("training", {step: run_id for step, run_id in upstream.items() if run_id in ids})
     else:
         newest: dict[str, Run] = {}
         for run in found:
@@ -461,6 +471,10 @@ class PipelineTracking:
         """Return what a step logged: its metrics and the label of its data."""
         data = self._client.get_run(run_id).data
         return dict(data.metrics), data.tags.get(SOURCE_TAG)
+
+    def kind(self, run_id: str) -> str | None:
+        """Return what a step's run has become: ``step`` until its notebook says more."""
+        return self._client.get_run(run_id).data.tags.get(KIND_TAG)
 
 
 def _owner() -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from taxi_nb import plots
 from taxi_nb.evaluation import regression_metrics
 from taxi_nb.features import TRIP_COLUMNS
+from taxi_nb.inputs import not_inputs
 from taxi_nb.models import MODELS, make_model
 from taxi_nb.tracking import connect, log_figure, log_trips, tracked_run
 
@@ -173,16 +174,17 @@ def _estimator_params(model: str, estimator: Pipeline) -> dict[str, Any]:
 def _log_model(model: str, estimator: Pipeline, trips: pd.DataFrame) -> str:
     import mlflow.sklearn
 
-    info = mlflow.sklearn.log_model(
-        estimator,
-        name="model",
-        signature=model_signature(),
-        input_example=trips[list(TRIP_COLUMNS)].head(5).astype(dict.fromkeys(_ZONES, "int64")),
-        pip_requirements=model_requirements(model),
-        code_paths=[str(Path(__file__).parent)],
-        serialization_format="skops",
-        skops_trusted_types=[*_OWN_TYPES, *MODELS[model].trusted_types],
-    )
+    with not_inputs():  # The package's code is copied, all of it.
+        info = mlflow.sklearn.log_model(
+            estimator,
+            name="model",
+            signature=model_signature(),
+            input_example=trips[list(TRIP_COLUMNS)].head(5).astype(dict.fromkeys(_ZONES, "int64")),
+            pip_requirements=model_requirements(model),
+            code_paths=[str(Path(__file__).parent)],
+            serialization_format="skops",
+            skops_trusted_types=[*_OWN_TYPES, *MODELS[model].trusted_types],
+        )
     return str(info.model_uri)
 
 

@@ -18,9 +18,13 @@ class _StepClient(PapermillNotebookClient):  # type: ignore[misc]
 
     cell_log: CellLog
     handle: KernelHandle
+    before_cells: str
 
     def papermill_execute_cells(self) -> None:
         self.handle.attach(self.km)
+        self.cell_log.kernel_is_ready()
+        # The kernel takes requests in turn: this one is done before the first cell.
+        self.kc.execute(self.before_cells, silent=True, store_history=False)
         total = len(self.nb.cells)
         for index, cell in enumerate(self.nb.cells):
             self.nb_man.cell_start(cell, index)
@@ -56,6 +60,7 @@ class StepEngine(Engine):  # type: ignore[misc]
         handle: KernelHandle,
         working_folder: str,
         raw_output: IO[bytes],
+        before_cells: str = "",
         start_timeout: int = 60,
         **_: Any,
     ) -> Any:
@@ -70,4 +75,5 @@ class StepEngine(Engine):  # type: ignore[misc]
         )
         client.owns_km = True  # So that it stops the kernel at the end.
         client.cell_log, client.handle = cell_log, handle
+        client.before_cells = before_cells
         return client.execute(stdout=raw_output, stderr=raw_output)

@@ -35,6 +35,7 @@ class Execution:
     seconds: float
     error: StepError | None = None
     cells: tuple[CellTiming, ...] = ()
+    startup_seconds: float | None = None
 
 
 class KernelHandle:
@@ -78,6 +79,12 @@ class CellLog:
     timings: list[CellTiming] = field(default_factory=list)
     current: int | None = None
     failed: BaseException | None = None
+    begun: float = field(default_factory=time.perf_counter)
+    startup_seconds: float | None = None
+
+    def kernel_is_ready(self) -> None:
+        """Note that the kernel has started and answered."""
+        self.startup_seconds = round(time.perf_counter() - self.begun, 3)
 
     def start(self, number: int, total: int) -> None:
         """Note that a cell has been sent to the kernel."""
@@ -99,6 +106,7 @@ def execute_notebook(
     timeout: float | None = None,
     handle: KernelHandle | None = None,
     on_cell: OnCell = lambda number, total: None,
+    before_cells: str = "",
 ) -> Execution:
     """Execute a notebook and keep what it showed, however it ends.
 
@@ -121,6 +129,8 @@ def execute_notebook(
         Takes charge of the kernel, for another thread to end it.
     on_cell : callable
         Called with a cell's number and their count when the cell starts.
+    before_cells : str
+        Code that the kernel executes before the first cell; it leaves no trace in the notebook.
     """
     import papermill
     from papermill.engines import papermill_engines
@@ -153,6 +163,7 @@ def execute_notebook(
                 handle=handle,
                 working_folder=str(source.parent),
                 raw_output=raw,
+                before_cells=before_cells,
             )
     except Exception as error:  # Whatever ended it is the step's result.
         failure = error
@@ -162,7 +173,7 @@ def execute_notebook(
     status, problem = _outcome(failure, log, handle, timeout)
     _keep_if_telling(raw_output, status)
     _keep(aside, target, log, status, problem)
-    return Execution(status, seconds, problem, tuple(log.timings))
+    return Execution(status, seconds, problem, tuple(log.timings), log.startup_seconds)
 
 
 def _keep_if_telling(raw_output: Path, status: Status) -> None:
@@ -202,6 +213,8 @@ def _keep(aside: Path, target: Path, log: CellLog, status: Status, error: StepEr
         notebook = nbformat.read(aside, as_version=4)
         _mark(notebook, log, status, error)
         nbformat.write(notebook, aside)
+    with aside.open("rb+") as file:
+        os.fsync(file.fileno())
     os.replace(aside, target)
 
 

@@ -118,6 +118,38 @@ def declared_parameters(path: Path) -> dict[str, Parameter]:
     return {parameter.name: parameter for parameter in found if parameter is not None}
 
 
+def default_values(notebook: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a notebook's parameters have where nobody gives others.
+
+    None are known of a cell that computes one.
+    """
+    for cell in notebook["cells"]:
+        if cell.get("cell_type") == "code" and TAG in cell.get("metadata", {}).get("tags", []):
+            return defaults_of("".join(cell["source"])) or {}
+    return {}
+
+
+def defaults_of(source: str) -> dict[str, Any] | None:
+    """Return the values that a parameters cell assigns, or None if it does anything else."""
+    values: dict[str, Any] = {}
+    try:
+        for statement in ast.parse(source).body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    values[name] = ast.literal_eval(value)
+                case ast.AnnAssign(target=ast.Name(id=name), value=None):
+                    pass
+                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                    values[name] = ast.literal_eval(value)
+                case ast.Expr(value=ast.Constant()):
+                    pass
+                case _:
+                    return None
+    except (SyntaxError, ValueError):
+        return None
+    return values
+
+
 def _parameter(statement: ast.stmt) -> Parameter | None:
     if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
         return Parameter(

@@ -118,13 +118,14 @@ class RunRecord:
         """
         try:
             known = json.loads(text)
-            steps = tuple(_step(step) for step in known.pop("steps"))
+            steps = tuple(step_result(step) for step in known.pop("steps"))
             return cls(**{**known, "status": Status(known["status"]), "steps": steps})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a run record: {error!r}") from None
 
 
-def _step(known: dict[str, Any]) -> StepResult:
+def step_result(known: Mapping[str, Any]) -> StepResult:
+    """Read what `dataclasses.asdict` gave."""
     error = known["error"] and StepError(**known["error"])
     return StepResult(**{**known, "status": Status(known["status"]), "error": error})
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -16,7 +19,10 @@ from typing import Any, Protocol
 from taxi_nb import tracking
 from taxi_nb.credentials import without_credentials
 from taxi_nb.pipeline.execute import Execution, KernelHandle, execute_notebook
-from taxi_nb.pipeline.kernels import KernelPool
+from taxi_nb.pipeline.inputs import Inputs, InputsLostError, RecordedInputs
+from taxi_nb.pipeline.interrupted import Interrupted
+from taxi_nb.pipeline.kernels import KernelPool, start_recording
+from taxi_nb.pipeline.plan import RUNS, Plan, PlannedStep, Planner, Upstream, planner_of
 from taxi_nb.pipeline.record import (
     RUN_FILE,
     RunRecord,
@@ -28,18 +34,11 @@ from taxi_nb.pipeline.record import (
     point_latest_at,
     write_aside,
 )
+from taxi_nb.pipeline.results import StoredResult
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.project import path_within
 
-RUNS = "runs"
-
-
-class Interrupted(BaseException):
-    """A signal asked the pipeline to end."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal_number)
-        self.signal_number = signal_number
+logger = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
@@ -59,9 +58,16 @@ class Listener(Protocol):
 
 
 def run_pipeline(
-    pipeline: Pipeline, *, pool: KernelPool, jobs: int = 1, listener: Listener
+    pipeline: Pipeline,
+    *,
+    pool: KernelPool,
+    jobs: int = 1,
+    listener: Listener,
+    force: Collection[str] = (),
 ) -> tuple[RunRecord, Path]:
-    """Execute a pipeline's steps and keep everything that a reviewer needs.
+    """Execute those of a pipeline's steps that have to run; keep what a reviewer needs.
+
+    The caller holds the project's lock (`project_lock`).
 
     Parameters
     ----------
@@ -73,6 +79,8 @@ def run_pipeline(
         How many steps may run at the same time, where none needs the other.
     listener : Listener
         Is told of the progress.
+    force : collection of str
+        Steps that run in any case, as `Planner.plan` takes them.
 
     Returns
     -------
@@ -89,9 +97,9 @@ def run_pipeline(
         After kernels have been ended and all runs closed, when a signal
         handler raised it.
     """
-    if pipeline.tracking_uri:
-        os.environ[tracking.URI_VARIABLE] = pipeline.tracking_uri
-    run = _Run(pipeline, pool, listener)
+    planner = planner_of(pipeline)
+    plan = planner.plan(force)
+    run = _Run(pipeline, pool, listener, planner, plan)
     with tracking.store_problems_told():
         return run.carry_out(jobs), run.folder
 
@@ -99,8 +107,18 @@ def run_pipeline(
 class _Run:
     """One run of one pipeline, and the only writer of its record."""
 
-    def __init__(self, pipeline: Pipeline, pool: KernelPool, listener: Listener) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        pool: KernelPool,
+        listener: Listener,
+        planner: Planner,
+        plan: Plan,
+    ) -> None:
         self.pipeline = pipeline
+        self.planner = planner
+        self.planned = {planned.step.name: planned for planned in plan.steps}
+        self.results: dict[str, StoredResult] = {}
         self.pool = pool
         self.listener = listener
         self.lock = threading.RLock()
@@ -157,6 +175,7 @@ class _Run:
         running: dict[Future[StepResult], str] = {}
         with self._worker_threads(jobs) as threads:
             while waiting or running:
+                self._reuse(waiting)
                 for step in self._ready(waiting)[: jobs - len(running)]:
                     waiting.remove(step)
                     running[threads.submit(self._carry_out_step, step)] = step.name
@@ -184,6 +203,54 @@ class _Run:
     def _ready(self, waiting: list[Step]) -> list[Step]:
         results = self._results()
         return [step for step in waiting if all(results[n].status.is_good for n in step.needs)]
+
+    def _reuse(self, waiting: list[Step]) -> None:
+        """Take over the results of steps that are up to date; one may make the next ready."""
+        while True:
+            ready = self._ready(waiting)
+            current = [step for step in ready if not self._plan_again(step).will_run]
+            if not current:
+                return
+            for step in current:
+                waiting.remove(step)
+                result = self.planned[step.name].result
+                assert result is not None
+                self.results[step.name] = result
+                self._settle(self._reused(step, result))
+
+    def _plan_again(self, step: Step) -> PlannedStep:
+        """Look once more at a step that was up to date, when all that it needs is done."""
+        planned = self.planned[step.name]
+        if not planned.will_run:
+            planned = self.planner.decide(step, self._standing(step))
+            self.planned[step.name] = planned
+        return planned
+
+    def _standing(self, step: Step) -> dict[str, Upstream]:
+        settled = self._results()
+        kinds = {name: result.kind for name, result in self.results.items()}
+        return {name: Upstream(settled[name].mlflow_run_id, kinds.get(name)) for name in step.needs}
+
+    def _reused(self, step: Step, result: StoredResult) -> StepResult:
+        """Point at an earlier result; its files get a second name in this run's folder."""
+        former = self.folder.parent / result.run
+        files = [result.step.executed_notebook, result.step.html, result.step.inputs]
+        notebook, html, inputs = (
+            name and _second_name(former / name, self.folder, self.files[step.name])
+            for name in files
+        )
+        return replace(
+            result.step,
+            status=Status.CACHED,
+            seconds=None,
+            startup_seconds=None,
+            attempts=0,
+            reason="up to date",
+            reused_from=result.run,
+            executed_notebook=notebook,
+            html=html,
+            inputs=inputs,
+        )
 
     def _skip_hopeless(self, waiting: list[Step]) -> None:
         ended_badly = {
@@ -238,16 +305,22 @@ class _Run:
 
     def _attempt(self, step: Step, attempt: int) -> StepResult:
         handle = KernelHandle()
+        before = self.planner.before(step)
+        self.planner.results.note(self.pipeline.name, step.name, "started", before.key)
         run_id = self._open_step_run(step)
         started = replace(
             self._result(step.name),
             status=Status.RUNNING,
             attempts=attempt,
             mlflow_run_id=run_id,
+            reason=self.planned[step.name].reason,
         )
         self._update(started)
         self.listener.step_started(step.name, attempt)
         target = self.folder / f"{self.files[step.name]}.ipynb"
+        record = self.folder / f".{self.files[step.name]}.inputs.jsonl"
+        record.unlink(missing_ok=True)
+        upstream = self._upstream(step)
         with self.lock:
             self.handles[step.name] = handle
         ending: tracking.RunStatus = "FAILED"
@@ -256,17 +329,58 @@ class _Run:
                 step.notebook,
                 target,
                 step.parameters,
-                self.pool.manager(self._environment(step, run_id)),
+                self.pool.manager(self._environment(step, run_id, upstream)),
                 timeout=step.timeout,
                 handle=handle,
                 on_cell=lambda cell, cells: self.listener.cell_started(step.name, cell, cells),
+                before_cells=start_recording(self.pipeline.root, record, self.planner.ignored),
             )
             result = self._land(step, started, execution, target)
             # Not before all of it is kept: what is lost is not finished.
             ending = _mlflow_status(result.status)
-            return result
         finally:
             self.tracking.close_run(run_id, ending)
+        if result.status is not Status.OK:
+            self.planner.results.note(self.pipeline.name, step.name, "failed", before.key)
+            return result
+        return self._keep_for_reuse(step, result, before, record, upstream)
+
+    def _keep_for_reuse(
+        self,
+        step: Step,
+        result: StepResult,
+        before: Inputs,
+        record: Path,
+        upstream: Mapping[str, str],
+    ) -> StepResult:
+        """Keep what the step used, so that a later run knows whether its results still hold."""
+        assert result.executed_notebook is not None
+        assert result.mlflow_run_id is not None
+        try:
+            used = RecordedInputs(record, self.pipeline.root, self.planner.digests)
+            inputs = used.complete(before, step, upstream, self.planner.ignored)
+        except InputsLostError as error:
+            logger.warning("%s will run again next time: %s", step.name, error)
+            return result
+        finally:
+            record.unlink(missing_ok=True)
+        result = replace(result, inputs=f"{self.files[step.name]}.inputs.json")
+        content = json.dumps(inputs.to_dict(), indent=1)
+        write_aside(self.folder / str(result.inputs), content)
+        if self.planner.before(step) != before:
+            # Somebody edited the notebook while it ran: nobody knows what the result is of.
+            return result
+        stored = StoredResult(
+            run=self.folder.name,
+            kind=self.tracking.kind(result.mlflow_run_id),
+            notebook_size=(self.folder / result.executed_notebook).stat().st_size,
+            step=result,
+            inputs=inputs,
+        )
+        self.planner.results.keep(self.pipeline.name, stored)
+        with self.lock:
+            self.results[step.name] = stored
+        return result
 
     def _open_step_run(self, step: Step) -> str:
         notebook = path_within(self.pipeline.root, step.notebook)
@@ -279,9 +393,11 @@ class _Run:
         }
         return self.tracking.open_run(step.name, "step", tags, parent=self.record.mlflow_run_id)
 
-    def _environment(self, step: Step, run_id: str) -> dict[str, str]:
+    def _upstream(self, step: Step) -> dict[str, str]:
         results = self._results()
-        upstream = {name: found for name in step.needs if (found := results[name].mlflow_run_id)}
+        return {name: found for name in step.needs if (found := results[name].mlflow_run_id)}
+
+    def _environment(self, step: Step, run_id: str, upstream: Mapping[str, str]) -> dict[str, str]:
         handed = tracking.step_environment(
             uri=self.tracking.uri,
             experiment=self.tracking.experiment,
@@ -313,6 +429,7 @@ class _Run:
             started,
             status=execution.status,
             seconds=round(execution.seconds, 3),
+            startup_seconds=execution.startup_seconds,
             error=execution.error,
             executed_notebook=target.name if kept else None,
             html=kept[1].name if kept else None,
@@ -327,6 +444,7 @@ class _Run:
         ended = tuple(_ended(step, status) for step in self.record.steps)
         seconds = round(time.perf_counter() - self.started, 3)
         self.record = replace(self.record, status=status, steps=ended, seconds=seconds)
+        self.planner.digests.save()
         run_id = self.record.mlflow_run_id
         assert run_id is not None
         try:
@@ -338,6 +456,23 @@ class _Run:
             self.tracking.log_metrics(run_id, {"seconds": seconds})
         finally:
             self.tracking.close_run(run_id, ending)
+        if len(self.results) == len(self.pipeline.steps):
+            ordered = [self.results[step.name] for step in self.pipeline.steps]
+            self.planner.results.note_run(ordered, self.folder.name)
+
+
+def _second_name(file: Path, folder: Path, stem: str) -> str | None:
+    """Give a file of an earlier run a name in another folder, too; a copy where links fail."""
+    if not file.exists():
+        return None
+    name = stem + "".join(
+        file.suffixes[-2:] if file.name.endswith(".inputs.json") else file.suffixes[-1:]
+    )
+    try:
+        os.link(file, folder / name)
+    except OSError:
+        shutil.copyfile(file, folder / name)
+    return name
 
 
 def _ended(step: StepResult, run_status: Status) -> StepResult:

@@ -58,6 +58,9 @@ class Step:
         Seconds that the whole notebook may take.
     retries : int
         How often it is tried again after it failed.
+    needs_are_declared : bool
+        Whether the file names its `needs`: it then runs again whenever one of them does.
+        Otherwise it waits for all before it, and what it uses of them is recorded.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Step:
     needs: tuple[str, ...] = ()
     timeout: float | None = None
     retries: int = 0
+    needs_are_declared: bool = False
 
 
 @dataclass(frozen=True)
@@ -288,6 +292,7 @@ class _Reader:
                     needs=needs,
                     timeout=step.timeout or written.timeout,
                     retries=step.retries,
+                    needs_are_declared=step.needs is not None,
                 )
 
     def _needs(

@@ -10,6 +10,7 @@ from typing import Literal
 
 import pandas as pd
 
+from taxi_nb.inputs import used_data
 from taxi_nb.trips.cleaning import Cleaning, clean_month
 from taxi_nb.trips.errors import NoTripsError, TripsError
 from taxi_nb.trips.origin import MonthFile, Provenance, stamp
@@ -97,7 +98,12 @@ class _Month:
     """A month's clean trips, and what is to be remembered of its file."""
 
     def __init__(
-        self, content: MonthContent, trips: pd.DataFrame, counts: MonthCounts, synthetic: bool
+        self,
+        content: MonthContent,
+        sha256: str,
+        trips: pd.DataFrame,
+        counts: MonthCounts,
+        synthetic: bool,
     ) -> None:
         self.trips = trips
         self.counts = counts
@@ -105,7 +111,7 @@ class _Month:
         self.file = MonthFile(
             month=counts.month,
             path=content.path,
-            sha256=hashlib.sha256(content.data).hexdigest(),
+            sha256=sha256,
             rows=counts.rows_in,
             size=content.data.size,
         )
@@ -113,10 +119,12 @@ class _Month:
 
 def _load_month(place: Source, taxi: str, month: str, rules: Cleaning) -> _Month:
     content = place.fetch(taxi, month)
+    sha256 = hashlib.sha256(content.data).hexdigest()
+    used_data(f"{taxi} {month}", content.path, sha256)
     trips, counts = clean_month(read_month(content, taxi), month, rules)
     if not counts.rows_kept:
         raise NoTripsError(_no_trips(content.path, counts, rules))
-    return _Month(content, trips, counts, is_synthetic(content))
+    return _Month(content, sha256, trips, counts, is_synthetic(content))
 
 
 def _no_trips(path: str, counts: MonthCounts, rules: Cleaning) -> str:

@@ -13,6 +13,7 @@ from urllib.request import url2pathname
 import pyarrow as pa
 
 from taxi_nb.credentials import hide_secrets, user_info, without_credentials
+from taxi_nb.inputs import used_variable
 from taxi_nb.project import project_root
 from taxi_nb.trips.errors import BrokenFileError, MissingMonthError, TripsError
 from taxi_nb.trips.reading import MonthContent
@@ -69,6 +70,7 @@ def open_place(text: str) -> Place:
 
 def local_place() -> Place | None:
     """Return the place that ``TAXI_NB_DATA_DIR`` names, if it is set."""
+    used_variable("TAXI_NB_DATA_DIR")
     text = os.environ.get("TAXI_NB_DATA_DIR")
     if not text:
         return None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.credentials import without_credentials
+from taxi_nb.inputs import used_variable
 from taxi_nb.project import data_dir
 from taxi_nb.trips.aside import part_file, part_files_of
 from taxi_nb.trips.errors import BrokenFileError, DownloadError, MissingMonthError, TripsError
@@ -64,6 +65,7 @@ class Tlc:
 
 
 def _base_address() -> str:
+    used_variable("TAXI_NB_TLC_URL")
     return (os.environ.get("TAXI_NB_TLC_URL") or PUBLISHED_AT).rstrip("/")
 
 

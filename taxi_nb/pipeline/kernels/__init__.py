@@ -37,5 +37,6 @@ library prints while it is imported do not appear in the notebook.
 """
 
 from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD, KernelKind, KernelPool, default_kind
+from taxi_nb.pipeline.kernels.recording import start_recording
 
-__all__ = ["DEFAULT_PRELOAD", "KernelKind", "KernelPool", "default_kind"]
+__all__ = ["DEFAULT_PRELOAD", "KernelKind", "KernelPool", "default_kind", "start_recording"]

@@ -1,0 +1,165 @@
+"""What code says, without comments, layout and documentation: digests of cells and modules."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from taxi_nb.pipeline.parameters import TAG, defaults_of
+
+# Of a module: what is not the definition of a name, and what it imports.
+MODULE_LEVEL = "module level"
+IMPORTS = "imports"
+
+# The tags that decide what is executed; no other tag changes a result.
+_EXECUTION_TAGS = {"raises-exception", "skip-execution"}
+
+# IPython's own syntax: `%magic`, `!command`, `x = !command`, `name?`.
+_MAGIC = re.compile(r"^(\s*)((?:[\w.,\s\[\]]+=\s*)?[%!].*|[%\w.]*\?{1,2}|\?.*)$")
+
+
+def digest(text: str) -> str:
+    """Return a digest long enough to tell a project's texts apart."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cell_digests(notebook: Mapping[str, Any]) -> dict[int, str]:
+    """Digest a notebook's code cells by what they do.
+
+    The parameters cell counts by its values, which are compared one by one, where it holds
+    nothing but literals.
+
+    Returns
+    -------
+    dict
+        Number among all cells, from 1, -> digest.
+    """
+    return {
+        number: digest(said)
+        for number, cell in enumerate(notebook["cells"], 1)
+        if cell.get("cell_type") == "code" and (said := _what_a_cell_says(cell))
+    }
+
+
+def _what_a_cell_says(cell: Mapping[str, Any]) -> str:
+    source = "".join(cell["source"])
+    tags = set(cell.get("metadata", {}).get("tags", []))
+    if TAG in tags and defaults_of(source) is not None:
+        return ""
+    execution = ",".join(sorted(tags & _EXECUTION_TAGS))
+    said = what_code_says(source)
+    return f"{execution}:{said}" if execution else said
+
+
+def what_code_says(source: str) -> str:
+    """Return a form of a cell's code that only a change of what it does changes."""
+    if source.lstrip().startswith("%%"):
+        return source.strip()
+    try:
+        tree = ast.parse("\n".join(map(_without_magic, source.splitlines())))
+    except (SyntaxError, ValueError):
+        return source.strip()
+    if not tree.body:
+        return ""
+    # A semicolon at the end hides what the cell would show.
+    return _dump(tree) + (";" if _ends_in_semicolon(source) else "")
+
+
+def _without_magic(line: str) -> str:
+    found = _MAGIC.match(line)
+    return f"{found[1]}__magic__({found[2].strip()!r})" if found else line
+
+
+def _ends_in_semicolon(source: str) -> bool:
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    except (tokenize.TokenError, SyntaxError):
+        return source.rstrip().endswith(";")
+    layout = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.DEDENT,
+        tokenize.INDENT,
+        tokenize.ENDMARKER,
+    }
+    code = [token.string for token in tokens if token.type not in layout]
+    return bool(code) and code[-1] == ";"
+
+
+def definition_digests(source: str) -> dict[str, str]:
+    """Digest a module by its top-level definitions, for reasons that name one.
+
+    Documentation strings do not count, as for ``python -OO``.
+
+    Returns
+    -------
+    dict
+        Name -> digest; what defines no name is under `MODULE_LEVEL` and `IMPORTS`.
+        Of a file that is not Python: one digest of its text.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return {MODULE_LEVEL: digest(source)}
+    _drop_documentation(tree)
+    said: dict[str, list[str]] = {}
+    for statement in tree.body:
+        said.setdefault(_name_of(statement), []).append(_dump(statement))
+    return {name: digest("\n".join(parts)) for name, parts in said.items()}
+
+
+def _name_of(statement: ast.stmt) -> str:
+    match statement:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return name
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+            return name
+        case ast.Import() | ast.ImportFrom():
+            return IMPORTS
+    return MODULE_LEVEL
+
+
+def _drop_documentation(tree: ast.Module) -> None:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            match node.body:
+                case [ast.Expr(value=ast.Constant(value=str())), *rest]:
+                    node.body = rest
+
+
+def _dump(node: ast.AST) -> str:
+    return ast.dump(node, annotate_fields=False)
+
+
+def named_in(notebook: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the texts in a notebook's code that may be the path of a file."""
+    for cell in notebook["cells"]:
+        if cell.get("cell_type") != "code":
+            continue
+        try:
+            tree = ast.parse("\n".join(map(_without_magic, "".join(cell["source"]).splitlines())))
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+# How code asks MLflow itself for runs and models, past what the pipeline hears.
+_ASKS_MLFLOW = re.compile(
+    r"\b(MlflowClient|search_runs|search_logged_models|get_run|get_logged_model|load_model"
+    r"|search_model_versions|get_model_version\w*|download_artifacts|list_artifacts|load_dict"
+    r"|load_text|load_table|mlflow\.artifacts)\b"
+)
+
+
+def asks_mlflow(notebook: Mapping[str, Any]) -> bool:
+    """Whether a notebook's own code reads runs or models from MLflow."""
+    code = ("".join(c["source"]) for c in notebook["cells"] if c.get("cell_type") == "code")
+    return any("mlflow" in source and _ASKS_MLFLOW.search(source) for source in code)

@@ -1,0 +1,130 @@
+"""Digests of files, read again only when a stamp says that they may have changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from taxi_nb.pipeline.code_digest import asks_mlflow, cell_digests, definition_digests
+from taxi_nb.pipeline.parameters import default_values, read_notebook
+from taxi_nb.pipeline.record import write_aside
+
+# A file that changes twice within one tick of a clock has one stamp for two contents:
+# stamps younger than this are not trusted. Two seconds are FAT's tick, the longest.
+TICK_SECONDS = 2.0
+
+# Kept stamps are of this form of digests; another form starts anew.
+VERSION = 1
+
+
+class FileDigests:
+    """Digests of files, folders, modules and notebooks; remembers them in a file.
+
+    Digests decide what changed. Stamps (size, times of change, inode) only save reading a
+    file that cannot have changed; the time of the inode's change is one that no program sets.
+
+    Parameters
+    ----------
+    memory : Path
+        The file to remember in; it may be deleted at any time.
+    """
+
+    def __init__(self, memory: Path) -> None:
+        self._memory = memory
+        self._known: dict[str, dict[str, Any]] = self._remembered()
+        self._is_new = False
+
+    def _remembered(self) -> dict[str, dict[str, Any]]:
+        try:
+            kept = json.loads(self._memory.read_bytes())
+            return dict(kept["files"]) if kept["version"] == VERSION else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def save(self) -> None:
+        """Remember what was learned."""
+        if self._is_new:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            write_aside(self._memory, json.dumps({"version": VERSION, "files": self._known}))
+            self._is_new = False
+
+    def content(self, path: Path) -> str | None:
+        """Return the sha256 of a file's content, or None if there is no such file."""
+        return self._look_up("content", path, _content)
+
+    def definitions(self, path: Path) -> dict[str, str] | None:
+        """Return the digests of a module's definitions, or None if there is no such file."""
+        return self._look_up("definitions", path, _definitions)
+
+    def notebook(self, path: Path) -> dict[str, Any]:
+        """Return what of a notebook decides its results.
+
+        Returns
+        -------
+        dict
+            ``cells``: number as text -> digest; ``defaults``: parameter -> value;
+            ``asks_mlflow``: whether its code reads runs or models from MLflow itself.
+        """
+        return self._look_up("notebook", path, _notebook) or {}
+
+    def names(self, folder: Path, ignored: tuple[Path, ...]) -> str | None:
+        """Return a digest of the names in a folder, or None if there is no such folder."""
+        try:
+            there = sorted(entry.name for entry in os.scandir(folder))
+        except OSError:
+            return None
+        shown = [
+            name
+            for name in there
+            if not name.startswith((".", "__pycache__")) and folder / name not in ignored
+        ]
+        return hashlib.sha256("\0".join(shown).encode()).hexdigest()
+
+    def stamp(self, path: Path) -> list[int] | None:
+        """Return size and times of change, as a recorder notes them."""
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+    def _look_up(self, kind: str, path: Path, work_out: Callable[[Path], Any]) -> Any:
+        key = f"{kind} {path}"
+        try:
+            found = path.stat()
+            stamp = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+            known = self._known.get(key)
+            if known and known["stamp"] == stamp:
+                return known["digest"]
+            digest = work_out(path)
+            after = path.stat()
+        except OSError:
+            return None
+        is_old = time.time() - max(found.st_mtime, found.st_ctime) > TICK_SECONDS
+        if is_old and (after.st_size, after.st_mtime_ns) == (found.st_size, found.st_mtime_ns):
+            self._known[key] = {"stamp": stamp, "digest": digest}
+            self._is_new = True
+        return digest
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _definitions(path: Path) -> dict[str, str]:
+    return definition_digests(path.read_text("utf-8", "replace"))
+
+
+def _notebook(path: Path) -> dict[str, Any]:
+    notebook = read_notebook(path)
+    return {
+        "cells": {str(number): digest for number, digest in cell_digests(notebook).items()},
+        "defaults": json.loads(json.dumps(default_values(notebook), default=repr)),
+        "asks_mlflow": asks_mlflow(notebook),
+    }

@@ -1,0 +1,230 @@
+"""Notes what a step reads and writes, in its kernel; executed there by path before the first cell.
+
+It uses the standard library alone and is no module of the kernel, so that a step's modules are
+those that its notebook imported. What it hears are Python's audit events (PEP 578), what it
+writes are JSON lines, each the first time it happens:
+
+``{"modules": [...]}``       top-level modules that are there at the start, or imported later
+``{"read": path, "stamp": [size, mtime_ns, ctime_ns]}``    the stamp is null if there is no file
+``{"write": path}``
+``{"list": path}``           a folder whose names were asked for
+``{"data": [name, location, sha256]}``, ``{"variable": [name, value]}``, ``{"runs": [kind, used]}``
+
+If a line cannot be written, the whole record is removed: half of it would hide an input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shlex
+import site
+import stat
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+CODE = (".py", ".pyc")
+WRITING = os.O_WRONLY | os.O_RDWR
+
+
+class InputRecorder:
+    """Hears audit events and writes down those that tell of inputs."""
+
+    def __init__(self, root: str, record: str, ignored: list[str]) -> None:
+        """Open the record.
+
+        Parameters
+        ----------
+        root
+            Of the project: files below it are inputs.
+        record
+            The file to append to.
+        ignored
+            Files and folders that are none: stores, earlier runs. Hidden ones never are.
+        """
+        self._root = os.path.realpath(root)
+        self._record = record
+        self._installed = tuple({os.path.realpath(path) for path in _places_of_packages()})
+        # An environment may be kept within the project.
+        within = [path for path in (sys.prefix, *self._installed) if _is_below(path, (self._root,))]
+        self._ignored = tuple(os.path.realpath(path) for path in (*ignored, *within))
+        self._file = os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._said: set[str] = set()
+        self._written: set[str] = set()
+        self._thread = threading.local()
+        self._heard: dict[str, Callable[..., None]] = {
+            "open": self._opened,
+            "import": self._imported,
+            "os.listdir": self._listed,
+            "os.scandir": self._listed,
+            "os.rename": self._renamed,
+            "os.link": self._renamed,
+            "os.system": self._command,
+            "sqlite3.connect": self._connected,
+            "subprocess.Popen": self._started,
+            "os.exec": self._executed,
+            "os.posix_spawn": self._executed,
+            "taxi_nb.used_data": lambda *told: self._say(data=told),
+            "taxi_nb.used_variable": lambda *told: self._say(variable=told),
+            "taxi_nb.used_runs": lambda *told: self._say(runs=told),
+            "taxi_nb.pause": lambda: self._pause(1),
+            "taxi_nb.resume": lambda: self._pause(-1),
+        }
+        self._say(modules=sorted({name.partition(".")[0] for name in sys.modules}))
+
+    def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Take an audit event; it never disturbs the code that raised it."""
+        note = self._heard.get(event)
+        if note is None or getattr(self._thread, "busy", False):
+            return
+        self._thread.busy = True
+        try:
+            note(*arguments)
+        except Exception:
+            with contextlib.suppress(OSError):
+                os.unlink(self._record)
+        finally:
+            self._thread.busy = False
+
+    def _say(self, **line: Any) -> None:
+        text = json.dumps(line)
+        if text not in self._said:
+            self._said.add(text)
+            os.write(self._file, text.encode() + b"\n")
+
+    def _pause(self, change: int) -> None:
+        self._thread.paused = getattr(self._thread, "paused", 0) + change
+
+    def _opened(self, path: Any, mode: str | None, flags: int) -> None:
+        if getattr(self._thread, "paused", 0) or not isinstance(path, str | bytes | os.PathLike):
+            return
+        name = self._as_source(os.path.abspath(os.fsdecode(path)))
+        if flags & WRITING:
+            self._wrote(name)
+        else:
+            self._read(name)
+
+    def _read(self, path: str) -> None:
+        if path in self._written or not self._counts(path):
+            return
+        stamp = _stamp(path)
+        if stamp is None and not self._is_in_project(path):
+            return
+        if stamp is None or stat.S_ISREG(stamp[0]):
+            # Said once: a later stamp would hide a change made since.
+            if f"read {path}" not in self._said:
+                self._said.add(f"read {path}")
+                self._say(read=path, stamp=stamp and stamp[1:])
+
+    def _wrote(self, path: str) -> None:
+        self._written.add(path)
+        if self._is_in_project(path):
+            self._say(write=path)
+
+    def _renamed(self, source: Any, target: Any, *_: Any) -> None:
+        if isinstance(source, int) or isinstance(target, int):
+            return
+        if os.path.abspath(os.fsdecode(source)) in self._written:
+            self._wrote(os.path.abspath(os.fsdecode(target)))
+
+    def _listed(self, path: Any = None) -> None:
+        if getattr(self._thread, "paused", 0) or isinstance(path, int) or _is_import_system():
+            return
+        folder = os.path.abspath(os.fsdecode(path) if path else os.getcwd())
+        if folder == self._root or self._is_in_project(folder):
+            self._say(list=folder)
+
+    def _imported(self, module: str, *_: Any) -> None:
+        self._say(modules=[module.partition(".")[0]])
+
+    def _connected(self, database: Any) -> None:
+        if isinstance(database, str | bytes | os.PathLike):
+            path = os.fsdecode(database).removeprefix("file:").partition("?")[0]
+            self._read(os.path.abspath(path))
+
+    def _command(self, command: Any) -> None:
+        self._named_in([os.fsdecode(command)], os.getcwd())
+
+    def _started(self, executable: Any, arguments: Any, cwd: Any, _: Any) -> None:
+        given = [arguments] if isinstance(arguments, str | bytes) else list(arguments)
+        self._named_in([os.fsdecode(a) for a in given], os.fsdecode(cwd) if cwd else os.getcwd())
+
+    def _executed(self, path: Any, arguments: Any, _: Any) -> None:
+        self._named_in([os.fsdecode(argument) for argument in arguments], os.getcwd())
+
+    def _named_in(self, arguments: list[str], folder: str) -> None:
+        """Take files that a command line names for read: another process cannot be heard."""
+        if getattr(self._thread, "paused", 0):
+            return
+        for word in _words(arguments):
+            path = os.path.abspath(os.path.join(folder, word))
+            if os.path.isfile(path):
+                self._read(path)
+
+    def _counts(self, path: str) -> bool:
+        """Whether a file is an input: one of the project, or code that nobody installed."""
+        if self._is_in_project(path):
+            return True
+        return path.endswith(CODE) and not _is_below(path, (self._root, *self._installed))
+
+    def _is_in_project(self, path: str) -> bool:
+        if not _is_below(path, (self._root,)):
+            # The project may have been reached over a link.
+            path = os.path.realpath(path)
+        if not _is_below(path, (self._root,)) or _is_below(path, self._ignored):
+            return False
+        parts = os.path.relpath(path, self._root).split(os.sep)
+        return not any(part.startswith(".") or part == "__pycache__" for part in parts)
+
+    def _as_source(self, path: str) -> str:
+        if not path.endswith(".pyc"):
+            return path
+        try:
+            return importlib.util.source_from_cache(path)
+        except ValueError:
+            return path
+
+
+def _places_of_packages() -> Iterator[str]:
+    """Yield the folders whose code somebody installed: its versions are recorded instead."""
+    paths = sysconfig.get_paths()
+    yield from (paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    yield from site.getsitepackages()
+    yield site.getusersitepackages()
+
+
+def _stamp(path: str) -> tuple[int, int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _is_below(path: str, folders: tuple[str, ...]) -> bool:
+    return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
+
+
+def _is_import_system() -> bool:
+    """Whether the import system asks, which lists every folder that it looks into."""
+    frame = sys._getframe(3)  # Past this function, its caller and `hear`.
+    return "importlib" in frame.f_code.co_filename
+
+
+def _words(arguments: list[str]) -> Iterator[str]:
+    """Yield the words of a command line; a shell's are within one argument."""
+    for argument in arguments:
+        yield argument
+        if " " in argument:
+            with contextlib.suppress(ValueError):
+                yield from shlex.split(argument)
+
+
+def start(root: str, record: str, ignored: list[str]) -> None:
+    """Record from now on, until the process ends."""
+    sys.addaudithook(InputRecorder(root, record, ignored).hear)

@@ -1,0 +1,63 @@
+"""One pipeline run at a time in one project: the next waits and says for whom."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from taxi_nb.pipeline.record import write_aside
+
+_POLL_SECONDS = 0.2
+
+
+@contextmanager
+def project_lock(runs: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold a project's lock; the system releases it when this process ends, however it does.
+
+    Parameters
+    ----------
+    runs : Path
+        The project's ``runs/``, which holds the lock.
+    say : callable
+        Is told once who holds the lock, when there is to be waited.
+    """
+    from filelock import FileLock, Timeout
+
+    runs.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(runs / ".lock", poll_interval=_POLL_SECONDS)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"waiting for {_holder(runs)}, which runs a pipeline in this project")
+        lock.acquire()
+    try:
+        write_aside(runs / ".lock-holder.json", json.dumps(_this_process()))
+        yield
+    finally:
+        lock.release()
+
+
+def _this_process() -> dict[str, str | int]:
+    return {
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def _holder(runs: Path) -> str:
+    try:
+        holder = json.loads((runs / ".lock-holder.json").read_bytes())
+        return (
+            f"process {holder['pid']} on {holder['host']} "
+            f"({holder['command']}, since {holder['since']})"
+        )
+    except (OSError, ValueError, KeyError):
+        return "another process"

@@ -1,0 +1,51 @@
+"""Whether a remote file is still what it was, by fsspec."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+# What servers say of a file's version; its size alone says too little.
+_VERSION = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "created")
+
+
+def is_remote(location: str) -> bool:
+    """Whether a location is a URL that fsspec reads."""
+    return "://" in location
+
+
+def remote_stamp(location: str) -> str | None:
+    """Return what the server says of a file's version; None if it says nothing."""
+    try:
+        files, path = _connect(location)
+        info: dict[str, Any] = files.info(path)
+    except Exception:  # Each file system fails in its own way; without a stamp it is read.
+        return None
+    version = {name: str(info[name]) for name in _VERSION if info.get(name)}
+    return f"{info.get('size')} {version}" if version else None
+
+
+def remote_digest(location: str) -> str | None:
+    """Read a remote file; return its sha256, or None if it is not there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    try:
+        files, path = _connect(location)
+        with files.open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def _connect(location: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    files, path = url_to_fs(location)
+    files.invalidate_cache()
+    return files, path

@@ -1,0 +1,160 @@
+"""Results of earlier steps, kept to be used again: `runs/.results/`."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from taxi_nb.pipeline.code_digest import digest
+from taxi_nb.pipeline.inputs import Inputs
+from taxi_nb.pipeline.record import StepResult, slug, step_result, write_aside
+
+FOLDER = ".results"
+State = Literal["started", "failed", "ok"]
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """What a step once left, and all that it used.
+
+    Attributes
+    ----------
+    run : str
+        The pipeline run that executed it: a folder's name in ``runs/``.
+    kind : str or None
+        Of the step's MLflow run, such as ``training``.
+    notebook_size : int
+        Bytes of the executed notebook: half of one is none.
+    """
+
+    run: str
+    kind: str | None
+    notebook_size: int
+    step: StepResult
+    inputs: Inputs
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The last time that a step of a pipeline was begun."""
+
+    state: State
+    key: str
+    last_good: str | None
+
+
+class StepResults:
+    """The results that a project keeps.
+
+    Results are found by what is known before a step runs; each differs from others of the
+    same key in what was recorded. Nothing is replaced, so that branches and variants keep
+    theirs. Files are written aside and renamed: what can be read is whole.
+
+    Parameters
+    ----------
+    runs : Path
+        The project's ``runs/``.
+    """
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs
+        self.folder = runs / FOLDER
+
+    def with_key(self, key: str) -> list[StoredResult]:
+        """Return the results of a key, the newest first."""
+        try:
+            names = sorted(os.listdir(self._of_key(key)), reverse=True)
+        except OSError:
+            return []
+        found = (self._read(self._of_key(key) / name) for name in names)
+        return [result for result in found if result is not None]
+
+    def keep(self, pipeline: str, result: StoredResult) -> None:
+        """Keep a result, and that the step's last attempt was good."""
+        folder = self._of_key(result.inputs.key)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{result.run}-{secrets.token_hex(3)}.json"
+        content = {**asdict(result), "inputs": result.inputs.to_dict()}
+        write_aside(path, json.dumps(content))
+        where = str(path.relative_to(self.folder))
+        self._write_attempt(
+            pipeline, result.step.name, Attempt("ok", result.inputs.key, last_good=where)
+        )
+
+    def note(self, pipeline: str, step: str, state: State, key: str) -> None:
+        """Note that a step was begun, or failed."""
+        before = self.attempt(pipeline, step)
+        last_good = before.last_good if before else None
+        self._write_attempt(pipeline, step, Attempt(state, key, last_good))
+
+    def attempt(self, pipeline: str, step: str) -> Attempt | None:
+        """Return the last attempt at a step, if there was one."""
+        try:
+            return Attempt(**json.loads(self._of_step(pipeline, step).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def last_good(self, attempt: Attempt | None) -> StoredResult | None:
+        """Return the result of the last attempt that was good."""
+        if attempt is None or attempt.last_good is None:
+            return None
+        return self._read(self.folder / attempt.last_good)
+
+    def has_files_of(self, result: StoredResult) -> bool:
+        """Whether the executed notebook is still there, whole."""
+        if result.step.executed_notebook is None:
+            return False
+        try:
+            path = self.runs / result.run / result.step.executed_notebook
+            return path.stat().st_size == result.notebook_size
+        except OSError:
+            return False
+
+    def same_run(self, results: Sequence[StoredResult]) -> Path | None:
+        """Return the folder of the run that consists of these very results, if there is one."""
+        try:
+            folder = self.runs / self._of_run(results).read_text("utf-8")
+        except OSError:
+            return None
+        return folder if (folder / "index.html").is_file() else None
+
+    def note_run(self, results: Sequence[StoredResult], run: str) -> None:
+        """Note which run consists of these results."""
+        path = self._of_run(results)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_aside(path, run)
+
+    def _read(self, path: Path) -> StoredResult | None:
+        """Read a result; one of another version of this file's form is none."""
+        try:
+            known: dict[str, Any] = json.loads(path.read_bytes())
+            return StoredResult(
+                **{
+                    **known,
+                    "step": step_result(known["step"]),
+                    "inputs": Inputs.from_dict(known["inputs"]),
+                }
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _write_attempt(self, pipeline: str, step: str, attempt: Attempt) -> None:
+        path = self._of_step(pipeline, step)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_aside(path, json.dumps(asdict(attempt)))
+
+    def _of_key(self, key: str) -> Path:
+        return self.folder / "keys" / key
+
+    def _of_step(self, pipeline: str, step: str) -> Path:
+        name = f"{slug(step)[:80]}-{digest(step)[:8]}.json"
+        return self.folder / "steps" / slug(pipeline) / name
+
+    def _of_run(self, results: Sequence[StoredResult]) -> Path:
+        ids = json.dumps([[result.run, result.step.mlflow_run_id] for result in results])
+        return self.folder / "runs" / digest(ids)
