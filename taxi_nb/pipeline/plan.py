@@ -183,9 +183,8 @@ class Planner:
     def _why(self, step: Step, key: str, found: list[list[str]]) -> list[str]:
         """Choose what to tell: the differences from the result that is closest."""
         attempt = self.results.attempt(self._pipeline.name, step.name)
-        if attempt and attempt.state != "ok" and (attempt.key == key or not found):
-            ending = "failed" if attempt.state == "failed" else "did not end"
-            return [f"last time {ending}"]
+        if attempt and attempt.problem and (attempt.key == key or not found):
+            return [f"last time {attempt.problem}"]
         return min(found, key=len, default=["never ran"])
 
     def _standing(self, planned: PlannedStep) -> Upstream:

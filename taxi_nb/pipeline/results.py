@@ -8,14 +8,13 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from taxi_nb.pipeline.code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.record import StepResult, slug, step_result, write_aside
 
 FOLDER = ".results"
-State = Literal["started", "failed", "ok"]
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,18 @@ class StoredResult:
 
 @dataclass(frozen=True)
 class Attempt:
-    """The last time that a step of a pipeline was begun."""
+    """The last time that a step of a pipeline was begun.
 
-    state: State
+    Attributes
+    ----------
+    problem : str or None
+        Why it left nothing that can be used again: ``failed``, ``did not end``.
+    last_good : str or None
+        The file of the last result that can.
+    """
+
     key: str
+    problem: str | None
     last_good: str | None
 
 
@@ -83,14 +90,14 @@ class StepResults:
         write_aside(path, json.dumps(content))
         where = str(path.relative_to(self.folder))
         self._write_attempt(
-            pipeline, result.step.name, Attempt("ok", result.inputs.key, last_good=where)
+            pipeline, result.step.name, Attempt(result.inputs.key, None, last_good=where)
         )
 
-    def note(self, pipeline: str, step: str, state: State, key: str) -> None:
-        """Note that a step was begun, or failed."""
+    def note(self, pipeline: str, step: str, key: str, problem: str) -> None:
+        """Note that a step was begun, or why it left nothing that can be used again."""
         before = self.attempt(pipeline, step)
         last_good = before.last_good if before else None
-        self._write_attempt(pipeline, step, Attempt(state, key, last_good))
+        self._write_attempt(pipeline, step, Attempt(key, problem, last_good))
 
     def attempt(self, pipeline: str, step: str) -> Attempt | None:
         """Return the last attempt at a step, if there was one."""

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import shutil
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from taxi_nb import tracking
 from taxi_nb.credentials import without_credentials
-from taxi_nb.pipeline.execute import Execution, KernelHandle, execute_notebook
-from taxi_nb.pipeline.inputs import Inputs, InputsLostError, RecordedInputs
+from taxi_nb.pipeline.execute import KernelHandle
 from taxi_nb.pipeline.interrupted import Interrupted
-from taxi_nb.pipeline.kernels import KernelPool, start_recording
+from taxi_nb.pipeline.kernels import KernelPool
 from taxi_nb.pipeline.plan import RUNS, Plan, PlannedStep, Planner, Upstream, planner_of
 from taxi_nb.pipeline.record import (
     RUN_FILE,
@@ -36,9 +33,8 @@ from taxi_nb.pipeline.record import (
 )
 from taxi_nb.pipeline.results import StoredResult
 from taxi_nb.pipeline.spec import Pipeline, Step
+from taxi_nb.pipeline.step_run import StepFiles, StepRunner
 from taxi_nb.project import path_within
-
-logger = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
@@ -99,8 +95,8 @@ def run_pipeline(
     """
     planner = planner_of(pipeline)
     plan = planner.plan(force)
-    run = _Run(pipeline, pool, listener, planner, plan)
     with tracking.store_problems_told():
+        run = _Run(pipeline, pool, listener, planner, plan)
         return run.carry_out(jobs), run.folder
 
 
@@ -118,21 +114,27 @@ class _Run:
         self.pipeline = pipeline
         self.planner = planner
         self.planned = {planned.step.name: planned for planned in plan.steps}
-        self.results: dict[str, StoredResult] = {}
-        self.pool = pool
+        self.stored: dict[str, StoredResult] = {}
         self.listener = listener
         self.lock = threading.RLock()
         self.handles: dict[str, KernelHandle] = {}
         self.steps = {step.name: step for step in pipeline.steps}
-        self.files = file_names(list(self.steps))
+        self.open_needs = {step.name: list(step.needs) for step in pipeline.steps}
         self.tracking = tracking.PipelineTracking(pipeline.experiment)
         self.tracking.close_abandoned()
         self.folder = make_run_folder(pipeline.root / RUNS, pipeline.name)
+        names = file_names(list(self.steps))
+        self.files = {step: StepFiles(self.folder, name) for step, name in names.items()}
         self.started = time.perf_counter()
-        self.record = self._first_record()
+        file = path_within(pipeline.root, pipeline.file)
+        parent = self.tracking.open_run(
+            self.folder.name, "pipeline", {"pipeline": file, "mlflow.source.name": file}
+        )
+        self.runner = StepRunner(pipeline, pool, planner, self.tracking, parent)
+        self.record = self._first_record(file)
+        self.settled = {result.name: result for result in self.record.steps}
 
-    def _first_record(self) -> RunRecord:
-        file = path_within(self.pipeline.root, self.pipeline.file)
+    def _first_record(self, file: str) -> RunRecord:
         return RunRecord(
             id=self.folder.name,
             pipeline=self.pipeline.name,
@@ -141,9 +143,7 @@ class _Run:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             tracking_uri=without_credentials(self.tracking.uri),
             experiment=self.tracking.experiment,
-            mlflow_run_id=self.tracking.open_run(
-                self.folder.name, "pipeline", {"pipeline": file, "mlflow.source.name": file}
-            ),
+            mlflow_run_id=self.runner.parent,
             steps=tuple(
                 StepResult(
                     name=step.name,
@@ -201,77 +201,83 @@ class _Run:
             threads.shutdown(wait=True, cancel_futures=True)
 
     def _ready(self, waiting: list[Step]) -> list[Step]:
-        results = self._results()
-        return [step for step in waiting if all(results[n].status.is_good for n in step.needs)]
+        """Return the steps that may start; each need is looked at until it is met."""
+        ready = []
+        for step in waiting:
+            open_needs = self.open_needs[step.name]
+            while open_needs and self.settled[open_needs[-1]].status.is_good:
+                open_needs.pop()
+            if not open_needs:
+                ready.append(step)
+        return ready
 
     def _reuse(self, waiting: list[Step]) -> None:
         """Take over the results of steps that are up to date; one may make the next ready."""
-        while True:
-            ready = self._ready(waiting)
-            current = [step for step in ready if not self._plan_again(step).will_run]
-            if not current:
-                return
+        while current := [
+            step for step in self._ready(waiting) if not self._plan_again(step).will_run
+        ]:
             for step in current:
                 waiting.remove(step)
                 result = self.planned[step.name].result
                 assert result is not None
-                self.results[step.name] = result
+                self.stored[step.name] = result
                 self._settle(self._reused(step, result))
 
     def _plan_again(self, step: Step) -> PlannedStep:
         """Look once more at a step that was up to date, when all that it needs is done."""
         planned = self.planned[step.name]
         if not planned.will_run:
-            planned = self.planner.decide(step, self._standing(step))
+            standing = {
+                name: Upstream(self.settled[name].mlflow_run_id, self._kind(name))
+                for name in self.steps
+                if self.settled[name].status.is_good
+            }
+            planned = self.planner.decide(step, standing)
             self.planned[step.name] = planned
         return planned
 
-    def _standing(self, step: Step) -> dict[str, Upstream]:
-        settled = self._results()
-        kinds = {name: result.kind for name, result in self.results.items()}
-        return {name: Upstream(settled[name].mlflow_run_id, kinds.get(name)) for name in step.needs}
+    def _kind(self, name: str) -> str | None:
+        return self.stored[name].kind if name in self.stored else None
 
     def _reused(self, step: Step, result: StoredResult) -> StepResult:
         """Point at an earlier result; its files get a second name in this run's folder."""
         former = self.folder.parent / result.run
-        files = [result.step.executed_notebook, result.step.html, result.step.inputs]
-        notebook, html, inputs = (
-            name and _second_name(former / name, self.folder, self.files[step.name])
-            for name in files
-        )
+        files = self.files[step.name]
+        for name, here in (
+            (result.step.executed_notebook, files.notebook),
+            (result.step.html, files.page),
+            (result.step.inputs, files.inputs),
+        ):
+            if name is not None:
+                _second_name(former / name, here)
         return replace(
             result.step,
             status=Status.CACHED,
             seconds=None,
             startup_seconds=None,
             attempts=0,
-            reason="up to date",
+            reason=None,
             reused_from=result.run,
-            executed_notebook=notebook,
-            html=html,
-            inputs=inputs,
+            executed_notebook=files.notebook.name,
+            html=files.page.name if files.page.exists() else None,
+            inputs=files.inputs.name if files.inputs.exists() else None,
         )
 
     def _skip_hopeless(self, waiting: list[Step]) -> None:
         ended_badly = {
             result.name
-            for result in self.record.steps
+            for result in self.settled.values()
             if result.status not in (Status.PENDING, Status.RUNNING) and not result.status.is_good
         }
+        if not ended_badly:
+            return
         for step in list(waiting):
-            culprits = [name for name in step.needs if name in ended_badly]
-            if culprits:
+            culprit = next((name for name in step.needs if name in ended_badly), None)
+            if culprit is not None:
                 waiting.remove(step)
-                reason = StepError(
-                    None, "Skipped", f"it needs {culprits[0]}, which did not succeed"
-                )
-                self._settle(replace(self._result(step.name), status=Status.SKIPPED, error=reason))
-
-    def _result(self, name: str) -> StepResult:
-        return self._results()[name]
-
-    def _results(self) -> dict[str, StepResult]:
-        return {result.name: result for result in self.record.steps}
+                reason = StepError(None, "Skipped", f"it needs {culprit}, which did not succeed")
+                self._settle(replace(self.settled[step.name], status=Status.SKIPPED, error=reason))
+                ended_badly.add(step.name)
 
     def _settle(self, result: StepResult) -> None:
         self._update(result)
@@ -279,8 +285,8 @@ class _Run:
 
     def _update(self, result: StepResult) -> None:
         with self.lock:
-            steps = tuple(result if s.name == result.name else s for s in self.record.steps)
-            self.record = replace(self.record, steps=steps)
+            self.settled[result.name] = result
+            self.record = replace(self.record, steps=tuple(self.settled.values()))
             self._write_record()
 
     def _write_record(self) -> None:
@@ -294,7 +300,7 @@ class _Run:
             except Exception as error:  # Such as a full disk: the step failed, the run ends well.
                 problem = StepError(None, type(error).__name__, str(error))
                 result = replace(
-                    self._result(step.name),
+                    self.settled[step.name],
                     status=Status.FAILED,
                     error=problem,
                     attempts=attempt,
@@ -304,138 +310,35 @@ class _Run:
         return result
 
     def _attempt(self, step: Step, attempt: int) -> StepResult:
-        handle = KernelHandle()
-        before = self.planner.before(step)
-        self.planner.results.note(self.pipeline.name, step.name, "started", before.key)
-        run_id = self._open_step_run(step)
-        started = replace(
-            self._result(step.name),
+        begun = replace(
+            self.settled[step.name],
             status=Status.RUNNING,
             attempts=attempt,
-            mlflow_run_id=run_id,
             reason=self.planned[step.name].reason,
         )
-        self._update(started)
-        self.listener.step_started(step.name, attempt)
-        target = self.folder / f"{self.files[step.name]}.ipynb"
-        record = self.folder / f".{self.files[step.name]}.inputs.jsonl"
-        record.unlink(missing_ok=True)
-        upstream = self._upstream(step)
+        handle = KernelHandle()
         with self.lock:
             self.handles[step.name] = handle
-        ending: tracking.RunStatus = "FAILED"
-        try:
-            execution = execute_notebook(
-                step.notebook,
-                target,
-                step.parameters,
-                self.pool.manager(self._environment(step, run_id, upstream)),
-                timeout=step.timeout,
-                handle=handle,
-                on_cell=lambda cell, cells: self.listener.cell_started(step.name, cell, cells),
-                before_cells=start_recording(self.pipeline.root, record, self.planner.ignored),
-            )
-            result = self._land(step, started, execution, target)
-            # Not before all of it is kept: what is lost is not finished.
-            ending = _mlflow_status(result.status)
-        finally:
-            self.tracking.close_run(run_id, ending)
-        if result.status is not Status.OK:
-            self.planner.results.note(self.pipeline.name, step.name, "failed", before.key)
-            return result
-        return self._keep_for_reuse(step, result, before, record, upstream)
-
-    def _keep_for_reuse(
-        self,
-        step: Step,
-        result: StepResult,
-        before: Inputs,
-        record: Path,
-        upstream: Mapping[str, str],
-    ) -> StepResult:
-        """Keep what the step used, so that a later run knows whether its results still hold."""
-        assert result.executed_notebook is not None
-        assert result.mlflow_run_id is not None
-        try:
-            used = RecordedInputs(record, self.pipeline.root, self.planner.digests)
-            inputs = used.complete(before, step, upstream, self.planner.ignored)
-        except InputsLostError as error:
-            logger.warning("%s will run again next time: %s", step.name, error)
-            return result
-        finally:
-            record.unlink(missing_ok=True)
-        result = replace(result, inputs=f"{self.files[step.name]}.inputs.json")
-        content = json.dumps(inputs.to_dict(), indent=1)
-        write_aside(self.folder / str(result.inputs), content)
-        if self.planner.before(step) != before:
-            # Somebody edited the notebook while it ran: nobody knows what the result is of.
-            return result
-        stored = StoredResult(
-            run=self.folder.name,
-            kind=self.tracking.kind(result.mlflow_run_id),
-            notebook_size=(self.folder / result.executed_notebook).stat().st_size,
-            step=result,
-            inputs=inputs,
+        result, stored = self.runner.attempt(
+            step,
+            begun,
+            self.files[step.name],
+            self._upstream(step),
+            handle=handle,
+            on_run=self._started,
+            on_cell=lambda cell, cells: self.listener.cell_started(step.name, cell, cells),
         )
-        self.planner.results.keep(self.pipeline.name, stored)
-        with self.lock:
-            self.results[step.name] = stored
+        if stored is not None:
+            with self.lock:
+                self.stored[step.name] = stored
         return result
 
-    def _open_step_run(self, step: Step) -> str:
-        notebook = path_within(self.pipeline.root, step.notebook)
-        tags = {
-            "step": step.name,
-            "notebook": notebook,
-            "pipeline": self.record.parameter_file,
-            "mlflow.source.name": notebook,
-            "mlflow.source.type": "NOTEBOOK",
-        }
-        return self.tracking.open_run(step.name, "step", tags, parent=self.record.mlflow_run_id)
+    def _started(self, begun: StepResult) -> None:
+        self._update(begun)
+        self.listener.step_started(begun.name, begun.attempts)
 
     def _upstream(self, step: Step) -> dict[str, str]:
-        results = self._results()
-        return {name: found for name in step.needs if (found := results[name].mlflow_run_id)}
-
-    def _environment(self, step: Step, run_id: str, upstream: Mapping[str, str]) -> dict[str, str]:
-        handed = tracking.step_environment(
-            uri=self.tracking.uri,
-            experiment=self.tracking.experiment,
-            run_id=run_id,
-            notebook=path_within(self.pipeline.root, step.notebook),
-            upstream=upstream,
-        )
-        return {**os.environ, "TAXI_NB_ROOT": str(self.pipeline.root), **handed}
-
-    def _land(
-        self, step: Step, started: StepResult, execution: Execution, target: Path
-    ) -> StepResult:
-        """Keep what a step left: its notebook, HTML, parameters and timings."""
-        from taxi_nb.pipeline.report.notebook_page import write_notebook_page
-
-        assert started.mlflow_run_id is not None
-        kept: list[Path] = []
-        if target.exists():
-            page = target.with_suffix(".html")
-            write_notebook_page(target, page, title=step.name)
-            kept = [target, page]
-        self.tracking.log_files(started.mlflow_run_id, kept, "notebook")
-        self.tracking.log_files(started.mlflow_run_id, [step.notebook], "notebook/source")
-        self.tracking.log_dict(started.mlflow_run_id, dict(step.parameters), "parameters.yaml")
-        timings = [asdict(cell) for cell in execution.cells]
-        self.tracking.log_dict(started.mlflow_run_id, timings, "cell_seconds.json")
-        metrics, data_source = self.tracking.outcome(started.mlflow_run_id)
-        return replace(
-            started,
-            status=execution.status,
-            seconds=round(execution.seconds, 3),
-            startup_seconds=execution.startup_seconds,
-            error=execution.error,
-            executed_notebook=target.name if kept else None,
-            html=kept[1].name if kept else None,
-            metrics=metrics,
-            data_source=data_source,
-        )
+        return {name: found for name in step.needs if (found := self.settled[name].mlflow_run_id)}
 
     def _finish(self, status: Status, ending: Any) -> None:
         """Close the books, also when the run was interrupted in the middle of a step."""
@@ -445,8 +348,7 @@ class _Run:
         seconds = round(time.perf_counter() - self.started, 3)
         self.record = replace(self.record, status=status, steps=ended, seconds=seconds)
         self.planner.digests.save()
-        run_id = self.record.mlflow_run_id
-        assert run_id is not None
+        run_id = self.runner.parent
         try:
             self._write_record()
             page = write_site(self.folder)
@@ -456,23 +358,19 @@ class _Run:
             self.tracking.log_metrics(run_id, {"seconds": seconds})
         finally:
             self.tracking.close_run(run_id, ending)
-        if len(self.results) == len(self.pipeline.steps):
-            ordered = [self.results[step.name] for step in self.pipeline.steps]
+        if len(self.stored) == len(self.pipeline.steps):
+            ordered = [self.stored[step.name] for step in self.pipeline.steps]
             self.planner.results.note_run(ordered, self.folder.name)
 
 
-def _second_name(file: Path, folder: Path, stem: str) -> str | None:
+def _second_name(file: Path, name: Path) -> None:
     """Give a file of an earlier run a name in another folder, too; a copy where links fail."""
-    if not file.exists():
-        return None
-    name = stem + "".join(
-        file.suffixes[-2:] if file.name.endswith(".inputs.json") else file.suffixes[-1:]
-    )
     try:
-        os.link(file, folder / name)
+        os.link(file, name)
+    except FileNotFoundError:
+        return
     except OSError:
-        shutil.copyfile(file, folder / name)
-    return name
+        shutil.copyfile(file, name)
 
 
 def _ended(step: StepResult, run_status: Status) -> StepResult:
@@ -482,9 +380,3 @@ def _ended(step: StepResult, run_status: Status) -> StepResult:
         reason = StepError(None, "Skipped", f"the run ended before it: {run_status}")
         return replace(step, status=Status.SKIPPED, error=reason)
     return step
-
-
-def _mlflow_status(status: Status) -> tracking.RunStatus:
-    if status.is_good:
-        return "FINISHED"
-    return "KILLED" if status is Status.INTERRUPTED else "FAILED"

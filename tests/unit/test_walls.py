@@ -35,7 +35,8 @@ def test_what_notebooks_call_never_imports_what_runs_notebooks() -> None:
 
 
 def test_what_runs_notebooks_knows_nothing_about_taxis() -> None:
-    allowed = ("taxi_nb.pipeline", "taxi_nb.tracking", "taxi_nb.project", "taxi_nb.credentials")
+    names = ("pipeline", "tracking", "stored_runs", "project", "credentials")
+    allowed = tuple(f"taxi_nb.{name}" for name in names)
     files = list((PACKAGE / "pipeline").rglob("*.py"))
     assert files
     for file in files:

@@ -55,6 +55,7 @@ class InputRecorder:
         self._ignored = tuple(os.path.realpath(path) for path in (*ignored, *within))
         self._file = os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._said: set[str] = set()
+        self._has_read: set[str] = set()
         self._written: set[str] = set()
         self._thread = threading.local()
         self._heard: dict[str, Callable[..., None]] = {
@@ -115,11 +116,12 @@ class InputRecorder:
         stamp = _stamp(path)
         if stamp is None and not self._is_in_project(path):
             return
-        if stamp is None or stat.S_ISREG(stamp[0]):
-            # Said once: a later stamp would hide a change made since.
-            if f"read {path}" not in self._said:
-                self._said.add(f"read {path}")
-                self._say(read=path, stamp=stamp and stamp[1:])
+        if stamp is not None and not stat.S_ISREG(stamp[0]):
+            return
+        # Said once: a later stamp would hide a change made since.
+        if path not in self._has_read:
+            self._has_read.add(path)
+            self._say(read=path, stamp=stamp and stamp[1:])
 
     def _wrote(self, path: str) -> None:
         self._written.add(path)
