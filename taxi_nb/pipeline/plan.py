@@ -341,8 +341,8 @@ class _Check:
                 will_run = stands.run_id is None
                 yield f"needs {name}, which " + ("will run" if will_run else "ran since")
         for name in sorted({name for asked in inputs.asked for name in asked.used}):
-            if name not in self._standing:
-                yield f"needs {name}, which is no longer a step"
+            if name not in self._step.needs:
+                yield f"no longer needs {name}"
 
     def _matters(self, name: str, stands: Upstream, asked: Iterable[AskedRuns]) -> bool:
         if self._step.needs_are_declared or self._asks_mlflow:

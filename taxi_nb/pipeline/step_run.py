@@ -191,7 +191,8 @@ class StepRunner:
         upstream: Mapping[str, str],
     ) -> tuple[StepResult, StoredResult | None]:
         """Keep what the step used, so that a later run knows whether its results still hold."""
-        assert result.mlflow_run_id is not None
+        run_id = result.mlflow_run_id
+        assert run_id is not None
         try:
             used = RecordedInputs(files.record, self.pipeline.root, self.planner.digests)
             inputs = used.complete(before, step, upstream, self.planner.ignored)
@@ -207,7 +208,7 @@ class StepRunner:
             return result, None
         stored = StoredResult(
             run=files.folder.name,
-            kind=self.tracking.kind(result.mlflow_run_id),
+            kind=self.tracking.kind(run_id),
             notebook_size=files.notebook.stat().st_size,
             step=result,
             inputs=inputs,

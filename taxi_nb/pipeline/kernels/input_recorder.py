@@ -36,7 +36,7 @@ class InputRecorder:
     """Hears audit events and writes down those that tell of inputs."""
 
     def __init__(self, root: str, record: str, ignored: list[str]) -> None:
-        """Open the record.
+        """Make the record.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class InputRecorder:
         # An environment may be kept within the project.
         within = [path for path in (sys.prefix, *self._installed) if _is_below(path, (self._root,))]
         self._ignored = tuple(os.path.realpath(path) for path in (*ignored, *within))
-        self._file = os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.close(os.open(record, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._said: set[str] = set()
         self._has_read: set[str] = set()
         self._written: set[str] = set()
@@ -94,9 +94,15 @@ class InputRecorder:
 
     def _say(self, **line: Any) -> None:
         text = json.dumps(line)
-        if text not in self._said:
-            self._said.add(text)
-            os.write(self._file, text.encode() + b"\n")
+        if text in self._said:
+            return
+        self._said.add(text)
+        # Not kept open: a forked child may have closed the file and given its number away.
+        file = os.open(self._record, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            os.write(file, text.encode() + b"\n")
+        finally:
+            os.close(file)
 
     def _pause(self, change: int) -> None:
         self._thread.paused = getattr(self._thread, "paused", 0) + change

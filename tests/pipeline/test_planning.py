@@ -1,0 +1,487 @@
+"""Only what changed runs, and the plan says why: real kernels, a real store."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from taxi_nb.pipeline.plan import EVERY_STEP, Plan, UnknownStepError, planner_of
+from taxi_nb.pipeline.record import RunRecord, Status, StepResult
+from taxi_nb.pipeline.spec import read_pipeline
+from tests.conftest import Project, runs_of, texts
+from tests.pipeline.conftest import Run
+
+PlanOf = Callable[..., dict[str, str]]
+
+READS = "text = open('../numbers.csv').read()\nprint(text)"
+
+
+@pytest.fixture
+def plan(project: Project, store: str) -> PlanOf:
+    """Plan a pipeline text; step -> what the plan says of it."""
+
+    def plan_text(text: str, *overrides: str, force: tuple[str, ...] = ()) -> dict[str, str]:
+        pipeline = read_pipeline(project.pipeline(text), project.root, overrides)
+        made: Plan = planner_of(pipeline).plan(force)
+        return {planned.step.name: str(planned) for planned in made.steps}
+
+    return plan_text
+
+
+@pytest.fixture
+def helper(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module of the project's own; kernels find it."""
+    path = project.root / "helper.py"
+    path.write_text("FACTOR = 2\n\ndef double(x):\n    return FACTOR * x\n")
+    monkeypatch.setenv("PYTHONPATH", str(project.root))
+    yield path
+    sys.modules.pop("helper", None)
+
+
+def edit(notebook: Path, number: int, source: str) -> None:
+    """Give a notebook's cell, counted from 1, another source."""
+    content = nbformat.read(notebook, as_version=4)
+    content.cells[number - 1].source = source
+    nbformat.write(content, notebook)
+
+
+def statuses(record: RunRecord) -> dict[str, Status]:
+    return {step.name: step.status for step in record.steps}
+
+
+def step(record: RunRecord, name: str) -> StepResult:
+    return next(step for step in record.steps if step.name == name)
+
+
+def test_what_never_ran_will_run_and_then_is_up_to_date(
+    project: Project, run: Run, plan: PlanOf
+) -> None:
+    project.notebook("01_a", "print('a')")
+    text = "steps: [{notebook: 01_a}]"
+    assert plan(text) == {"01_a": "will run: never ran"}
+    run(text)
+    assert plan(text) == {"01_a": "up to date"}
+
+
+def test_an_up_to_date_step_points_at_its_former_run_and_notebook(
+    project: Project, run: Run, store: str
+) -> None:
+    project.notebook("01_a", "import mlflow\nmlflow.log_metric('m', 3)\nprint('hello')")
+    project.notebook("02_b", "print(x)", parameters="x: int = 1")
+    text = "steps: [{notebook: 01_a}, {notebook: 02_b}]"
+    first, folder = run(text)
+    second, newer = run(text, overrides=["x=2"])
+    assert statuses(second) == {"01_a": Status.CACHED, "02_b": Status.OK}
+    former, reused = step(first, "01_a"), step(second, "01_a")
+    assert reused.mlflow_run_id == former.mlflow_run_id
+    assert reused.reused_from == first.id
+    assert reused.metrics == {"m": 3}
+    assert "hello" in texts(newer / "01_a.ipynb")
+    assert (newer / "01_a.html").read_bytes() == (folder / "01_a.html").read_bytes()
+    assert step(second, "02_b").reason == "params.x 1 -> 2"
+    assert len(runs_of(store, "tags.step = '01_a'")) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda nb: nb.cells[1].update(source="y = 1  # why"), id="a comment"),
+        pytest.param(lambda nb: nb.cells[1].update(source="y  =  1\n\n"), id="layout"),
+        pytest.param(lambda nb: nb.cells[2].update(source="Other prose"), id="a markdown cell"),
+        pytest.param(lambda nb: nb.cells[1].metadata.update(tags=["hide"]), id="a tag"),
+        pytest.param(lambda nb: nb.cells.insert(1, nbformat.v4.new_markdown_cell("x")), id="more"),
+        pytest.param(
+            lambda nb: nb.cells[1].update(
+                outputs=[nbformat.v4.new_output("stream", text="2")], execution_count=7
+            ),
+            id="an output",
+        ),
+    ],
+)
+def test_what_changes_no_result_runs_nothing(
+    project: Project, run: Run, plan: PlanOf, change: Callable[[nbformat.NotebookNode], None]
+) -> None:
+    path = project.notebook("01_a", "y = 1", "#md Prose")
+    text = "steps: [{notebook: 01_a}]"
+    run(text)
+    notebook = nbformat.read(path, as_version=4)
+    change(notebook)
+    nbformat.write(notebook, path)
+    assert plan(text) == {"01_a": "up to date"}
+
+
+def test_a_changed_cell_is_named_as_a_reader_counts(
+    project: Project, run: Run, plan: PlanOf
+) -> None:
+    path = project.notebook("01_a", "y = 1", "#md Prose", "%time z = y")
+    text = "steps: [{notebook: 01_a}]"
+    run(text)
+    edit(path, 4, "%time z = y + 1")
+    assert plan(text) == {"01_a": "will run: notebook cell 4 changed"}
+
+
+def test_a_default_that_the_pipeline_does_not_give_is_a_parameter(
+    project: Project, run: Run, plan: PlanOf
+) -> None:
+    path = project.notebook("01_a", "print(x, y)", parameters="x: int = 1\ny: int = 1")
+    text = "steps: [{notebook: 01_a, params: {y: 5}}]"
+    run(text)
+    edit(path, 1, "x: int = 1  # as before\ny: int = 2")
+    assert plan(text) == {"01_a": "up to date"}
+    edit(path, 1, "x: int = 3\ny: int = 2")
+    assert plan(text) == {"01_a": "will run: params.x 1 -> 3"}
+
+
+def test_a_changed_helper_runs_only_the_notebooks_that_use_it(
+    project: Project, run: Run, plan: PlanOf, helper: Path
+) -> None:
+    project.notebook("01_a", "import helper\nprint(helper.double(2))")
+    project.notebook("02_b", "print(2)")
+    text = "steps: [{notebook: 01_a}, {notebook: 02_b}]"
+    run(text)
+    helper.write_text('"""Now documented."""\n' + helper.read_text() + "# and more\n")
+    assert set(plan(text).values()) == {"up to date"}
+    helper.write_text("FACTOR = 2\n\ndef double(x):\n    return x + x\n")
+    assert plan(text) == {
+        "01_a": "will run: helper.py: double changed",
+        "02_b": "up to date",
+    }
+
+
+def test_a_changed_data_file_runs_its_readers(project: Project, run: Run, plan: PlanOf) -> None:
+    numbers = project.root / "numbers.csv"
+    numbers.write_text("1,2,3")
+    project.notebook("01_a", READS)
+    project.notebook("02_b", "print(2)")
+    text = "steps: [{notebook: 01_a}, {notebook: 02_b}]"
+    run(text)
+    numbers.touch()
+    assert set(plan(text).values()) == {"up to date"}
+    numbers.write_text("1,2,4")
+    assert plan(text)["01_a"] == "will run: numbers.csv changed"
+    assert plan(text)["02_b"] == "up to date"
+    numbers.unlink()
+    assert plan(text)["01_a"] == "will run: numbers.csv is gone"
+
+
+def test_a_file_of_the_same_size_and_time_is_still_another(
+    project: Project, run: Run, plan: PlanOf
+) -> None:
+    numbers = project.root / "numbers.csv"
+    numbers.write_text("1,2,3")
+    project.notebook("01_a", READS)
+    text = "steps: [{notebook: 01_a}]"
+    run(text)
+    before = numbers.stat()
+    numbers.write_text("1,2,4")
+    os.utime(numbers, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert plan(text) == {"01_a": "will run: numbers.csv changed"}
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        "import pyarrow.csv as c\nprint(c.read_csv('../numbers.csv'))",
+        "import pandas as pd\nprint(pd.read_csv('../numbers.csv'))",
+        "from pathlib import Path\nprint(Path('../numbers.csv').read_bytes())",
+        "!cat ../numbers.csv",
+        "import subprocess\nprint(subprocess.check_output(['cat', '../numbers.csv']))",
+        "import os\nprint(os.open('../numbers.csv', os.O_RDONLY))",
+        "import multiprocessing as m\nwith m.get_context('fork').Pool(1) as p:\n"
+        "    print(p.map(open, ['../numbers.csv'][:0]), open('../numbers.csv').read())",
+    ],
+)
+def test_whatever_reads_a_file_it_is_an_input(
+    project: Project, run: Run, plan: PlanOf, reads: str
+) -> None:
+    numbers = project.root / "numbers.csv"
+    numbers.write_text("a,b\n1,2\n")
+    project.notebook("01_a", reads)
+    text = "steps: [{notebook: 01_a}]"
+    assert run(text)[0].status is Status.OK
+    assert plan(text) == {"01_a": "up to date"}
+    numbers.write_text("a,b\n1,3\n")
+    assert plan(text) == {"01_a": "will run: numbers.csv changed"}
+
+
+def test_a_file_that_was_not_there_is_an_input_too(
+    project: Project, run: Run, plan: PlanOf
+) -> None:
+    project.notebook("01_a", "try:\n    open('../maybe.txt')\nexcept FileNotFoundError:\n    pass")
+    text = "steps: [{notebook: 01_a}]"
+    run(text)
+    (project.root / "maybe.txt").write_text("now")
+    assert plan(text) == {"01_a": "will run: maybe.txt is new"}
+
+
+def test_a_new_file_in_a_folder_that_was_listed(project: Project, run: Run, plan: PlanOf) -> None:
+    (project.root / "months").mkdir()
+    (project.root / "months" / "1.csv").write_text("1")
+    project.notebook("01_a", "from pathlib import Path\nprint(sorted(Path('../months').iterdir()))")
+    text = "steps: [{notebook: 01_a}]"
+    run(text)
+    assert plan(text) == {"01_a": "up to date"}
+    (project.root / "months" / "2.csv").write_text("2")
+    assert plan(text) == {"01_a": "will run: the files in months are others"}
+
+
+def test_a_file_that_one_step_writes_and_the_next_reads(
+    project: Project, run: Run, plan: PlanOf
+) -> None:
+    writes = "with open('../made.txt', 'w') as file:\n    file.write(str(x))"
+    project.notebook("01_a", writes, parameters="x: int = 1")
+    project.notebook("02_b", "print(open('../made.txt').read())")
+    project.notebook("03_c", "print('c')")
+    text = "steps: [{notebook: 01_a}, {notebook: 02_b}, {notebook: 03_c}]"
+    run(text)
+    assert set(plan(text).values()) == {"up to date"}
+    assert plan(text, "x=2") == {
+        "01_a": "will run: params.x 1 -> 2",
+        "02_b": "will run: needs 01_a, which will run",
+        "03_c": "up to date",
+    }
+    _, folder = run(text, overrides=["x=2"])
+    assert "2" in texts(folder / "02_b.ipynb")
+    # What it wrote is the other variant's by now.
+    assert plan(text)["01_a"] == "will run: made.txt, which it wrote, changed"
+    (project.root / "made.txt").unlink()
+    assert plan(text, "x=2")["01_a"] == "will run: made.txt, which it wrote, is gone"
+
+
+def test_a_step_that_names_its_needs_runs_again_with_them(
+    project: Project, run: Run, plan: PlanOf
+) -> None:
+    project.notebook("01_a", "print(x)", parameters="x: int = 1")
+    project.notebook("02_b", "print('b')")
+    project.notebook("03_c", "print('c')")
+    text = "steps: [{notebook: 01_a}, {notebook: 02_b, needs: [01_a]}, {notebook: 03_c}]"
+    run(text)
+    assert plan(text, "x=2") == {
+        "01_a": "will run: params.x 1 -> 2",
+        "02_b": "will run: needs 01_a, which will run",
+        "03_c": "up to date",
+    }
+
+
+ASKS = "from taxi_nb.tracking import upstream_runs\nprint(upstream_runs())"
+ASKS_MLFLOW = "import mlflow\nprint(mlflow.search_runs(search_all_experiments=True).shape)"
+
+
+@pytest.mark.parametrize("asks", [ASKS, ASKS_MLFLOW])
+def test_a_step_that_asked_for_upstream_runs_runs_again_with_them(
+    project: Project, run: Run, plan: PlanOf, asks: str
+) -> None:
+    project.notebook("01_a", "print(x)", parameters="x: int = 1")
+    project.notebook("02_b", asks)
+    text = "steps: [{notebook: 01_a, matrix: {x: [1, 2]}}, {notebook: 02_b}]"
+    run(text)
+    assert set(plan(text).values()) == {"up to date"}
+    assert plan(text, "x=[1,3]") == {
+        "01_a[1]": "up to date",
+        "01_a[3]": "will run: never ran",
+        "02_b": "will run: needs 01_a[3], which will run; no longer needs 01_a[2]",
+    }
+
+
+def test_variants_do_not_evict_one_another(project: Project, run: Run, plan: PlanOf) -> None:
+    project.notebook("01_a", "print(x)", parameters="x: int = 1")
+    text = "steps: [{notebook: 01_a}]"
+    run(text)
+    run(text, overrides=["x=2"])
+    assert plan(text) == {"01_a": "up to date"}
+    assert plan(text, "x=2") == {"01_a": "up to date"}
+    # As 1 and True are one key in a dict, but not one parameter.
+    assert plan(text, "x=3") == {"01_a": "will run: params.x 2 -> 3"}
+
+
+def test_a_branch_that_changes_code_and_back_finds_its_results(
+    project: Project, run: Run, plan: PlanOf, helper: Path
+) -> None:
+    project.notebook("01_a", "import helper\nprint(helper.double(2))")
+    text = "steps: [{notebook: 01_a}]"
+    on_main = helper.read_text()
+    run(text)
+    helper.write_text("def double(x):\n    return 4 * x\n")
+    run(text)
+    assert plan(text) == {"01_a": "up to date"}
+    helper.write_text(on_main)
+    assert plan(text) == {"01_a": "up to date"}
+
+
+def test_another_version_of_a_package(
+    project: Project, run: Run, plan: PlanOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    (site / "abacus-1.0.0.dist-info").mkdir(parents=True)
+    (site / "abacus.py").write_text("beads = 10")
+    metadata = "Metadata-Version: 2.1\nName: abacus\nVersion: 1.0.0\n"
+    (site / "abacus-1.0.0.dist-info" / "METADATA").write_text(metadata)
+    (site / "abacus-1.0.0.dist-info" / "RECORD").write_text("abacus.py,,\n")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr("taxi_nb.pipeline.inputs._packages", lambda: {"abacus": ["abacus"]})
+    project.notebook("01_a", "import abacus\nprint(abacus.beads)")
+    project.notebook("02_b", "print('no beads')")
+    text = "steps: [{notebook: 01_a}, {notebook: 02_b}]"
+    run(text)
+    assert set(plan(text).values()) == {"up to date"}
+    (site / "abacus-1.0.0.dist-info").rename(site / "abacus-1.0.1.dist-info")
+    assert plan(text) == {"01_a": "will run: abacus 1.0.0 -> 1.0.1", "02_b": "up to date"}
+
+
+def test_what_failed_runs_again_and_says_so(project: Project, run: Run, plan: PlanOf) -> None:
+    flag = project.root / "flag"
+    project.notebook("01_a", "print('a')")
+    project.notebook("02_b", f"import os\nassert os.path.exists({str(flag)!r})")
+    text = "steps: [{notebook: 01_a}, {notebook: 02_b}]"
+    assert run(text)[0].status is Status.FAILED
+    assert plan(text) == {"01_a": "up to date", "02_b": "will run: last time failed"}
+    flag.touch()
+    record, _ = run(text)
+    assert statuses(record) == {"01_a": Status.CACHED, "02_b": Status.OK}
+
+
+def test_deleted_results_are_made_again(
+    project: Project, run: Run, plan: PlanOf, store: str
+) -> None:
+    project.notebook("01_a", "print('a')")
+    text = "steps: [{notebook: 01_a}]"
+    record, folder = run(text)
+    kept = folder.with_name("kept")
+    folder.rename(kept)
+    assert plan(text) == {"01_a": "will run: its executed notebook is gone"}
+    kept.rename(folder)
+    with (folder / "01_a.ipynb").open("r+b") as file:
+        file.truncate(100)
+    assert plan(text) == {"01_a": "will run: its executed notebook is gone"}
+    shutil.rmtree(folder)
+    record, folder = run(text)
+    from mlflow import MlflowClient
+
+    MlflowClient(store).delete_run(str(step(record, "01_a").mlflow_run_id))
+    assert plan(text) == {"01_a": "will run: its MLflow run is gone"}
+    (project.root / "mlflow.db").unlink()
+    assert plan(text) == {"01_a": "will run: its MLflow run is gone"}
+
+
+def test_results_belong_to_a_store_and_an_experiment(
+    project: Project, run: Run, plan: PlanOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.notebook("01_a", "print('a')")
+    run("experiment: one\nsteps: [{notebook: 01_a}]")
+    assert plan("experiment: two\nsteps: [{notebook: 01_a}]") == {
+        "01_a": "will run: experiment one -> two"
+    }
+    shutil.copy(project.root / "mlflow.db", project.root / "other.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root}/other.db")
+    assert "will run: store sqlite" in plan("experiment: one\nsteps: [{notebook: 01_a}]")["01_a"]
+
+
+def test_forced_steps_run_and_what_needs_them(project: Project, run: Run, plan: PlanOf) -> None:
+    project.notebook("01_a", "print('a')")
+    project.notebook("02_b", "print('b')")
+    text = "steps: [{notebook: 01_a}, {notebook: 02_b, needs: [01_a]}]"
+    run(text)
+    forced = "will run: forced"
+    assert plan(text, force=("02_b",)) == {"01_a": "up to date", "02_b": forced}
+    assert plan(text, force=("01_a",))["02_b"] == "will run: needs 01_a, which will run"
+    assert set(plan(text, force=(EVERY_STEP,)).values()) == {forced}
+    with pytest.raises(UnknownStepError, match="no step named '01_aa'; did you mean '01_a'"):
+        plan(text, force=("01_aa",))
+
+
+def test_a_notebook_edited_while_it_runs_is_run_again(
+    project: Project, run: Run, plan: PlanOf
+) -> None:
+    path = project.notebook("01_a", "print('a')")
+    replace = f"import shutil\nshutil.copy({str(path.with_name('02_b.ipynb'))!r}, {str(path)!r})"
+    edit(path, 2, replace)
+    project.notebook("02_b", "print('edited')")
+    text = "steps: [{notebook: 01_a}]"
+    assert run(text)[0].status is Status.OK
+    assert plan(text) == {"01_a": "will run: last time its notebook was edited while it ran"}
+
+
+def test_a_file_that_changes_while_a_step_runs_is_never_taken_for_what_was_read(
+    project: Project, run: Run, plan: PlanOf
+) -> None:
+    (project.root / "numbers.csv").write_text("1")
+    writes = "import subprocess\nsubprocess.run('echo 2 >> ../numbers.csv', shell=True, check=True)"
+    project.notebook("01_a", READS, writes)
+    text = "steps: [{notebook: 01_a}]"
+    run(text)
+    assert plan(text) == {"01_a": "will run: numbers.csv changed while it was used"}
+
+
+def test_a_step_whose_record_is_lost_runs_again(project: Project, run: Run, plan: PlanOf) -> None:
+    lose = (
+        "from pathlib import Path\n"
+        "for record in Path('../runs').resolve().glob('*/.*.inputs.jsonl'):\n    record.unlink()"
+    )
+    project.notebook("01_a", lose)
+    text = "steps: [{notebook: 01_a}]"
+    assert run(text)[0].status is Status.OK
+    assert plan(text) == {"01_a": "will run: last time its inputs could not be recorded"}
+
+
+def test_the_inputs_of_a_step_are_kept_beside_its_notebook(
+    project: Project, run: Run, helper: Path
+) -> None:
+    (project.root / "numbers.csv").write_text("1")
+    project.notebook("01_a", "import helper, pandas", READS, parameters="x: int = 1")
+    record, folder = run("steps: [{notebook: 01_a}]")
+    inputs = json.loads((folder / str(step(record, "01_a").inputs)).read_text())
+    assert inputs["parameters"] == {"x": 1}
+    assert set(inputs["cells"]) == {"2", "3"}
+    assert set(inputs["modules"]) == {"helper.py"}
+    assert set(inputs["modules"]["helper.py"]) == {"FACTOR", "double"}
+    assert set(inputs["files"]) == {"numbers.csv"}
+    assert {"python", "pandas", "numpy"} <= set(inputs["packages"])
+
+
+def test_a_half_written_result_is_no_result(project: Project, run: Run, plan: PlanOf) -> None:
+    project.notebook("01_a", "print('a')")
+    text = "steps: [{notebook: 01_a}]"
+    run(text)
+    (kept,) = (project.root / "runs" / ".results" / "keys").rglob("*.json")
+    kept.write_text(kept.read_text()[:50])
+    assert plan(text)["01_a"].startswith("will run: ")
+    assert run(text)[0].status is Status.OK
+    assert plan(text) == {"01_a": "up to date"}
+
+
+def test_an_upstream_run_that_turns_into_another_kind_is_noticed(
+    project: Project, run: Run, store: str
+) -> None:
+    asks = "from taxi_nb.inputs import used_runs\nused_runs('training', {})\nprint('asked')"
+    project.notebook("01_a", "print('a')")
+    project.notebook("02_b", asks)
+    text = "steps: [{notebook: 01_a}, {notebook: 02_b}]"
+    run(text)
+    path = project.notebook("01_a", "print('a', 2)")
+    assert statuses(run(text)[0]) == {"01_a": Status.OK, "02_b": Status.CACHED}
+    edit(path, 2, "import mlflow\nmlflow.set_tag('taxi_nb.kind', 'training')")
+    record, _ = run(text)
+    assert statuses(record) == {"01_a": Status.OK, "02_b": Status.OK}
+    assert step(record, "02_b").reason == "needs 01_a, which ran since"
+
+
+def test_planning_does_not_wait_for_a_writer_of_the_store(
+    project: Project, run: Run, plan: PlanOf
+) -> None:
+    project.notebook("01_a", "print('a')")
+    text = "steps: [{notebook: 01_a}]"
+    run(text)
+    with closing(sqlite3.connect(project.root / "mlflow.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert plan(text) == {"01_a": "up to date"}
+        writer.execute("ROLLBACK")
