@@ -8,7 +8,7 @@ files, packages and upstream runs, and is still there. What it used was recorded
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -333,23 +333,32 @@ class _Check:
 
     def _needs(self, inputs: Inputs) -> Iterator[str]:
         """Compare the runs that it could ask for, those that matter to it."""
-        for name in self._step.needs:
-            stands = self._standing[name]
-            if stands.run_id is not None and stands.run_id == inputs.upstream.get(name):
-                continue
-            if self._matters(name, stands, inputs.asked):
-                will_run = stands.run_id is None
-                yield f"needs {name}, which " + ("will run" if will_run else "ran since")
-        for name in sorted({name for asked in inputs.asked for name in asked.used}):
+        others = [
+            name
+            for name in self._step.needs
+            if (stands := self._standing[name]).run_id is None
+            or stands.run_id != inputs.upstream.get(name)
+        ]
+        others = [name for name in others if self._matters(name, inputs.asked)]
+        will_run = [name for name in others if self._standing[name].run_id is None]
+        if will_run:
+            yield f"needs {_listed(will_run)}, which will run"
+        if ran := [name for name in others if name not in will_run]:
+            yield f"needs {_listed(ran)}, which ran since"
+        used = {name for asked in inputs.asked for name in asked.used}
+        for name in inputs.upstream if self._uses_all else sorted(used):
             if name not in self._step.needs:
                 yield f"no longer needs {name}"
 
-    def _matters(self, name: str, stands: Upstream, asked: Iterable[AskedRuns]) -> bool:
-        if self._step.needs_are_declared or self._asks_mlflow:
-            return True
-        return any(
-            name in runs.used or runs.kind is None or stands.kind in (None, runs.kind)
-            for runs in asked
+    @property
+    def _uses_all(self) -> bool:
+        """Whether every run counts that it could ask for."""
+        return self._step.needs_are_declared or self._asks_mlflow
+
+    def _matters(self, name: str, asked: Iterable[AskedRuns]) -> bool:
+        kind = self._standing[name].kind
+        return self._uses_all or any(
+            name in runs.used or runs.kind is None or kind in (None, runs.kind) for runs in asked
         )
 
     def _outputs(self, outputs: Mapping[str, str]) -> Iterator[str]:
@@ -365,6 +374,11 @@ class _Check:
             yield "its MLflow run is gone"
         if not self._planner.results.has_files_of(result):
             yield "its executed notebook is gone"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} others"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def variable(name: str) -> str | None:

@@ -26,6 +26,8 @@ _STYLES = {
 
 def step_line(result: StepResult) -> str:
     """Say in one line how a step ended."""
+    if result.status is Status.CACHED:
+        return f"{result.name}  up to date  (run {result.reused_from})"
     seconds = "" if result.seconds is None else f"  {result.seconds:.1f} s"
     why = f"  {result.error}" if result.error else ""
     return f"{result.name}  {result.status}{seconds}{why}"
@@ -47,9 +49,10 @@ class PlainProgress:
         """Name the run."""
         self._say(f"run {record.id}: {len(record.steps)} steps")
 
-    def step_started(self, name: str, attempt: int) -> None:
-        """Name the step."""
-        self._say(f"{name}  started" + (f", attempt {attempt}" if attempt > 1 else ""))
+    def step_started(self, begun: StepResult) -> None:
+        """Name the step, and why it runs."""
+        attempt = f", attempt {begun.attempts}" if begun.attempts > 1 else ""
+        self._say(f"{begun.name}  started{attempt}: {begun.reason}")
 
     def cell_started(self, name: str, cell: int, cells: int) -> None:
         """Say nothing: a line for each cell would be noise."""
@@ -91,11 +94,12 @@ class LiveProgress:
             self._title = f"{record.pipeline} · {record.id}"
             self._rows = {step.name: _Row(step) for step in record.steps}
 
-    def step_started(self, name: str, attempt: int) -> None:
+    def step_started(self, begun: StepResult) -> None:
         """Start the step's clock."""
+        first = begun.attempts == 1
         with self._lock:
-            self._rows[name].started = time.perf_counter()
-            self._rows[name].cell = "kernel" if attempt == 1 else f"attempt {attempt}"
+            self._rows[begun.name].started = time.perf_counter()
+            self._rows[begun.name].cell = "kernel" if first else f"attempt {begun.attempts}"
 
     def cell_started(self, name: str, cell: int, cells: int) -> None:
         """Show where the step is."""
@@ -119,9 +123,14 @@ class LiveProgress:
                     Text(name),
                     Text(status, _STYLES.get(status, "red")),
                     self._seconds(row),
-                    Text(str(row.result.error) if row.result.error else row.cell),
+                    Text(self._remark(row), "dim" if row.result.error is None else ""),
                 )
         return table
+
+    def _remark(self, row: _Row) -> str:
+        if row.result.error:
+            return str(row.result.error)
+        return row.cell or row.result.reason or ""
 
     def _seconds(self, row: _Row) -> str:
         if row.started is not None:

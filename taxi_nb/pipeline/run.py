@@ -43,7 +43,7 @@ class Listener(Protocol):
     def run_started(self, record: RunRecord, folder: Path) -> None:
         """All steps are known; none has started."""
 
-    def step_started(self, name: str, attempt: int) -> None:
+    def step_started(self, begun: StepResult) -> None:
         """A step's kernel is being started."""
 
     def cell_started(self, name: str, cell: int, cells: int) -> None:
@@ -149,6 +149,7 @@ class _Run:
                     name=step.name,
                     notebook=path_within(self.pipeline.root, step.notebook),
                     parameters=step.parameters,
+                    reason=self.planned[step.name].reason or None,
                 )
                 for step in self.pipeline.steps
             ),
@@ -335,7 +336,7 @@ class _Run:
 
     def _started(self, begun: StepResult) -> None:
         self._update(begun)
-        self.listener.step_started(begun.name, begun.attempts)
+        self.listener.step_started(begun)
 
     def _upstream(self, step: Step) -> dict[str, str]:
         return {name: found for name in step.needs if (found := self.settled[name].mlflow_run_id)}

@@ -31,8 +31,8 @@ class Listener:
     def run_started(self, record: RunRecord, folder: Path) -> None:
         self.heard.append(f"run of {len(record.steps)}")
 
-    def step_started(self, name: str, attempt: int) -> None:
-        self.heard.append(f"{name} starts")
+    def step_started(self, begun: StepResult) -> None:
+        self.heard.append(f"{begun.name} starts")
 
     def cell_started(self, name: str, cell: int, cells: int) -> None:
         self.heard.append(f"{name} {cell}/{cells}")

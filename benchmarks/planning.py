@@ -1,0 +1,145 @@
+"""How long planning takes as steps grow, and what a run costs in which nothing changed.
+
+    python -m benchmarks.planning
+
+Steps are made up, with results as a run leaves them: 20 modules, 3 files, 80 packages each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+
+from taxi_nb.pipeline.inputs import Inputs, UsedFile, installed_versions
+from taxi_nb.pipeline.plan import Planner, planner_of
+from taxi_nb.pipeline.record import StepResult
+from taxi_nb.pipeline.results import StoredResult
+from taxi_nb.pipeline.spec import Pipeline, read_pipeline
+
+REPEATS = 5
+SIZES = (10, 100, 1000)
+RUN = "20260101-000000-many"
+NOTEBOOKS = 10
+
+
+def make_project(root: Path, steps: int) -> Pipeline:
+    """Make a project of some notebooks and many steps, in the order that it is written."""
+    for folder in ("notebooks", "params", "code", f"runs/{RUN}"):
+        (root / folder).mkdir(parents=True)
+    for number in range(NOTEBOOKS):
+        parameters = nbformat.v4.new_code_cell("x: int = 0", metadata={"tags": ["parameters"]})
+        cells = [nbformat.v4.new_code_cell(f"print({line})") for line in range(10)]
+        notebook = nbformat.v4.new_notebook(cells=[parameters, *cells])
+        nbformat.write(notebook, root / "notebooks" / f"{number:02}.ipynb")
+    for number in range(20):
+        lines = [f"def f{line}(x):\n    return x + {line}\n" for line in range(40)]
+        (root / "code" / f"module_{number}.py").write_text("\n".join(lines))
+        (root / "code" / f"data_{number}.csv").write_text(f"{number}\n" * 1000)
+    text = "steps:\n" + "".join(
+        f"  - {{notebook: '{number % NOTEBOOKS:02}', name: step_{number}, params: {{x: {number}}}}}\n"
+        for number in range(steps)
+    )
+    (root / "params" / "many.yaml").write_text(text)
+    return read_pipeline(root / "params" / "many.yaml", root)
+
+
+def make_results(pipeline: Pipeline, database: Path) -> None:
+    """Keep a result for each step, as runs do."""
+    import sqlite3
+
+    planner = planner_of(pipeline)
+    root = pipeline.root
+    modules = {
+        f"code/module_{n}.py": planner.digests.definitions(root / "code" / f"module_{n}.py") or {}
+        for n in range(20)
+    }
+    files = {
+        f"code/data_{n}.csv": UsedFile(planner.digests.content(root / "code" / f"data_{n}.csv"))
+        for n in range(3)
+    }
+    packages = dict(list(installed_versions().items())[:80])
+    upstream: dict[str, str] = {}
+    with sqlite3.connect(database) as store:
+        for step in pipeline.steps:
+            run_id = f"{len(upstream):032x}"
+            notebook = root / "runs" / RUN / f"{step.name}.ipynb"
+            notebook.write_text("{}")
+            result = StepResult(
+                step.name, "notebook", mlflow_run_id=run_id, executed_notebook=notebook.name
+            )
+            inputs: Inputs = replace(
+                planner.before(step), modules=modules, files=files, packages=packages
+            )
+            kept = StoredResult(RUN, "step", notebook.stat().st_size, result, inputs)
+            planner.results.keep(pipeline.name, kept)
+            store.execute(
+                "INSERT INTO runs (run_uuid, experiment_id, lifecycle_stage, status) "
+                "VALUES (?, 0, 'active', 'FINISHED')",
+                (run_id,),
+            )
+            upstream[step.name] = run_id
+    time.sleep(2.1)  # Stamps are not trusted before.
+    plan_of(pipeline)
+
+
+def make_store(database: Path) -> None:
+    """Make MLflow's tables."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(f"sqlite:///{database}", str(database.parent / "artifacts"))
+
+
+def plan_of(pipeline: Pipeline) -> int:
+    """Plan; return how many steps will run."""
+    planner: Planner = planner_of(pipeline)
+    return len(planner.plan().will_run)
+
+
+def command_seconds(root: Path) -> float:
+    """Return the wall time of the whole command, in a process of its own."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "taxi_nb", "plan", "params/many.yaml"],
+        cwd=root,
+        env={**os.environ, "TAXI_NB_ROOT": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "nothing will run" in done.stdout, done.stdout[-300:]
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Print the table."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        empty = Path(folder) / "empty.db"
+        make_store(empty)
+        for size in SIZES:
+            root = Path(folder).resolve() / str(size)
+            pipeline = make_project(root, size)
+            os.environ["TAXI_NB_ROOT"] = str(root)
+            shutil.copy(empty, root / "mlflow.db")
+            make_results(pipeline, root / "mlflow.db")
+            seconds = [command_seconds(root) for _ in range(REPEATS)]
+            rows.append((size, statistics.median(seconds)))
+    print(f"`taxi-nb plan`, the whole command, nothing changed; median of {REPEATS}")
+    for size, median in rows:
+        print(f"{size:>6} steps  {median:6.2f} s  {1000 * median / size:7.2f} ms a step")
+    print(json.dumps({str(size): round(median, 3) for size, median in rows}))
+
+
+if __name__ == "__main__":
+    main()
