@@ -17,6 +17,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -46,8 +47,8 @@ def make_project(root: Path, steps: int) -> Pipeline:
         (root / "code" / f"module_{number}.py").write_text("\n".join(lines))
         (root / "code" / f"data_{number}.csv").write_text(f"{number}\n" * 1000)
     text = "steps:\n" + "".join(
-        f"  - {{notebook: '{number % NOTEBOOKS:02}', name: step_{number}, params: {{x: {number}}}}}\n"
-        for number in range(steps)
+        f"  - {{notebook: '{n % NOTEBOOKS:02}', name: step_{n}, params: {{x: {n}}}}}\n"
+        for n in range(steps)
     )
     (root / "params" / "many.yaml").write_text(text)
     return read_pipeline(root / "params" / "many.yaml", root)
@@ -96,7 +97,8 @@ def make_store(database: Path) -> None:
     """Make MLflow's tables."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    SqlAlchemyStore(f"sqlite:///{database}", str(database.parent / "artifacts"))
+    make: Any = SqlAlchemyStore
+    make(f"sqlite:///{database}", str(database.parent / "artifacts"))
 
 
 def plan_of(pipeline: Pipeline) -> int:

@@ -180,6 +180,11 @@ class Planner:
         # Worked out anew each time: a notebook may be edited while others run.
         return known_before(step, self._pipeline, self.digests, self._store, self._experiment)
 
+    def expected_seconds(self, step: Step) -> float:
+        """Return how long a step took when it ran last; before that, how long it may take."""
+        took = [seconds for c in self._candidates[step.name] if (seconds := c.step.seconds)]
+        return took[0] if took else step.timeout or 0.0
+
     def _why(self, step: Step, key: str, found: list[list[str]]) -> list[str]:
         """Choose what to tell: the differences from the result that is closest."""
         attempt = self.results.attempt(self._pipeline.name, step.name)
@@ -206,10 +211,9 @@ class Planner:
     def _load(self) -> None:
         """Read the results that may be used again, and ask the store for all of them at once."""
         for step in self._pipeline.steps:
-            found = self.results.with_key(self.before(step).key)
-            attempt = self.results.attempt(self._pipeline.name, step.name)
-            last = self.results.last_good(attempt)
-            self._candidates[step.name] = [*found, *([last] if last and last not in found else [])]
+            self._candidates[step.name] = self.results.candidates(
+                self._pipeline.name, step.name, self.before(step).key
+            )
         ids = {
             candidate.step.mlflow_run_id
             for candidates in self._candidates.values()
@@ -333,6 +337,8 @@ class _Check:
 
     def _needs(self, inputs: Inputs) -> Iterator[str]:
         """Compare the runs that it could ask for, those that matter to it."""
+        if not inputs.asked and not self._uses_all:
+            return
         others = [
             name
             for name in self._step.needs

@@ -72,13 +72,17 @@ class StepResults:
         self.runs = runs
         self.folder = runs / FOLDER
 
-    def with_key(self, key: str) -> list[StoredResult]:
-        """Return the results of a key, the newest first."""
+    def candidates(self, pipeline: str, step: str, key: str) -> list[StoredResult]:
+        """Return the results of a key, the newest first, and the last one of the step."""
+        folder = self._of_key(key)
         try:
-            names = sorted(os.listdir(self._of_key(key)), reverse=True)
+            files = [folder / name for name in sorted(os.listdir(folder), reverse=True)]
         except OSError:
-            return []
-        found = (self._read(self._of_key(key) / name) for name in names)
+            files = []
+        attempt = self.attempt(pipeline, step)
+        if attempt is not None and attempt.last_good is not None:
+            files.append(self.folder / attempt.last_good)
+        found = map(self._read, dict.fromkeys(files))
         return [result for result in found if result is not None]
 
     def keep(self, pipeline: str, result: StoredResult) -> None:
@@ -105,12 +109,6 @@ class StepResults:
             return Attempt(**json.loads(self._of_step(pipeline, step).read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
-
-    def last_good(self, attempt: Attempt | None) -> StoredResult | None:
-        """Return the result of the last attempt that was good."""
-        if attempt is None or attempt.last_good is None:
-            return None
-        return self._read(self.folder / attempt.last_good)
 
     def has_files_of(self, result: StoredResult) -> bool:
         """Whether the executed notebook is still there, whole."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from taxi_nb import tracking
 from taxi_nb.credentials import without_credentials
-from taxi_nb.pipeline.execute import KernelHandle
+from taxi_nb.pipeline.execute import KernelHandle, import_papermill
 from taxi_nb.pipeline.interrupted import Interrupted
 from taxi_nb.pipeline.kernels import KernelPool
 from taxi_nb.pipeline.plan import RUNS, Plan, PlannedStep, Planner, Upstream, planner_of
@@ -159,6 +159,7 @@ class _Run:
         status, ending = Status.FAILED, "FAILED"
         try:
             self._write_record()
+            import_papermill()  # While the kernels' server imports what they need.
             point_latest_at(self.folder)
             self.listener.run_started(self.record, self.folder)
             self._execute_all(jobs)
@@ -177,7 +178,7 @@ class _Run:
         with self._worker_threads(jobs) as threads:
             while waiting or running:
                 self._reuse(waiting)
-                for step in self._ready(waiting)[: jobs - len(running)]:
+                for step in self._next(waiting, jobs)[: jobs - len(running)]:
                     waiting.remove(step)
                     running[threads.submit(self._carry_out_step, step)] = step.name
                 self._skip_hopeless(waiting)
@@ -200,6 +201,13 @@ class _Run:
             raise
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
+
+    def _next(self, waiting: list[Step], jobs: int) -> list[Step]:
+        """Return the steps that may start: as written or, side by side, the longest first."""
+        ready = self._ready(waiting)
+        if jobs == 1:
+            return ready[:1]
+        return sorted(ready, key=self.planner.expected_seconds, reverse=True)
 
     def _ready(self, waiting: list[Step]) -> list[Step]:
         """Return the steps that may start; each need is looked at until it is met."""
