@@ -75,7 +75,7 @@ class CommandLine:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.root,
-            env={**os.environ, "COLUMNS": "200"},
+            env={**os.environ, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
         )
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
