@@ -36,6 +36,8 @@ def test_a_good_run_exits_0_and_tells_where_to_look(project: Project, taxi_nb: C
     assert "01_a  ok" in out
     page = next(line.split()[-1] for line in out.splitlines() if line.startswith("page:"))
     assert Path(page).is_file()
+    # A spawned kernel tells what it uses as a forked one does.
+    assert latest(project).steps[0].inputs == "01_a.inputs.json"
 
 
 def test_a_failed_run_exits_1_and_names_notebook_cell_and_error(
