@@ -12,8 +12,9 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
 DEFAULT_EXPERIMENT = "nyc-taxi-experiment"
 
@@ -42,6 +44,10 @@ PARENT_TAG = "mlflow.parentRunId"
 OWNER_TAG = "taxi_nb.owner"
 SOURCE_TAG = "data.source"
 SYNTHETIC_TAG = "data.synthetic"
+# What a registration decided, in one sentence, and about which registered model.
+DECISION_TAG = "promotion"
+REGISTERED_PARAM = "registered_model"
+CHAMPION = "champion"
 
 Kind = Literal["pipeline", "step", "training", "trial", "registration", "exploration"]
 Role = Literal["training", "validation"]
@@ -384,6 +390,47 @@ def store_problems_told() -> Iterator[None]:
         ) from error
 
 
+@dataclass(frozen=True)
+class TrainedModel:
+    """A training run below a pipeline's, and what the registry says of its model."""
+
+    name: str
+    step: str
+    run_id: str
+    metrics: Mapping[str, float]
+    version: str | None
+    champion: bool
+
+
+@dataclass(frozen=True)
+class ModelOutcomes:
+    """What a pipeline's steps trained and decided.
+
+    Attributes
+    ----------
+    decision : str or None
+        The sentence that the registration left.
+    champion : str or None
+        The registered model and version that the alias ``champion`` names.
+    """
+
+    models: tuple[TrainedModel, ...] = ()
+    decision: str | None = None
+    champion: str | None = None
+
+
+def authorship() -> dict[str, Any]:
+    """Return who runs something from which state of the project."""
+    tags = git_tags()
+    dirty = tags.get("git.dirty")
+    return {
+        "developer": _developer(),
+        "commit": tags.get("mlflow.source.git.commit"),
+        "branch": tags.get("git.branch"),
+        "dirty": None if dirty is None else dirty == "true",
+    }
+
+
 class PipelineTracking:
     """The pipeline's side: it owns the runs of the pipeline and of its steps.
 
@@ -401,7 +448,7 @@ class PipelineTracking:
 
         self.uri = tracking_uri()
         with store_problems_told():
-            self._experiment_id = connect(self.experiment)
+            self.experiment_id = connect(self.experiment)
             self._client = MlflowClient(self.uri)
 
     def open_run(
@@ -418,7 +465,7 @@ class PipelineTracking:
             OWNER_TAG: _owner(),
             "mlflow.user": _developer(),
         }
-        run = self._client.create_run(self._experiment_id, run_name=name, tags=all_tags)
+        run = self._client.create_run(self.experiment_id, run_name=name, tags=all_tags)
         return str(run.info.run_id)
 
     def close_run(self, run_id: str, status: RunStatus) -> None:
@@ -439,7 +486,7 @@ class PipelineTracking:
     def _open_runs(self, condition: str) -> list[Run]:
         return list(
             self._client.search_runs(
-                [self._experiment_id], f"attributes.status = 'RUNNING' and {condition}"
+                [self.experiment_id], f"attributes.status = 'RUNNING' and {condition}"
             )
         )
 
@@ -461,6 +508,71 @@ class PipelineTracking:
         """Return what a step logged: its metrics and the label of its data."""
         data = self._client.get_run(run_id).data
         return dict(data.metrics), data.tags.get(SOURCE_TAG)
+
+    def model_outcomes(self, steps: Mapping[str, str]) -> ModelOutcomes:
+        """Find what steps trained and decided.
+
+        Parameters
+        ----------
+        steps : mapping
+            Step name -> id of its run.
+        """
+        with_step = [(step, run) for step, id_ in steps.items() for run in self._family(id_)]
+        trained = [(s, run) for s, run in with_step if run.data.tags.get(KIND_TAG) == "training"]
+        versions = self._versions([run.info.run_id for _, run in trained])
+        decided = [run.data for _, run in with_step if DECISION_TAG in run.data.tags]
+        last = decided[-1] if decided else None
+        names = {version.name for version in versions.values()}
+        champions = {found for name in names if (found := self._champion_of(name))}
+        return ModelOutcomes(
+            tuple(
+                _trained(step, run, versions.get(run.info.run_id), champions)
+                for step, run in trained
+            ),
+            last.tags[DECISION_TAG] if last else None,
+            self._champion_of(last.params.get(REGISTERED_PARAM)) if last else None,
+        )
+
+    def _family(self, run_id: str) -> list[Run]:
+        """Return a step's run and those of its children that are no trials."""
+        condition = f"tags.`{PARENT_TAG}` = '{run_id}' and tags.`{KIND_TAG}` != 'trial'"
+        children = self._client.search_runs([self.experiment_id], condition)
+        return [self._client.get_run(run_id), *children]
+
+    def _versions(self, run_ids: Sequence[str]) -> dict[str, ModelVersion]:
+        if not run_ids:
+            return {}
+        listed = ",".join(f"'{run_id}'" for run_id in run_ids)
+        found = self._client.search_model_versions(f"run_id IN ({listed})")
+        return {str(version.run_id): version for version in found}
+
+    def _champion_of(self, name: str | None) -> str | None:
+        from mlflow.exceptions import MlflowException
+
+        if name is None:
+            return None
+        try:
+            return _title(self._client.get_model_version_by_alias(name, CHAMPION))
+        except MlflowException:  # Nobody is champion yet.
+            return None
+
+
+def _title(version: ModelVersion) -> str:
+    return f"{version.name}, version {version.version}"
+
+
+def _trained(
+    step: str, run: Run, version: ModelVersion | None, champions: Collection[str]
+) -> TrainedModel:
+    title = _title(version) if version else None
+    return TrainedModel(
+        name=str(run.data.tags.get("model") or run.info.run_name),
+        step=step,
+        run_id=run.info.run_id,
+        metrics=dict(run.data.metrics),
+        version=title,
+        champion=title in champions,
+    )
 
 
 def _owner() -> str:

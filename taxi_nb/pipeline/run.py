@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -19,6 +19,7 @@ from taxi_nb.pipeline.execute import Execution, KernelHandle, execute_notebook
 from taxi_nb.pipeline.kernels import KernelPool
 from taxi_nb.pipeline.record import (
     RUN_FILE,
+    ModelResult,
     RunRecord,
     Status,
     StepError,
@@ -123,6 +124,8 @@ class _Run:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             tracking_uri=without_credentials(self.tracking.uri),
             experiment=self.tracking.experiment,
+            experiment_id=self.tracking.experiment_id,
+            **tracking.authorship(),
             mlflow_run_id=self.tracking.open_run(
                 self.folder.name, "pipeline", {"pipeline": file, "mlflow.source.name": file}
             ),
@@ -298,27 +301,29 @@ class _Run:
         from taxi_nb.pipeline.report.notebook_page import write_notebook_page
 
         assert started.mlflow_run_id is not None
+        metrics, data_source = self.tracking.outcome(started.mlflow_run_id)
+        page = target.with_suffix(".html")
+        found = target.exists()
+        result = replace(
+            started,
+            status=execution.status,
+            seconds=round(execution.seconds, 3),
+            error=execution.error,
+            executed_notebook=target.name if found else None,
+            html=page.name if found else None,
+            metrics=metrics,
+            data_source=data_source,
+        )
         kept: list[Path] = []
-        if target.exists():
-            page = target.with_suffix(".html")
-            write_notebook_page(target, page, title=step.name)
+        if found:
+            write_notebook_page(target, page, record=self.record, step=result)
             kept = [target, page]
         self.tracking.log_files(started.mlflow_run_id, kept, "notebook")
         self.tracking.log_files(started.mlflow_run_id, [step.notebook], "notebook/source")
         self.tracking.log_dict(started.mlflow_run_id, dict(step.parameters), "parameters.yaml")
         timings = [asdict(cell) for cell in execution.cells]
         self.tracking.log_dict(started.mlflow_run_id, timings, "cell_seconds.json")
-        metrics, data_source = self.tracking.outcome(started.mlflow_run_id)
-        return replace(
-            started,
-            status=execution.status,
-            seconds=round(execution.seconds, 3),
-            error=execution.error,
-            executed_notebook=target.name if kept else None,
-            html=kept[1].name if kept else None,
-            metrics=metrics,
-            data_source=data_source,
-        )
+        return result
 
     def _finish(self, status: Status, ending: Any) -> None:
         """Close the books, also when the run was interrupted in the middle of a step."""
@@ -330,14 +335,28 @@ class _Run:
         run_id = self.record.mlflow_run_id
         assert run_id is not None
         try:
+            self.record = replace(self.record, **self._models(ended))
             self._write_record()
             page = write_site(self.folder)
             self.tracking.log_files(
                 run_id, [self.pipeline.file, self.folder / RUN_FILE, page], "pipeline"
             )
             self.tracking.log_metrics(run_id, {"seconds": seconds})
+        except Exception:  # Such as a full disk: a run without its page has not finished.
+            ending = "FAILED"
+            raise
         finally:
             self.tracking.close_run(run_id, ending)
+
+    def _models(self, steps: Sequence[StepResult]) -> dict[str, Any]:
+        """Return what the steps trained and decided, as the record keeps it."""
+        runs = {step.name: step.mlflow_run_id for step in steps if step.mlflow_run_id}
+        found = self.tracking.model_outcomes(runs)
+        models = tuple(
+            ModelResult(m.name, m.step, m.run_id, m.metrics, m.version, m.champion)
+            for m in found.models
+        )
+        return {"models": models, "decision": found.decision, "champion": found.champion}
 
 
 def _ended(step: StepResult, run_status: Status) -> StepResult:

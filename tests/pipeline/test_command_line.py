@@ -206,7 +206,7 @@ def small_disk(project: Project) -> Iterator[Path]:
 def test_a_full_disk_fails_the_run_says_so_and_leaves_no_half_notebook(
     project: Project, store: str, taxi_nb: CommandLine, small_disk: Path
 ) -> None:
-    project.notebook("01_a", "print('x' * 400_000)")
+    project.notebook("01_a", "print('x' * 600_000)")
     project.notebook("02_b", "1")
     project.pipeline("steps: [{notebook: 01_a}, {notebook: 02_b}]")
     code, out, err = taxi_nb("run", "params/test.yaml")
