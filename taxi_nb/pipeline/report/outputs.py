@@ -15,7 +15,14 @@ from typing import Any, Protocol
 from nbconvert.filters.ansi import ansi2html
 
 from taxi_nb.pipeline.report.prose import Prose
-from taxi_nb.pipeline.report.untrusted import Held, Safe, in_words, needs_frame, sanitised
+from taxi_nb.pipeline.report.untrusted import (
+    Held,
+    Safe,
+    held_back,
+    in_words,
+    needs_frame,
+    sanitised,
+)
 
 # Of one output, in characters; more is a file to open, not a page to read.
 TEXT_LIMIT = 60_000
@@ -107,8 +114,11 @@ class OutputHtml:
         if len(encoded) > IMAGE_LIMIT:
             return self._left_out(f"A figure of {len(encoded) * 3 // 4 / 1e6:.1f} MB")
         # An image cannot run the scripts that an SVG file may hold, nor load anything.
+        held = held_back(data) if kind == "image/svg+xml" else Counter()
+        self.held += held
         source = f"data:{kind};base64,{encoded}"
-        return f'<figure><img src="{source}" alt="{escape(title)}"></figure>'
+        figure = f'<figure><img src="{source}" alt="{escape(title)}"></figure>'
+        return figure + (_held_note(in_words(held)) if held else "")
 
     def _html(self, text: str, title: str) -> str:
         if not needs_frame(text):

@@ -90,7 +90,7 @@ def number(given: float) -> str:
         return f"{int(given):,}"
     if abs(given) >= 1000:
         return f"{given:,.1f}"
-    return f"{given:.3f}" if abs(given) >= 0.1 else f"{given:.3g}"
+    return f"{given:.3f}" if abs(given) >= 0.0995 else f"{given:.3g}"
 
 
 def value(given: Any) -> str:

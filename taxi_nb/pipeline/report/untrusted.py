@@ -95,7 +95,15 @@ def sanitised(html: str, *, ids: Collection[str] = (), keep_styles: bool = False
         url_schemes={"http", "https", "mailto", "data"},
         filter_style_properties=None if keep_styles else _STYLES,
     )
-    return Safe(clean, held_back(html))
+    return Safe(re.sub(r"<img[^>]*>", _described, clean), held_back(html))
+
+
+def _described(image: re.Match[str]) -> str:
+    """Give a picture words; one that would have been loaded leaves nothing but them."""
+    words = re.search(r'\balt="([^"]+)"', image[0])
+    if 'src="' not in image[0]:
+        return f"[{words[1]}]" if words else ""
+    return image[0] if words else image[0].replace("<img", '<img alt="a picture without words"')
 
 
 def held_back(html: str) -> Held:
