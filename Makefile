@@ -53,8 +53,13 @@ run-notebooks: setup  ## execute the notebooks in order (PARAMS=params/green-202
 	@$(BIN)/taxi-nb run $(PARAMS) --jobs $(JOBS) $(foreach value,$(SET),--set '$(value)')
 
 lab: setup  ## explore in JupyterLab, with this project's store and data
+	@$(MAKE) --no-print-directory lab-server
+
+# .jupyter/ switches off what Lab would ask on its first start.
+lab-server:
 	@TAXI_NB_ROOT="$(CURDIR)" OMP_WAIT_POLICY=PASSIVE MLFLOW_TRACKING_URI="$(STORE)" MLFLOW_DISABLE_TELEMETRY=true \
-	  $(BIN)/jupyter lab --notebook-dir="$(CURDIR)" --LabApp.news_url= $(LAB_ARGS) notebooks/01_ingest.ipynb
+	  JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	  $(BIN)/jupyter lab --notebook-dir="$(CURDIR)" $(LAB_ARGS) notebooks/01_ingest.ipynb
 
 ui: setup  ## look at the runs in MLflow's own pages, on this machine only (PORT=5000)
 	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \

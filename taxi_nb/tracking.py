@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import mlflow
     import pandas as pd
     from matplotlib.figure import Figure
+    from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
@@ -147,10 +148,13 @@ def tracked_run(
 
     global _joined_run
     nested = mlflow.active_run() is not None
-    if not nested:
-        connect()
+    experiment = None if nested else connect()
     step_run = None if nested else os.environ.get(RUN_VARIABLE)
     parent = None if nested or step_run else _joined_run
+    # Of what the pipeline opens, the pipeline is the owner.
+    own = not (nested or step_run or parent)
+    if own and experiment:
+        _close_abandoned(mlflow.MlflowClient(), experiment)
     with mlflow.start_run(
         run_id=step_run,
         run_name=None if step_run else name,
@@ -161,7 +165,8 @@ def tracked_run(
             _joined_run = step_run
             # A second block must not join again, nor a subprocess of the kernel.
             os.environ.pop(RUN_VARIABLE, None)
-        mlflow.set_tags({**source_tags(), KIND_TAG: kind, **(tags or {})})
+        owner = {OWNER_TAG: _owner()} if own else {}
+        mlflow.set_tags({**source_tags(), **owner, KIND_TAG: kind, **(tags or {})})
         mlflow.log_params(dict(params or {}))
         yield run
 
@@ -470,25 +475,11 @@ class PipelineTracking:
 
     def close_run(self, run_id: str, status: RunStatus) -> None:
         """End a run, whatever the kernel made of it, and trials that it left open."""
-        for child in self._open_runs(f"tags.`{PARENT_TAG}` = '{run_id}'"):
-            self._client.set_terminated(child.info.run_id, "KILLED")
-        self._client.set_terminated(run_id, status)
+        _close(self._client, self.experiment_id, run_id, status)
 
     def close_abandoned(self) -> list[str]:
-        """End the runs of pipelines on this machine that were killed; return their names."""
-        closed = []
-        for run in self._open_runs(f"tags.`{OWNER_TAG}` LIKE '{platform.node()}:%'"):
-            if not _is_alive(run.data.tags[OWNER_TAG]):
-                self.close_run(run.info.run_id, "KILLED")
-                closed.append(str(run.info.run_name))
-        return closed
-
-    def _open_runs(self, condition: str) -> list[Run]:
-        return list(
-            self._client.search_runs(
-                [self.experiment_id], f"attributes.status = 'RUNNING' and {condition}"
-            )
-        )
+        """End the runs on this machine whose process was killed; return their names."""
+        return _close_abandoned(self._client, self.experiment_id)
 
     def log_files(self, run_id: str, files: Sequence[Path], folder: str) -> None:
         """Copy files to a run's artifacts."""
@@ -573,6 +564,70 @@ def _trained(
         version=title,
         champion=title in champions,
     )
+
+
+def _close_abandoned(client: MlflowClient, experiment: str) -> list[str]:
+    """End what pipelines and kernels left open that live no more; return the runs' names."""
+    closed = []
+    for run in _open_runs(client, experiment, f"tags.`{OWNER_TAG}` LIKE '{platform.node()}:%'"):
+        if not _is_alive(run.data.tags[OWNER_TAG]):
+            _close(client, experiment, run.info.run_id, "KILLED")
+            closed.append(str(run.info.run_name))
+    return closed
+
+
+def _close(client: MlflowClient, experiment: str, run_id: str, status: RunStatus) -> None:
+    for child in _open_runs(client, experiment, f"tags.`{PARENT_TAG}` = '{run_id}'"):
+        client.set_terminated(child.info.run_id, "KILLED")
+    client.set_terminated(run_id, status)
+
+
+def _open_runs(client: MlflowClient, experiment: str, condition: str) -> list[Run]:
+    return list(client.search_runs([experiment], f"attributes.status = 'RUNNING' and {condition}"))
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model that people should use, and how it was judged.
+
+    Attributes
+    ----------
+    comparable : bool
+        Whether it was judged on the same validation data as the run asked for.
+    """
+
+    version: str
+    run_id: str
+    metrics: Mapping[str, float]
+    comparable: bool
+
+
+def champion_run(name: str, run_id: str) -> Champion | None:
+    """Return the champion of a registered model, seen from a training run; None without one."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    connect()
+    client = MlflowClient()
+    try:
+        version = client.get_model_version_by_alias(name, CHAMPION)
+        champion = client.get_run(str(version.run_id))
+    except MlflowException:  # No such model, no alias, or its run was deleted.
+        return None
+    judged_on = client.get_run(run_id).data.params.get("validation_digest")
+    return Champion(
+        version=_title(version),
+        run_id=champion.info.run_id,
+        metrics=dict(champion.data.metrics),
+        comparable=champion.data.params.get("validation_digest") == judged_on,
+    )
+
+
+def run_address(run_id: str) -> str:
+    """Return where MLflow's pages show a run; a local store's are served by ``make ui``."""
+    uri = tracking_uri()
+    host = uri.rstrip("/") if uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+    return f"{without_credentials(host)}/#/experiments/{connect()}/runs/{run_id}"
 
 
 def _owner() -> str:
