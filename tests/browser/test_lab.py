@@ -96,5 +96,8 @@ def test_a_notebook_runs_in_lab_with_a_pipelines_parameters(
 
 
 def run_all_cells(page: Page) -> None:
+    # What is run before the kernel has answered is not run at all.
+    idle = page.get_by_role("button", name="Python 3 (ipykernel) | Idle")
+    expect(idle).to_be_visible(timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
