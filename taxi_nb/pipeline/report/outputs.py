@@ -71,12 +71,12 @@ class OutputHtml:
         """Render a cell's outputs; `title` names its figures that have no title of their own."""
         shown = [self._within_page(output, title) for output in outputs[:OUTPUTS_LIMIT]]
         if len(outputs) > OUTPUTS_LIMIT:
-            shown.append(self._left_out(f"{len(outputs) - OUTPUTS_LIMIT:,} more outputs"))
+            shown.append(self._left_out(f"{len(outputs) - OUTPUTS_LIMIT:,} more outputs are"))
         return "\n".join(shown)
 
     def _within_page(self, output: Any, title: str) -> str:
         if self.written > PAGE_LIMIT:
-            return self._left_out("This output, for the page would grow too large")
+            return self._left_out("This output, for which the page would grow too large, is")
         html = self._output(output, title)
         self.written += len(html)
         return html
@@ -110,9 +110,9 @@ class OutputHtml:
     def _image(self, kind: str, data: str, title: str) -> str:
         encoded = encoded_image(kind, data)
         if encoded is None:
-            return self._left_out("A figure that is not one")
+            return self._left_out("A figure that is not one is")
         if len(encoded) > IMAGE_LIMIT:
-            return self._left_out(f"A figure of {len(encoded) * 3 // 4 / 1e6:.1f} MB")
+            return self._left_out(f"A figure of {len(encoded) * 3 // 4 / 1e6:.1f} MB is")
         # An image cannot run the scripts that an SVG file may hold, nor load anything.
         held = held_back(data) if kind == "image/svg+xml" else Counter()
         self.held += held
@@ -158,7 +158,7 @@ class OutputHtml:
         if len(text) <= TEXT_LIMIT + TAIL:
             return render(text)
         size = len(text) / 1e6
-        note = self._left_out(f"The middle of an output of {size:.1f} MB")
+        note = self._left_out(f"The middle of an output of {size:.1f} MB is")
         return render(text[:TEXT_LIMIT]) + note + _pre(text[-TAIL:])
 
     def _left_out(self, what: str) -> str:
@@ -166,7 +166,9 @@ class OutputHtml:
         where = "the executed notebook"
         if self.notebook:
             where = f'<a href="{escape(self.notebook)}">{where}</a>'
-        return f'<p class="held-back" role="note">{escape(what)} is left out; {where} has it.</p>'
+        return (
+            f'<p class="held-back" role="note">{escape(what)} left out; {where} has everything.</p>'
+        )
 
 
 def encoded_image(kind: str, data: str) -> str | None:
