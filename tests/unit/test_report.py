@@ -12,8 +12,9 @@ import nbformat
 import pytest
 
 from taxi_nb.pipeline.record import RunRecord, Status, StepError, StepResult
-from taxi_nb.pipeline.report.comparison import Change, compare
+from taxi_nb.pipeline.report.comparison import Change, MetricChange, compare
 from taxi_nb.pipeline.report.metrics import better, by_importance, main_metric
+from taxi_nb.pipeline.report.pages import difference
 from taxi_nb.pipeline.report.past import RunOnDisk, runs_before
 from taxi_nb.pipeline.report.site import write_site
 from taxi_nb.pipeline.report.untrusted import held_back, sanitised
@@ -199,6 +200,22 @@ def test_metrics_are_ranked_and_judged_by_their_names() -> None:
     assert better("valid_rmse", 2, 1) is True
     assert better("valid_r2", 2, 1) is False
     assert better("trips", 2, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        (8.547, 8.778, "+0.231"),
+        (10.7, 10.699995, "−5e-06"),
+        (29_115, 24_263, "−4,852"),
+        (0.01, 0.025, "+0.015"),
+        (5_000.25, 123_456.5, "+118,456"),
+    ],
+)
+def test_a_difference_has_the_digits_that_tell_something(
+    before: float, after: float, shown: str
+) -> None:
+    assert difference(MetricChange("step", "metric", before, after)) == shown
 
 
 @pytest.mark.parametrize(

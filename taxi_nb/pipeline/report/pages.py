@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from taxi_nb.pipeline.record import RunRecord, slug
+from taxi_nb.pipeline.report.comparison import MetricChange
 from taxi_nb.pipeline.report.untrusted import in_words
 
 
@@ -29,6 +30,7 @@ def templates() -> Environment:
         "duration": duration,
         "moment": moment,
         "number": number,
+        "difference": difference,
         "value": value,
         "held": in_words,
         "slug": slug,
@@ -91,6 +93,16 @@ def number(given: float) -> str:
     if abs(given) >= 1000:
         return f"{given:,.1f}"
     return f"{given:.3f}" if abs(given) >= 0.0995 else f"{given:.3g}"
+
+
+def difference(change: MetricChange) -> str:
+    """Return a signed difference, with the digits that the two values are shown with."""
+    sign = "+" if change.difference > 0 else "−"
+    size = abs(change.difference)
+    if size == int(size) or size >= 1000:
+        return f"{sign}{size:,.0f}"
+    is_coarse = abs(change.after) >= 0.1 and size >= 0.001
+    return f"{sign}{size:.3f}" if is_coarse else f"{sign}{size:.2g}"
 
 
 def value(given: Any) -> str:
