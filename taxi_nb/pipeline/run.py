@@ -301,29 +301,34 @@ class _Run:
         from taxi_nb.pipeline.report.notebook_page import write_notebook_page
 
         assert started.mlflow_run_id is not None
-        metrics, data_source = self.tracking.outcome(started.mlflow_run_id)
-        page = target.with_suffix(".html")
-        found = target.exists()
-        result = replace(
-            started,
-            status=execution.status,
-            seconds=round(execution.seconds, 3),
-            error=execution.error,
-            executed_notebook=target.name if found else None,
-            html=page.name if found else None,
-            metrics=metrics,
-            data_source=data_source,
-        )
         kept: list[Path] = []
-        if found:
-            write_notebook_page(target, page, record=self.record, step=result)
+        if target.exists():
+            page = target.with_suffix(".html")
+            ended = replace(
+                started,
+                status=execution.status,
+                seconds=execution.seconds,
+                error=execution.error,
+                executed_notebook=target.name,
+            )
+            write_notebook_page(target, page, step=ended)
             kept = [target, page]
         self.tracking.log_files(started.mlflow_run_id, kept, "notebook")
         self.tracking.log_files(started.mlflow_run_id, [step.notebook], "notebook/source")
         self.tracking.log_dict(started.mlflow_run_id, dict(step.parameters), "parameters.yaml")
         timings = [asdict(cell) for cell in execution.cells]
         self.tracking.log_dict(started.mlflow_run_id, timings, "cell_seconds.json")
-        return result
+        metrics, data_source = self.tracking.outcome(started.mlflow_run_id)
+        return replace(
+            started,
+            status=execution.status,
+            seconds=round(execution.seconds, 3),
+            error=execution.error,
+            executed_notebook=target.name if kept else None,
+            html=kept[1].name if kept else None,
+            metrics=metrics,
+            data_source=data_source,
+        )
 
     def _finish(self, status: Status, ending: Any) -> None:
         """Close the books, also when the run was interrupted in the middle of a step."""

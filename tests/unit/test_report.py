@@ -20,7 +20,7 @@ from taxi_nb.pipeline.report.site import write_site
 from taxi_nb.pipeline.report.untrusted import held_back, sanitised
 
 INPUTS = {
-    "cells": [{"number": 3, "digest": "c1"}, {"number": 4, "digest": "c2"}],
+    "cells": {"3": "c1", "4": "c2"},
     "parameters": {"alpha": 0.1},
     "modules": {"taxi_nb/features.py": {"TripFeatures": "m1", "zones": "m2"}},
     "files": {
@@ -91,7 +91,7 @@ def test_what_changed_is_named_by_kind(tmp_path: Path) -> None:
         metrics={"valid_rmse": 6.25, "fit_seconds": 1.5},
         inputs={
             **INPUTS,
-            "cells": [{"number": 3, "digest": "c1"}, {"number": 4, "digest": "c9"}],
+            "cells": {"3": "c1", "4": "c9"},
             "modules": {"taxi_nb/features.py": {"TripFeatures": "m9", "zones": "m2"}},
             "files": {"data/b.parquet": {"name": "green 2021-01", "digest": "d9"}},
             "packages": {"scikit-learn": "1.10.0"},

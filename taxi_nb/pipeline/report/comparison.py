@@ -188,9 +188,7 @@ def _cell_changes(before: RunOnDisk, after: RunOnDisk, both: list[str]) -> Itera
 
 def _cells(inputs: Mapping[str, Any] | None) -> list[str] | None:
     cells = (inputs or {}).get("cells")
-    if not isinstance(cells, list):
-        return None
-    return [str(cell.get("digest")) for cell in cells if isinstance(cell, dict)]
+    return list(map(str, cells.values())) if isinstance(cells, dict) else None
 
 
 def _environment_changes(before: RunOnDisk, after: RunOnDisk, both: list[str]) -> Iterator[Change]:

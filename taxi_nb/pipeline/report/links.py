@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from pathlib import Path
 
-from taxi_nb.pipeline.record import RunRecord, StepResult
+from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.report.executed import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk
 
@@ -29,13 +30,13 @@ class FolderLinks:
 
     def __init__(
         self,
-        record: RunRecord,
+        steps: Iterable[StepResult],
         *,
         base: str = "",
         compared: frozenset[str] = frozenset(),
         elsewhere: Path | None = None,
     ) -> None:
-        self.steps = {step.name: step for step in record.steps}
+        self.steps = {step.name: step for step in steps}
         self.base = base
         self.compared = compared
         self.elsewhere = elsewhere
@@ -78,8 +79,8 @@ class FolderLinks:
 class SingleFileLinks:
     """Links within one file that can be sent to somebody."""
 
-    def __init__(self, record: RunRecord, compared: frozenset[str] = frozenset()) -> None:
-        self.steps = {step.name: step for step in record.steps}
+    def __init__(self, steps: Iterable[StepResult], compared: frozenset[str] = frozenset()) -> None:
+        self.steps = {step.name: step for step in steps}
         self.compared = compared
 
     def front(self) -> str:

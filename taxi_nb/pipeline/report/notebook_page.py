@@ -12,8 +12,8 @@ from taxi_nb.pipeline.report.links import FolderLinks, cell_prefix
 from taxi_nb.pipeline.report.pages import render
 
 
-def write_notebook_page(notebook: Path, page: Path, *, record: RunRecord, step: StepResult) -> None:
-    """Render an executed notebook.
+def write_notebook_page(notebook: Path, page: Path, *, step: StepResult) -> None:
+    """Render an executed notebook on its own, before anything is known of the run around it.
 
     Parameters
     ----------
@@ -21,15 +21,13 @@ def write_notebook_page(notebook: Path, page: Path, *, record: RunRecord, step: 
         The executed notebook.
     page : Path
         The HTML file; written aside and renamed.
-    record : RunRecord
-        Of the run that the page belongs to; it names the steps before and after.
     step : StepResult
-        The step that executed it.
+        The step that executed it, as it ended.
     """
     executed = ExecutedNotebook(notebook)
     rendered = rendered_notebook(executed, page.parent, step)
-    context = notebook_context(executed, rendered, page.parent, record, step)
-    write_aside(page, render("notebook.html", site=FolderLinks(record), **context))
+    context = notebook_context(executed, rendered, page.parent, None, step)
+    write_aside(page, render("notebook.html", site=FolderLinks([step]), **context))
 
 
 def rendered_notebook(
@@ -48,11 +46,12 @@ def notebook_context(
     executed: ExecutedNotebook,
     rendered: Rendered,
     folder: Path,
-    record: RunRecord,
+    record: RunRecord | None,
     step: StepResult,
 ) -> dict[str, Any]:
     """Return what a notebook's template shows."""
-    with_page = [other.name for other in record.steps if other.html or other.name == step.name]
+    steps = record.steps if record else (step,)
+    with_page = [other.name for other in steps if other.html or other.name == step.name]
     place = with_page.index(step.name)
     source = source_notebook(folder, step)
     return {

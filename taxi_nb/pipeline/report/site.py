@@ -134,26 +134,28 @@ class _Site:
             assert result.html is not None
             yield (
                 result.html,
-                ("notebook.html", FolderLinks(self.record), self._page(step, rendered)),
+                ("notebook.html", FolderLinks(self.record.steps), self._page(step, rendered)),
             )
         compared = self._compared()
         for other in compared.values():
             full = other.record.id in self.fully_compared
             links = FolderLinks(
-                self.record,
+                self.record.steps,
                 base="../",
                 compared=frozenset(compared),
                 elsewhere=None if full else other.folder,
             )
             context = self._comparison(compare(other, self.run), full)
             yield f"{COMPARISONS}/{other.folder.name}.html", ("comparison.html", links, context)
-        links = FolderLinks(self.record, compared=frozenset(compared))
+        links = FolderLinks(self.record.steps, compared=frozenset(compared))
         yield PAGE, ("index.html", links, self._front(self._rendered()))
 
     def single_file(self) -> str:
         """Return all pages as one: links become places, pictures are in the text."""
         last = self._last()
-        links = SingleFileLinks(self.record, frozenset([last.before.record.id] if last else []))
+        links = SingleFileLinks(
+            self.record.steps, frozenset([last.before.record.id] if last else [])
+        )
         rendered = self._render(alone=True)
         pages = [
             (
