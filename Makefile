@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PARAMS ?= params/default.yaml
 JOBS   ?= 1
 PORT   ?= 5000
+SINCE  ?= HEAD
 STORE  ?= $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlflow.db)
 # A Python of 3.11 or newer to build the environment with.
 PYTHON ?= python3
@@ -25,7 +26,7 @@ install_lock = $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 install_self = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
 
-.PHONY: help setup setup-dev run-notebooks lab ui report test lint lock clean
+.PHONY: help setup setup-dev run-notebooks lab ui report diff hooks test lint lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,15 +54,28 @@ run-notebooks: setup  ## execute the notebooks in order (PARAMS=params/green-202
 	@$(BIN)/taxi-nb run $(PARAMS) --jobs $(JOBS) $(foreach value,$(SET),--set '$(value)')
 
 lab: setup  ## explore in JupyterLab, with this project's store and data
+	@$(MAKE) --no-print-directory lab-server
+
+# .jupyter/ switches off what Lab would ask on its first start.
+lab-server:
 	@TAXI_NB_ROOT="$(CURDIR)" OMP_WAIT_POLICY=PASSIVE MLFLOW_TRACKING_URI="$(STORE)" MLFLOW_DISABLE_TELEMETRY=true \
-	  $(BIN)/jupyter lab --notebook-dir="$(CURDIR)" --LabApp.news_url= $(LAB_ARGS) notebooks/01_ingest.ipynb
+	  JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	  $(BIN)/jupyter lab --notebook-dir="$(CURDIR)" $(LAB_ARGS) notebooks/01_ingest.ipynb
 
 ui: setup  ## look at the runs in MLflow's own pages, on this machine only (PORT=5000)
 	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 	  $(BIN)/mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(PORT)
 
-report: setup  ## write the newest run's page again and print its path
-	@$(BIN)/taxi-nb report
+report: setup  ## write a run's pages again and print their path (RUN=20260203-140501-default)
+	@$(BIN)/taxi-nb report $(RUN)
+
+diff: setup  ## show changed notebooks as prose and code, not JSON (SINCE=main)
+	@git --no-pager -c core.attributesFile="$(CURDIR)/.gitattributes" \
+	  -c diff.jupyternotebook.command="$(CURDIR)/$(BIN)/git-nbdiffdriver diff --sources" \
+	  diff $(SINCE) -- '*.ipynb'
+
+hooks: setup-dev  ## let git refuse a commit of notebooks with outputs, or of code that lint would refuse
+	@$(BIN)/pre-commit install
 
 test: setup-dev  ## all tests (ARGS="-k trips" picks some)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -61,6 +61,13 @@ __all__ = [
 ]
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """Serve ``%load_ext taxi_nb``: the magic ``%params``, and objects that show well."""
+    from taxi_nb.lab import register
+
+    register(shell)
+
+
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:

@@ -175,20 +175,50 @@ def plan(
 
 @app.command()
 def report(
-    run_folder: Annotated[
-        Path | None, typer.Argument(help="runs/<id>; the newest if left out.")
+    chosen: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A run's id or folder; the newest if left out."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RUN", help="Compare it with this run, too, line by line."),
+    ] = None,
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="Write all pages into one file, to send.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Where that file goes; runs/<id>/report.html if left out."
+        ),
     ] = None,
 ) -> None:
-    """Write a run's page again and print its path."""
-    from taxi_nb.pipeline.report.site import write_site
+    """Write a run's pages again and print the path of the first."""
+    from taxi_nb.pipeline.report.site import write_single_file, write_site
 
-    folder = run_folder or project_root() / "runs" / "latest"
+    if output and not single_file:
+        _stop("--output says where --single-file writes; give both", USAGE)
+    folder = _run_folder(chosen or "latest")
     try:
-        print(write_site(folder.resolve()))
-    except FileNotFoundError:
-        _stop(f"{folder} is not the folder of a run; make run-notebooks makes one", USAGE)
+        if single_file:
+            print(write_single_file(folder, (output or folder / "report.html").absolute()))
+        else:
+            print(write_site(folder, [_run_folder(other) for other in against or []]))
     except ValueError as error:
         _stop(f"{folder / 'run.json'}: {error}", USAGE)
+    except OSError as error:
+        _stop(f"the report could not be written: {error}", FAILURE)
+
+
+def _run_folder(run: str) -> Path:
+    """Find a run by its folder or by its id below ``runs/``."""
+    from taxi_nb.pipeline.record import RUN_FILE
+
+    runs = project_root() / "runs"
+    for folder in (Path(run), runs / run):
+        if (folder / RUN_FILE).is_file():
+            return folder.resolve()
+    _stop(f"{run} is not a run, nor the folder of one; make run-notebooks makes runs", USAGE)
 
 
 def _read(file: Path, overrides: list[str] | None) -> Pipeline:

@@ -40,7 +40,17 @@ def _finished(axes: Axes) -> Figure:
     figure = axes.get_figure(root=True)
     assert figure is not None
     plt.close(figure)
+    _describe(figure, axes.get_title(loc="left"))
     return figure
+
+
+def _describe(figure: Figure, title: str) -> None:
+    """Let a notebook keep the title beside the picture, for those who cannot see it."""
+
+    def metadata(**_: object) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+        return {}, {"image/png": {"alt": title}}
+
+    figure._repr_mimebundle_ = metadata  # type: ignore[attr-defined]
 
 
 def rows_left_out(trips: pd.DataFrame) -> Figure:

@@ -6,7 +6,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from taxi_nb.evaluation import regression_metrics
-from taxi_nb.tracking import SYNTHETIC_TAG, connect, log_trips, tracked_run
+from taxi_nb.tracking import (
+    CHAMPION,
+    DECISION_TAG,
+    REGISTERED_PARAM,
+    SYNTHETIC_TAG,
+    connect,
+    log_trips,
+    tracked_run,
+)
 from taxi_nb.training import model_uri
 
 if TYPE_CHECKING:
@@ -16,7 +24,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 DEFAULT_NAME = "nyc-taxi-duration"
-CHAMPION = "champion"
 CHALLENGER = "challenger"
 
 
@@ -91,8 +98,8 @@ def promote_if_better(
         if decision.promoted:
             client.set_registered_model_alias(name, CHAMPION, version.version)
         log_trips(validation, "validation")
-        mlflow.log_params({"registered_model": name, "margin": margin})
-        mlflow.set_tag("promotion", str(decision))
+        mlflow.log_params({REGISTERED_PARAM: name, "margin": margin})
+        mlflow.set_tag(DECISION_TAG, str(decision))
         mlflow.log_metrics(_numbers(decision))
         mlflow.log_dict(asdict(decision), "promotion.json")
     return decision

@@ -12,8 +12,9 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     import mlflow
     import pandas as pd
     from matplotlib.figure import Figure
+    from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
 DEFAULT_EXPERIMENT = "nyc-taxi-experiment"
 
@@ -43,6 +46,10 @@ PARENT_TAG = "mlflow.parentRunId"
 OWNER_TAG = "taxi_nb.owner"
 SOURCE_TAG = "data.source"
 SYNTHETIC_TAG = "data.synthetic"
+# What a registration decided, in one sentence, and about which registered model.
+DECISION_TAG = "promotion"
+REGISTERED_PARAM = "registered_model"
+CHAMPION = "champion"
 
 Kind = Literal["pipeline", "step", "training", "trial", "registration", "exploration"]
 Role = Literal["training", "validation"]
@@ -142,10 +149,13 @@ def tracked_run(
 
     global _joined_run
     nested = mlflow.active_run() is not None
-    if not nested:
-        connect()
+    experiment = None if nested else connect()
     step_run = None if nested else os.environ.get(RUN_VARIABLE)
     parent = None if nested or step_run else _joined_run
+    # Of what the pipeline opens, the pipeline is the owner.
+    own = not (nested or step_run or parent)
+    if own and experiment:
+        _close_abandoned(mlflow.MlflowClient(), experiment)
     with mlflow.start_run(
         run_id=step_run,
         run_name=None if step_run else name,
@@ -156,7 +166,8 @@ def tracked_run(
             _joined_run = step_run
             # A second block must not join again, nor a subprocess of the kernel.
             os.environ.pop(RUN_VARIABLE, None)
-        mlflow.set_tags({**source_tags(), KIND_TAG: kind, **(tags or {})})
+        owner = {OWNER_TAG: _owner()} if own else {}
+        mlflow.set_tags({**source_tags(), **owner, KIND_TAG: kind, **(tags or {})})
         mlflow.log_params(dict(params or {}))
         yield run
 
@@ -394,6 +405,47 @@ def store_problems_told() -> Iterator[None]:
         ) from error
 
 
+@dataclass(frozen=True)
+class TrainedModel:
+    """A training run below a pipeline's, and what the registry says of its model."""
+
+    name: str
+    step: str
+    run_id: str
+    metrics: Mapping[str, float]
+    version: str | None
+    champion: bool
+
+
+@dataclass(frozen=True)
+class ModelOutcomes:
+    """What a pipeline's steps trained and decided.
+
+    Attributes
+    ----------
+    decision : str or None
+        The sentence that the registration left.
+    champion : str or None
+        The registered model and version that the alias ``champion`` names.
+    """
+
+    models: tuple[TrainedModel, ...] = ()
+    decision: str | None = None
+    champion: str | None = None
+
+
+def authorship() -> dict[str, Any]:
+    """Return who runs something from which state of the project."""
+    tags = git_tags()
+    dirty = tags.get("git.dirty")
+    return {
+        "developer": _developer(),
+        "commit": tags.get("mlflow.source.git.commit"),
+        "branch": tags.get("git.branch"),
+        "dirty": None if dirty is None else dirty == "true",
+    }
+
+
 class PipelineTracking:
     """The pipeline's side: it owns the runs of the pipeline and of its steps.
 
@@ -411,7 +463,7 @@ class PipelineTracking:
 
         self.uri = tracking_uri()
         with store_problems_told():
-            self._experiment_id = connect(self.experiment)
+            self.experiment_id = connect(self.experiment)
             self._client = MlflowClient(self.uri)
 
     def open_run(
@@ -428,30 +480,16 @@ class PipelineTracking:
             OWNER_TAG: _owner(),
             "mlflow.user": _developer(),
         }
-        run = self._client.create_run(self._experiment_id, run_name=name, tags=all_tags)
+        run = self._client.create_run(self.experiment_id, run_name=name, tags=all_tags)
         return str(run.info.run_id)
 
     def close_run(self, run_id: str, status: RunStatus) -> None:
         """End a run, whatever the kernel made of it, and trials that it left open."""
-        for child in self._open_runs(f"tags.`{PARENT_TAG}` = '{run_id}'"):
-            self._client.set_terminated(child.info.run_id, "KILLED")
-        self._client.set_terminated(run_id, status)
+        _close(self._client, self.experiment_id, run_id, status)
 
     def close_abandoned(self) -> list[str]:
-        """End the runs of pipelines on this machine that were killed; return their names."""
-        closed = []
-        for run in self._open_runs(f"tags.`{OWNER_TAG}` LIKE '{platform.node()}:%'"):
-            if not _is_alive(run.data.tags[OWNER_TAG]):
-                self.close_run(run.info.run_id, "KILLED")
-                closed.append(str(run.info.run_name))
-        return closed
-
-    def _open_runs(self, condition: str) -> list[Run]:
-        return list(
-            self._client.search_runs(
-                [self._experiment_id], f"attributes.status = 'RUNNING' and {condition}"
-            )
-        )
+        """End the runs on this machine whose process was killed; return their names."""
+        return _close_abandoned(self._client, self.experiment_id)
 
     def log_files(self, run_id: str, files: Sequence[Path], folder: str) -> None:
         """Copy files to a run's artifacts."""
@@ -475,6 +513,135 @@ class PipelineTracking:
     def kind(self, run_id: str) -> str | None:
         """Return what a step's run has become: ``step`` until its notebook says more."""
         return self._client.get_run(run_id).data.tags.get(KIND_TAG)
+
+    def model_outcomes(self, steps: Mapping[str, str]) -> ModelOutcomes:
+        """Find what steps trained and decided.
+
+        Parameters
+        ----------
+        steps : mapping
+            Step name -> id of its run.
+        """
+        with_step = [(step, run) for step, id_ in steps.items() for run in self._family(id_)]
+        trained = [(s, run) for s, run in with_step if run.data.tags.get(KIND_TAG) == "training"]
+        versions = self._versions([run.info.run_id for _, run in trained])
+        decided = [run.data for _, run in with_step if DECISION_TAG in run.data.tags]
+        last = decided[-1] if decided else None
+        names = {version.name for version in versions.values()}
+        champions = {found for name in names if (found := self._champion_of(name))}
+        return ModelOutcomes(
+            tuple(
+                _trained(step, run, versions.get(run.info.run_id), champions)
+                for step, run in trained
+            ),
+            last.tags[DECISION_TAG] if last else None,
+            self._champion_of(last.params.get(REGISTERED_PARAM)) if last else None,
+        )
+
+    def _family(self, run_id: str) -> list[Run]:
+        """Return a step's run and those of its children that are no trials."""
+        condition = f"tags.`{PARENT_TAG}` = '{run_id}' and tags.`{KIND_TAG}` != 'trial'"
+        children = self._client.search_runs([self.experiment_id], condition)
+        return [self._client.get_run(run_id), *children]
+
+    def _versions(self, run_ids: Sequence[str]) -> dict[str, ModelVersion]:
+        if not run_ids:
+            return {}
+        listed = ",".join(f"'{run_id}'" for run_id in run_ids)
+        found = self._client.search_model_versions(f"run_id IN ({listed})")
+        return {str(version.run_id): version for version in found}
+
+    def _champion_of(self, name: str | None) -> str | None:
+        from mlflow.exceptions import MlflowException
+
+        if name is None:
+            return None
+        try:
+            return _title(self._client.get_model_version_by_alias(name, CHAMPION))
+        except MlflowException:  # Nobody is champion yet.
+            return None
+
+
+def _title(version: ModelVersion) -> str:
+    return f"{version.name}, version {version.version}"
+
+
+def _trained(
+    step: str, run: Run, version: ModelVersion | None, champions: Collection[str]
+) -> TrainedModel:
+    title = _title(version) if version else None
+    return TrainedModel(
+        name=str(run.data.tags.get("model") or run.info.run_name),
+        step=step,
+        run_id=run.info.run_id,
+        metrics=dict(run.data.metrics),
+        version=title,
+        champion=title in champions,
+    )
+
+
+def _close_abandoned(client: MlflowClient, experiment: str) -> list[str]:
+    """End what pipelines and kernels left open that live no more; return the runs' names."""
+    closed = []
+    for run in _open_runs(client, experiment, f"tags.`{OWNER_TAG}` LIKE '{platform.node()}:%'"):
+        if not _is_alive(run.data.tags[OWNER_TAG]):
+            _close(client, experiment, run.info.run_id, "KILLED")
+            closed.append(str(run.info.run_name))
+    return closed
+
+
+def _close(client: MlflowClient, experiment: str, run_id: str, status: RunStatus) -> None:
+    for child in _open_runs(client, experiment, f"tags.`{PARENT_TAG}` = '{run_id}'"):
+        client.set_terminated(child.info.run_id, "KILLED")
+    client.set_terminated(run_id, status)
+
+
+def _open_runs(client: MlflowClient, experiment: str, condition: str) -> list[Run]:
+    return list(client.search_runs([experiment], f"attributes.status = 'RUNNING' and {condition}"))
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model that people should use, and how it was judged.
+
+    Attributes
+    ----------
+    comparable : bool
+        Whether it was judged on the same validation data as the run asked for.
+    """
+
+    version: str
+    run_id: str
+    metrics: Mapping[str, float]
+    comparable: bool
+
+
+def champion_run(name: str, run_id: str) -> Champion | None:
+    """Return the champion of a registered model, seen from a training run; None without one."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    connect()
+    client = MlflowClient()
+    try:
+        version = client.get_model_version_by_alias(name, CHAMPION)
+        champion = client.get_run(str(version.run_id))
+    except MlflowException:  # No such model, no alias, or its run was deleted.
+        return None
+    judged_on = client.get_run(run_id).data.params.get("validation_digest")
+    return Champion(
+        version=_title(version),
+        run_id=champion.info.run_id,
+        metrics=dict(champion.data.metrics),
+        comparable=champion.data.params.get("validation_digest") == judged_on,
+    )
+
+
+def run_address(run_id: str) -> str:
+    """Return where MLflow's pages show a run; a local store's are served by ``make ui``."""
+    uri = tracking_uri()
+    host = uri.rstrip("/") if uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+    return f"{without_credentials(host)}/#/experiments/{connect()}/runs/{run_id}"
 
 
 def _owner() -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from taxi_nb.features import PairAndDistance
 from taxi_nb.models import make_model
+from taxi_nb.progress import progress_bar
 from taxi_nb.tracking import tracked_run
 from taxi_nb.training import TrainingResult, fit_and_log, require_disjoint
 
@@ -130,14 +131,22 @@ class _Search:
     def carry_out(self, max_evals: int) -> pd.DataFrame:
         from hyperopt import fmin, tpe
 
-        fmin(
-            self.run_trial,
-            search_space(),
-            algo=tpe.suggest,
-            max_evals=max_evals,
-            rstate=np.random.default_rng(self.seed),
-            show_progressbar=False,
-        )
+        with progress_bar(total=max_evals, desc="tuning", unit="trial") as bar:
+
+            def run_and_tell(drawn: Mapping[str, Any]) -> float:
+                rmse = self.run_trial(drawn)
+                bar.set_postfix(best=f"{min(row['rmse'] for row in self.rows):.3f} min")
+                bar.update()
+                return rmse
+
+            fmin(
+                run_and_tell,
+                search_space(),
+                algo=tpe.suggest,
+                max_evals=max_evals,
+                rstate=np.random.default_rng(self.seed),
+                show_progressbar=False,
+            )
         return pd.DataFrame(self.rows).rename_axis("trial")
 
     def run_trial(self, drawn: Mapping[str, Any]) -> float:

@@ -89,8 +89,42 @@ class StepResult:
 
 
 @dataclass(frozen=True)
+class ModelResult:
+    """A model that a run of the pipeline trained.
+
+    Attributes
+    ----------
+    step : str
+        The step that trained it.
+    version : str or None
+        ``name, version 3`` where it is registered.
+    champion : bool
+        Whether that version was the one to use when the run ended.
+    """
+
+    name: str
+    step: str
+    mlflow_run_id: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    version: str | None = None
+    champion: bool = False
+
+
+@dataclass(frozen=True)
 class RunRecord:
-    """A pipeline run: what `run.json` holds."""
+    """A pipeline run: what `run.json` holds.
+
+    Attributes
+    ----------
+    developer, commit, branch, dirty : str or bool, optional
+        Who ran it from which state of the project; None where that is not known.
+    models : tuple of ModelResult
+        Every model trained by its steps, reused ones included.
+    decision : str or None
+        Whether a model was promoted, and why, in one sentence.
+    champion : str or None
+        The model to use when the run ended, also where an earlier run trained it.
+    """
 
     id: str
     pipeline: str
@@ -102,6 +136,14 @@ class RunRecord:
     mlflow_run_id: str | None
     steps: tuple[StepResult, ...]
     seconds: float | None = None
+    experiment_id: str | None = None
+    developer: str | None = None
+    commit: str | None = None
+    branch: str | None = None
+    dirty: bool | None = None
+    models: tuple[ModelResult, ...] = ()
+    decision: str | None = None
+    champion: str | None = None
 
     def to_json(self) -> str:
         """Return the text of ``run.json``."""
@@ -119,7 +161,9 @@ class RunRecord:
         try:
             known = json.loads(text)
             steps = tuple(step_result(step) for step in known.pop("steps"))
-            return cls(**{**known, "status": Status(known["status"]), "steps": steps})
+            models = tuple(ModelResult(**model) for model in known.pop("models", []))
+            status = Status(known["status"])
+            return cls(**{**known, "status": status, "steps": steps, "models": models})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a run record: {error!r}") from None
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +22,7 @@ from taxi_nb.pipeline.kernels import KernelPool
 from taxi_nb.pipeline.plan import RUNS, Plan, PlannedStep, Planner, Upstream, planner_of
 from taxi_nb.pipeline.record import (
     RUN_FILE,
+    ModelResult,
     RunRecord,
     Status,
     StepError,
@@ -143,6 +144,8 @@ class _Run:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             tracking_uri=without_credentials(self.tracking.uri),
             experiment=self.tracking.experiment,
+            experiment_id=self.tracking.experiment_id,
+            **tracking.authorship(),
             mlflow_run_id=self.runner.parent,
             steps=tuple(
                 StepResult(
@@ -359,17 +362,31 @@ class _Run:
         self.planner.digests.save()
         run_id = self.runner.parent
         try:
+            self.record = replace(self.record, **self._models(ended))
             self._write_record()
             page = write_site(self.folder)
             self.tracking.log_files(
                 run_id, [self.pipeline.file, self.folder / RUN_FILE, page], "pipeline"
             )
             self.tracking.log_metrics(run_id, {"seconds": seconds})
+        except Exception:  # Such as a full disk: a run without its page has not finished.
+            ending = "FAILED"
+            raise
         finally:
             self.tracking.close_run(run_id, ending)
         if len(self.stored) == len(self.pipeline.steps):
             ordered = [self.stored[step.name] for step in self.pipeline.steps]
             self.planner.results.note_run(ordered, self.folder.name)
+
+    def _models(self, steps: Sequence[StepResult]) -> dict[str, Any]:
+        """Return what the steps trained and decided, as the record keeps it."""
+        runs = {step.name: step.mlflow_run_id for step in steps if step.mlflow_run_id}
+        found = self.tracking.model_outcomes(runs)
+        models = tuple(
+            ModelResult(m.name, m.step, m.run_id, m.metrics, m.version, m.champion)
+            for m in found.models
+        )
+        return {"models": models, "decision": found.decision, "champion": found.champion}
 
 
 def _second_name(file: Path, name: Path) -> None:

@@ -162,7 +162,14 @@ class StepRunner:
         assert begun.mlflow_run_id is not None
         kept: list[Path] = []
         if files.notebook.exists():
-            write_notebook_page(files.notebook, files.page, title=step.name)
+            ended = replace(
+                begun,
+                status=execution.status,
+                seconds=execution.seconds,
+                error=execution.error,
+                executed_notebook=files.notebook.name,
+            )
+            write_notebook_page(files.notebook, files.page, step=ended)
             kept = [files.notebook, files.page]
         self.tracking.log_files(begun.mlflow_run_id, kept, "notebook")
         self.tracking.log_files(begun.mlflow_run_id, [step.notebook], "notebook/source")

@@ -7,9 +7,8 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,12 +174,10 @@ def _name_of(url: str) -> str:
 
 
 def _progress_bar(name: str) -> AbstractContextManager[Any]:
-    if not sys.stderr.isatty():
-        return nullcontext(False)
-    from tqdm.auto import tqdm
+    from taxi_nb.progress import progress_bar
 
     # pooch sets the true total once it knows it; a bar without any has no truth value.
-    bar: AbstractContextManager[Any] = tqdm(desc=name, total=1, unit="B", unit_scale=True)
+    bar: AbstractContextManager[Any] = progress_bar(desc=name, total=1, unit="B", unit_scale=True)
     return bar
 
 

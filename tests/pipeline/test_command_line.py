@@ -208,7 +208,12 @@ def small_disk(project: Project) -> Iterator[Path]:
 def test_a_full_disk_fails_the_run_says_so_and_leaves_no_half_notebook(
     project: Project, store: str, taxi_nb: CommandLine, small_disk: Path
 ) -> None:
-    project.notebook("01_a", "print('x' * 400_000)")
+    # A figure that fits in the notebook, and then once more into its page it does not.
+    project.notebook(
+        "01_a",
+        "import base64, os",
+        "display({'image/png': base64.b64encode(os.urandom(260_000)).decode()}, raw=True)",
+    )
     project.notebook("02_b", "1")
     project.pipeline("steps: [{notebook: 01_a}, {notebook: 02_b}]")
     code, out, err = taxi_nb("run", "params/test.yaml")

@@ -39,7 +39,11 @@ def test_the_smoke_pipeline_from_ingest_to_champion(
         assert "**Conclusion.**" in shown
         assert "Warning" not in shown, step.name
         assert step.data_source in ("sample (synthetic)", None)
-    assert "sample (synthetic)" in (folder / "index.html").read_text()
+    page = (folder / "index.html").read_text()
+    assert "sample (synthetic)" in page
+    # Figures are described by their own titles.
+    for title in ("How long trips take", "Residuals", "Error by hour"):
+        assert f'alt="{title}"' in page
     kinds = [run.data.tags["taxi_nb.kind"] for run in runs_of(store)]
     assert kinds.count("pipeline") == 1
     assert kinds.count("training") == 3
@@ -52,6 +56,10 @@ def test_the_smoke_pipeline_from_ingest_to_champion(
         key=lambda run: run.data.metrics["valid_rmse"],
     )
     assert champion.run_id == best.info.run_id
+    assert [model.mlflow_run_id for model in record.models if model.champion] == [champion.run_id]
+    assert len(record.models) == 3
+    assert record.champion == f"smoke, version {champion.version}"
+    assert "promoted: there was no champion" in (record.decision or "")
 
 
 @pytest.mark.skipif(

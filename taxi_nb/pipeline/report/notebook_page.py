@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
-from taxi_nb.pipeline.record import write_aside
+from taxi_nb.pipeline.record import RunRecord, StepResult, write_aside
+from taxi_nb.pipeline.report.executed import ExecutedNotebook, Rendered
+from taxi_nb.pipeline.report.links import FolderLinks, cell_prefix
+from taxi_nb.pipeline.report.pages import render
 
 
-def write_notebook_page(notebook: Path, page: Path, *, title: str) -> None:
-    """Render an executed notebook.
+def write_notebook_page(notebook: Path, page: Path, *, step: StepResult) -> None:
+    """Render an executed notebook on its own, before anything is known of the run around it.
 
     Parameters
     ----------
@@ -16,19 +21,51 @@ def write_notebook_page(notebook: Path, page: Path, *, title: str) -> None:
         The executed notebook.
     page : Path
         The HTML file; written aside and renamed.
-    title : str
-        Of the page.
+    step : StepResult
+        The step that executed it, as it ended.
     """
-    from nbconvert import HTMLExporter
+    executed = ExecutedNotebook(notebook)
+    rendered = rendered_notebook(executed, page.parent, step)
+    context = notebook_context(executed, rendered, page.parent, None, step)
+    write_aside(page, render("notebook.html", site=FolderLinks([step]), **context))
 
-    # nbconvert's templates fetch MathJax and require.js unless told otherwise.
-    exporter = HTMLExporter(
-        template_name="lab",
-        mathjax_url="",
-        require_js_url="",
-        jquery_url="",
-        mermaid_js_url="",
-        embed_images=True,
+
+def rendered_notebook(
+    executed: ExecutedNotebook, folder: Path, step: StepResult, *, alone: bool = False
+) -> Rendered:
+    """Turn a step's notebook into HTML; `alone` for a page with no files beside it."""
+    return executed.rendered(
+        prefix=cell_prefix(step),
+        folder=source_notebook(folder, step).parent,
+        failed_cell=step.error.cell if step.error else None,
+        alone=alone,
     )
-    body, _ = exporter.from_filename(str(notebook), resources={"metadata": {"name": title}})
-    write_aside(page, body)
+
+
+def notebook_context(
+    executed: ExecutedNotebook,
+    rendered: Rendered,
+    folder: Path,
+    record: RunRecord | None,
+    step: StepResult,
+) -> dict[str, Any]:
+    """Return what a notebook's template shows."""
+    steps = record.steps if record else (step,)
+    with_page = [other.name for other in steps if other.html or other.name == step.name]
+    place = with_page.index(step.name)
+    source = source_notebook(folder, step)
+    return {
+        "run": record,
+        "step": step,
+        "notebook": rendered,
+        "prefix": cell_prefix(step),
+        "previous": with_page[place - 1] if place else None,
+        "next": with_page[place + 1] if place + 1 < len(with_page) else None,
+        "source_address": os.path.relpath(source, folder) if source.is_file() else None,
+        "python": executed.python,
+    }
+
+
+def source_notebook(folder: Path, step: StepResult) -> Path:
+    """Return where a step's notebook comes from: the project holds ``runs/<id>``."""
+    return folder.parent.parent / step.notebook

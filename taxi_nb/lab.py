@@ -1,0 +1,206 @@
+"""The front desk in JupyterLab: `%load_ext taxi_nb`, `%params`, objects that show well."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taxi_nb.project import path_within, project_root
+from taxi_nb.tracking import champion_run, current_notebook, run_address
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from taxi_nb.pipeline.spec import Pipeline, Step
+    from taxi_nb.training import TrainingResult
+
+USAGE = "%params FILE [STEP] [NAME=VALUE ...], such as %params params/green-2021.yaml"
+_SAMPLE_ROWS = 5
+
+
+def register(shell: InteractiveShell) -> None:
+    """Give a shell the magic `%params`, and its formatter our objects."""
+
+    def params(line: str) -> GivenParameters:
+        return set_parameters(shell, line)
+
+    params.__doc__ = f"Set what a pipeline would give this notebook.\n\n{USAGE}"
+    # IPython's types leave out that a plain function is taken, too.
+    shell.register_magic_function(params, "line", "params")  # type: ignore[arg-type]
+    assert shell.display_formatter is not None
+    html = shell.display_formatter.formatters["text/html"]
+    # By name: a notebook that never sees a frame need not import pandas.
+    for module in ("pandas", "pandas.core.frame"):
+        html.for_type_by_name(module, "DataFrame", frame_html)
+    html.for_type_by_name("taxi_nb.training", "TrainingResult", training_result_html)
+
+
+@dataclass(frozen=True)
+class GivenParameters:
+    """What a pipeline gives a step; it shows itself as a table.
+
+    Attributes
+    ----------
+    others : tuple of str
+        Further executions of the same notebook that could have been meant.
+    kept : tuple of str
+        Parameters that the pipeline leaves at the notebook's own values.
+    """
+
+    file: str
+    step: str
+    values: Mapping[str, Any]
+    others: tuple[str, ...]
+    kept: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{name} = {value!r}" for name, value in self.values.items()]
+        return "\n".join([f"# As {self.file} gives them to {self.step}", *lines, *self._notes()])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align: left'>{escape(name)}</th>"
+            f"<td style='text-align: left'><code>{escape(repr(value))}</code></td></tr>"
+            for name, value in self.values.items()
+        )
+        notes = "".join(f"<p>{escape(note.removeprefix('# '))}</p>" for note in self._notes())
+        title = f"Set as {escape(self.file)} gives them to <b>{escape(self.step)}</b>:"
+        return f"<p>{title}</p><table>{rows}</table>{notes}"
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.kept:
+            notes.append(f"# As the parameters cell has them: {', '.join(self.kept)}")
+        if self.others:
+            notes.append(f"# This notebook is executed as {', '.join(self.others)}, too")
+        return notes
+
+
+def set_parameters(shell: InteractiveShell, line: str) -> GivenParameters:
+    """Set in the notebook what a pipeline would give it, and return that.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        Whose variables are set.
+    line : str
+        What follows ``%params``.
+
+    Raises
+    ------
+    UsageError
+        For a file with mistakes, or where no step or more than one is meant;
+        IPython shows its message without a traceback.
+    """
+    words = shlex.split(line)
+    overrides = [word for word in words if "=" in word]
+    places = [word for word in words if "=" not in word]
+    if not 1 <= len(places) <= 2:
+        raise _usage(USAGE)
+    pipeline = _read(Path(places[0]), overrides)
+    candidates = _candidates(pipeline, places[1] if len(places) == 2 else None)
+    step = candidates[0]
+    shell.push(dict(step.parameters))  # type: ignore[no-untyped-call]
+    from taxi_nb.pipeline.parameters import declared_parameters
+
+    return GivenParameters(
+        file=path_within(pipeline.root, pipeline.file),
+        step=step.name,
+        values=step.parameters,
+        others=tuple(other.name for other in candidates[1:]),
+        kept=tuple(n for n in declared_parameters(step.notebook) if n not in step.parameters),
+    )
+
+
+def _read(file: Path, overrides: Sequence[str]) -> Pipeline:
+    """Read a pipeline file; a kernel's working folder is its notebook's, not the project's."""
+    from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
+
+    root = project_root()
+    found = file if file.exists() else root / file
+    try:
+        return read_pipeline(found.absolute(), root, overrides)
+    except PipelineFileError as error:
+        raise _usage("\n".join([f"{file} has mistakes; nothing is set", str(error)])) from None
+
+
+def _candidates(pipeline: Pipeline, wanted: str | None) -> list[Step]:
+    """Return the executions that are meant, the chosen one first."""
+    names = ", ".join(step.name for step in pipeline.steps)
+    if wanted is not None:
+        found = [step for step in pipeline.steps if wanted in (step.name, step.group)]
+        if not found:
+            raise _usage(f"{pipeline.file.name} has no step {wanted!r}; it has {names}")
+        return found
+    notebook = current_notebook()
+    if notebook is None:
+        raise _usage(f"which notebook this is cannot be told here; name a step, one of {names}")
+    found = [
+        step for step in pipeline.steps if path_within(pipeline.root, step.notebook) == notebook
+    ]
+    if not found:
+        raise _usage(f"{pipeline.file.name} does not run {notebook}; name a step, one of {names}")
+    return found
+
+
+def _usage(message: str) -> Exception:
+    from IPython.core.error import UsageError
+
+    return UsageError(message)
+
+
+def frame_html(frame: pd.DataFrame) -> str | None:
+    """Show trips with where they came from; any other frame as pandas does."""
+    from taxi_nb.trips.origin import ATTRS_KEY
+
+    # What is computed from trips carries their record along, but its rows are no trips.
+    holds_trips = "pickup_datetime" in frame.columns and frame.index.dtype.kind in "iu"
+    if ATTRS_KEY not in frame.attrs or not holds_trips:
+        return frame._repr_html_()  # type: ignore[operator]
+    from taxi_nb.trips import provenance
+
+    origin = provenance(frame)
+    synthetic = " <b>(synthetic)</b>" if origin.synthetic else ""
+    shown = frame if len(frame) <= _SAMPLE_ROWS else frame.sample(_SAMPLE_ROWS, random_state=0)
+    return (
+        f"<p><b>{len(frame):,} trips</b>, {escape(origin.taxi)} taxis, "
+        f"{escape(', '.join(origin.months))}, from {escape(origin.source)}{synthetic}; "
+        f"digest <code>{origin.digest}</code></p>"
+        f"<details><summary>cleaning: {origin.cleaning.rows_kept:,} of "
+        f"{origin.cleaning.rows_in:,} rows kept</summary>{origin.cleaning._repr_html_()}</details>"
+        f"<p>{len(shown)} of them:</p>{shown.to_html()}"
+    )
+
+
+def training_result_html(result: TrainingResult) -> str:
+    """Show a training result's metrics against the champion, with a link to its run."""
+    table = result.to_frame().to_html(float_format="{:.4f}".format)
+    address = run_address(result.run_id)
+    link = f'<a href="{escape(address)}" target="_blank">run {result.run_id[:8]}</a>'
+    return f"{table}<p>{_against_champion(result)}</p><p>MLflow: {link} (make ui)</p>"
+
+
+def _against_champion(result: TrainingResult) -> str:
+    from taxi_nb.registry import DEFAULT_NAME
+
+    found = champion_run(DEFAULT_NAME, result.run_id)
+    if found is None:
+        return "There is no champion to compare with yet."
+    if found.run_id == result.run_id:
+        return f"This is the champion, {escape(found.version)}."
+    if not found.comparable:
+        return f"The champion, {escape(found.version)}, was judged on other trips."
+    gain = found.metrics["valid_rmse"] - result.metrics["valid_rmse"]
+    verdict = "better" if gain > 0 else "worse"
+    return (
+        f"Validation RMSE {result.metrics['valid_rmse']:.3f} minutes, {abs(gain):.3f} {verdict} "
+        f"than the champion, {escape(found.version)}, with {found.metrics['valid_rmse']:.3f}."
+    )

@@ -1,0 +1,94 @@
+"""Metrics over runs, as a line chart in SVG that needs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT = 720, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 28
+MOST_LINES = 8
+
+
+@dataclass(frozen=True)
+class Series:
+    """The values of one line, None where a run has none."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+
+def most_recent_series(
+    runs: Sequence[Mapping[str, Mapping[str, float]]], metric: str
+) -> list[Series]:
+    """Return a line for each step that has the metric, those of the last run first.
+
+    Parameters
+    ----------
+    runs : sequence of mapping
+        Of each run, oldest first: step name -> metrics.
+    """
+    names = dict.fromkeys(name for run in reversed(runs) for name in run if metric in run[name])
+    found = [Series(name, tuple(run.get(name, {}).get(metric) for run in runs)) for name in names]
+    return found[:MOST_LINES]
+
+
+def line_chart(series: Sequence[Series], labels: Sequence[str], metric: str) -> Markup:
+    """Draw lines over runs; each point says its run and value when pointed at."""
+    values = [value for line in series for value in line.values if value is not None]
+    low, high = _padded(min(values), max(values))
+
+    def x(position: int) -> float:
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (position / max(1, len(labels) - 1))
+
+    def y(value: float) -> float:
+        return _TOP + (HEIGHT - _TOP - _BOTTOM) * (high - value) / (high - low)
+
+    parts = [_grid(low, high, y), _dates(labels, x)]
+    for number, line in enumerate(series):
+        points = [(x(i), y(v), labels[i], v) for i, v in enumerate(line.values) if v is not None]
+        path = " ".join(f"{px:.1f},{py:.1f}" for px, py, _, _ in points)
+        parts.append(Markup('<g class="line-{}"><polyline points="{}"/>').format(number, path))
+        parts += [
+            Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3.5"><title>{}</title></circle>').format(
+                px, py, f"{line.name}, {label}: {value:.4g}"
+            )
+            for px, py, label, value in points
+        ]
+        parts.append(Markup("</g>"))
+    described = f"{metric} of {len(series)} steps over {len(labels)} runs; the table has the values"
+    return Markup(
+        '<svg class="chart" role="img" viewBox="0 0 {} {}" aria-label="{}">{}</svg>'
+    ).format(WIDTH, HEIGHT, described, Markup("").join(parts))
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    margin = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
+    return low - margin, high + margin
+
+
+def _grid(low: float, high: float, y: object) -> Markup:
+    assert callable(y)
+    parts = []
+    for step in range(5):
+        value = low + (high - low) * step / 4
+        parts.append(
+            Markup(
+                '<path class="grid" d="M{} {:.1f}H{}"/><text x="{}" y="{:.1f}">{}</text>'
+            ).format(_LEFT, y(value), WIDTH - _RIGHT, _LEFT - 8, y(value) + 4, f"{value:.3g}")
+        )
+    return Markup("").join(parts)
+
+
+def _dates(labels: Sequence[str], x: object) -> Markup:
+    """Name the first and the last run below the axis."""
+    assert callable(x)
+    first = Markup('<text class="from" x="{}" y="{}">{}</text>').format(
+        _LEFT, HEIGHT - 8, escape(labels[0])
+    )
+    last = Markup('<text x="{}" y="{}">{}</text>').format(
+        WIDTH - _RIGHT, HEIGHT - 8, escape(labels[-1])
+    )
+    return first + last if len(labels) > 1 else first

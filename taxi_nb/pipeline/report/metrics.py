@@ -1,0 +1,57 @@
+"""Which of a step's numbers to show first, and which way is better."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+# What models are judged by, before what they learned from; the most usual measure first.
+_JUDGED = ("valid_", "validation_", "val_", "test_")
+_USUAL = ("rmse", "mae", "loss", "error", "accuracy", "auc", "f1", "r2")
+_LOWER_IS_BETTER = ("rmse", "mse", "mae", "mape", "loss", "error", "seconds")
+_HIGHER_IS_BETTER = ("accuracy", "auc", "f1", "precision", "recall", "r2")
+
+
+def by_importance(names: Iterable[str]) -> list[str]:
+    """Sort metric names: judged on unseen data first, times and counts last."""
+    return sorted(dict.fromkeys(names), key=_rank)
+
+
+def _rank(name: str) -> tuple[int, int, str]:
+    judged = 0 if name.startswith(_JUDGED) else 1
+    usual = next((i for i, end in enumerate(_USUAL) if name.endswith(end)), None)
+    if usual is None:
+        return (2 if judged else 1, len(_USUAL), name)
+    return (judged, usual, name)
+
+
+def main_metric(of_steps: Sequence[Mapping[str, float]]) -> str | None:
+    """Return the metric that most steps share, of those the most telling one."""
+    counts = Counter(name for metrics in of_steps for name in metrics if _is_judging(name))
+    if not counts:
+        return None
+    most = max(counts.values())
+    return by_importance(name for name, count in counts.items() if count == most)[0]
+
+
+def _is_judging(name: str) -> bool:
+    return name.startswith(_JUDGED) and name.endswith(_USUAL)
+
+
+def is_time(name: str) -> bool:
+    """Whether a metric is a duration, which differs from run to run."""
+    return name.endswith("seconds")
+
+
+def better(name: str, before: float, after: float) -> bool | None:
+    """Whether a metric has improved; None where that cannot be told from its name."""
+    if before == after:
+        return None
+    if name.endswith(_LOWER_IS_BETTER):
+        return after < before
+    return after > before if name.endswith(_HIGHER_IS_BETTER) else None
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether the best value of a metric is the smallest."""
+    return not name.endswith(_HIGHER_IS_BETTER)

@@ -1,0 +1,207 @@
+"""What a cell showed -> HTML, in bounds and harmless; a note says what is not shown."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from html import escape
+from typing import Any, Protocol
+
+from nbconvert.filters.ansi import ansi2html
+
+from taxi_nb.pipeline.report.prose import Prose
+from taxi_nb.pipeline.report.untrusted import (
+    Held,
+    Safe,
+    held_back,
+    in_words,
+    needs_frame,
+    sanitised,
+)
+
+# Of one output, in characters; more is a file to open, not a page to read.
+TEXT_LIMIT = 60_000
+TAIL = 5_000
+IMAGE_LIMIT = 6_000_000
+# Of one page.
+PAGE_LIMIT = 16_000_000
+OUTPUTS_LIMIT = 100
+
+
+class _Renderer(Protocol):
+    def __call__(self, text: str, title: str) -> str: ...
+
+
+IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
+_FRAME = (
+    "<!doctype html><meta charset=utf-8><style>:root{{color-scheme:light}}"
+    "body{{font:15px/1.5 system-ui,sans-serif;margin:.5rem}}"
+    "td,th{{padding:.2rem .6rem;text-align:right}}</style>{}"
+)
+
+
+class OutputHtml:
+    """Renders the outputs of one notebook and remembers what it held back.
+
+    Parameters
+    ----------
+    notebook : str or None
+        The executed notebook's address, which has everything.
+    """
+
+    def __init__(self, prose: Prose, notebook: str | None) -> None:
+        self.prose = prose
+        self.notebook = notebook
+        self.held: Held = Counter()
+        self.written = 0
+        self._by_type: list[tuple[str, _Renderer]] = [
+            ("text/html", self._html),
+            ("text/markdown", self._markdown),
+            ("text/latex", self._markdown),
+            ("application/javascript", self._javascript),
+            ("text/plain", lambda text, title: _pre(text)),
+        ]
+
+    def cell(self, outputs: list[Any], title: str) -> str:
+        """Render a cell's outputs; `title` names its figures that have no title of their own."""
+        shown = [self._within_page(output, title) for output in outputs[:OUTPUTS_LIMIT]]
+        if len(outputs) > OUTPUTS_LIMIT:
+            shown.append(self._left_out(f"{len(outputs) - OUTPUTS_LIMIT:,} more outputs are"))
+        return "\n".join(shown)
+
+    def _within_page(self, output: Any, title: str) -> str:
+        if self.written > PAGE_LIMIT:
+            return self._left_out("This output, for which the page would grow too large, is")
+        html = self._output(output, title)
+        self.written += len(html)
+        return html
+
+    def _output(self, output: Any, title: str) -> str:
+        match output.output_type:
+            case "stream":
+                kind = "stderr" if output.name == "stderr" else "stdout"
+                return self._bounded(_text(output.text), lambda text: _pre(text, kind))
+            case "error":
+                return self._error(output)
+        return self._data(output, title)
+
+    def _data(self, output: Any, title: str) -> str:
+        data = output.get("data", {})
+        for kind in IMAGES:
+            if kind in data:
+                return self._image(kind, _text(data[kind]), alt_text(output, kind) or title)
+        beside = ""
+        if any("widget-view" in kind for kind in data):
+            self.held["widget"] += 1
+            beside = _held_note("an interactive widget; this is its text")
+        for kind, render in self._by_type:
+            if kind in data:
+                found = _text(data[kind])
+                return self._bounded(found, partial(render, title=title)) + beside
+        found = next(iter(data.values()), "")
+        text = found if isinstance(found, str) else json.dumps(found, indent=2)
+        return self._bounded(text, _pre) + beside
+
+    def _image(self, kind: str, data: str, title: str) -> str:
+        encoded = encoded_image(kind, data)
+        if encoded is None:
+            return self._left_out("A figure that is not one is")
+        if len(encoded) > IMAGE_LIMIT:
+            return self._left_out(f"A figure of {len(encoded) * 3 // 4 / 1e6:.1f} MB is")
+        # An image cannot run the scripts that an SVG file may hold, nor load anything.
+        held = held_back(data) if kind == "image/svg+xml" else Counter()
+        self.held += held
+        source = f"data:{kind};base64,{encoded}"
+        figure = f'<figure><img src="{source}" alt="{escape(title)}"></figure>'
+        return figure + (_held_note(in_words(held)) if held else "")
+
+    def _html(self, text: str, title: str) -> str:
+        if not needs_frame(text):
+            return self.noted(sanitised(text))
+        safe = sanitised(text, keep_styles=True)
+        rows = len(re.findall(r"<(?:tr|p|li|div|h\d)\b", text))
+        frame = (
+            f'<iframe sandbox loading="lazy" title="{escape(title)}" '
+            f'style="height:{min(36, 4 + 2 * rows)}rem" '
+            f'srcdoc="{escape(_FRAME.format(safe.html))}"></iframe>'
+        )
+        return self.noted(Safe(frame, safe.held))
+
+    def _markdown(self, text: str, title: str) -> str:
+        return self.noted(self.prose.output(text))
+
+    def _javascript(self, text: str, title: str) -> str:
+        return self.noted(Safe("", Counter({"script": 1})))
+
+    def noted(self, safe: Safe) -> str:
+        """Return the HTML with a note on what was taken out of it."""
+        self.held += safe.held
+        html = f'<div class="rich">{safe.html}</div>' if safe.html.strip() else ""
+        return html + (_held_note(in_words(safe.held)) if safe.held else "")
+
+    def _error(self, output: Any) -> str:
+        lines = [_text(line) for line in output.get("traceback", [])]
+        name, value = escape(_text(output.ename)), escape(_text(output.evalue)[:2_000])
+        return (
+            f'<div class="failure-text" role="group" aria-label="Error">'
+            f"<p><strong>{name}</strong>: {value}</p>"
+            f"{self._bounded(chr(10).join(lines), _pre)}</div>"
+        )
+
+    def _bounded(self, text: str, render: Callable[[str], str]) -> str:
+        """Render the beginning and the end of what is too long."""
+        if len(text) <= TEXT_LIMIT + TAIL:
+            return render(text)
+        size = len(text) / 1e6
+        note = self._left_out(f"The middle of an output of {size:.1f} MB is")
+        return render(text[:TEXT_LIMIT]) + note + _pre(text[-TAIL:])
+
+    def _left_out(self, what: str) -> str:
+        self.held["output cut short"] += 1
+        where = "the executed notebook"
+        if self.notebook:
+            where = f'<a href="{escape(self.notebook)}">{where}</a>'
+        return (
+            f'<p class="held-back" role="note">{escape(what)} left out; {where} has everything.</p>'
+        )
+
+
+def encoded_image(kind: str, data: str) -> str | None:
+    """Return an image in base64; None if it is none."""
+    if kind == "image/svg+xml":
+        return base64.b64encode(data.encode()).decode()
+    encoded = "".join(data.split())
+    try:
+        base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return encoded
+
+
+def alt_text(output: Any, kind: str) -> str | None:
+    """Return the title that a figure brings along."""
+    metadata: Mapping[str, Any] = output.get("metadata", {})
+    own = metadata.get(kind, {})
+    found = own.get("alt") if isinstance(own, Mapping) else None
+    return str(found) if found else None
+
+
+def _held_note(what: str) -> str:
+    return f'<p class="held-back" role="note">Held back: {escape(what)}.</p>'
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "".join(map(str, value))
+
+
+def _pre(text: str, kind: str = "plain") -> str:
+    # Of a progress bar the last state; exact colours would not be readable in the dark.
+    settled = re.sub(r"^.*\r(?=[^\n])", "", text, flags=re.MULTILINE)
+    label = ' aria-label="standard error"' if kind == "stderr" else ""
+    coloured = re.sub(r'<span([^>]*) style="[^"]*"', r"<span\1 data-colour", ansi2html(settled))
+    return f'<pre class="{kind}" tabindex="0"{label}>{coloured}</pre>'

@@ -1,0 +1,119 @@
+"""The frame of every page: templates, one style sheet, one script, and what they may do."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from taxi_nb.pipeline.record import RunRecord, slug
+from taxi_nb.pipeline.report.comparison import MetricChange
+from taxi_nb.pipeline.report.untrusted import in_words
+
+
+@cache
+def templates() -> Environment:
+    """Return the templates with the site's filters."""
+    found = Environment(
+        loader=PackageLoader("taxi_nb.pipeline.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {
+        "duration": duration,
+        "moment": moment,
+        "number": number,
+        "difference": difference,
+        "value": value,
+        "held": in_words,
+        "slug": slug,
+    }
+    script = _source(found, "page.js")
+    found.globals |= {
+        "style": Markup(_source(found, "style.css")),  # noqa: S704 - our own file
+        "script": Markup(script),  # noqa: S704
+        "policy": _policy(script),
+        "mlflow_address": mlflow_address,
+    }
+    return found
+
+
+def render(template: str, **context: Any) -> str:
+    """Return a page."""
+    return templates().get_template(template).render(**context)
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _policy(script: str) -> str:
+    """Let a page run our script alone, and load pictures from its own folder alone.
+
+    The second wall: what the sanitiser overlooked could not run or load either.
+    """
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file: data:; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """Return ``3.2 s``, ``2 min 5 s``, ``1 h 12 min``."""
+    if seconds is None:
+        return "–"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"
+
+
+def moment(iso: str) -> str:
+    """Return a time as people write it, ``2026-02-03 14:05 UTC``."""
+    try:
+        return f"{datetime.fromisoformat(iso):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return iso
+
+
+def number(given: float) -> str:
+    """Return a number with as many digits as tell something."""
+    if given == int(given) and abs(given) < 1e15:
+        return f"{int(given):,}"
+    if abs(given) >= 1000:
+        return f"{given:,.1f}"
+    return f"{given:.3f}" if abs(given) >= 0.0995 else f"{given:.3g}"
+
+
+def difference(change: MetricChange) -> str:
+    """Return a signed difference, with the digits that the two values are shown with."""
+    sign = "+" if change.difference > 0 else "−"
+    size = abs(change.difference)
+    if size == int(size) or size >= 1000:
+        return f"{sign}{size:,.0f}"
+    is_coarse = abs(change.after) >= 0.1 and size >= 0.001
+    return f"{sign}{size:.3f}" if is_coarse else f"{sign}{size:.2g}"
+
+
+def value(given: Any) -> str:
+    """Return a parameter's value on one line."""
+    return ", ".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
+
+
+def mlflow_address(record: RunRecord, run_id: str | None) -> str | None:
+    """Return where MLflow's pages show a run; a local store's are served by ``make ui``."""
+    if run_id is None or record.experiment_id is None:
+        return None
+    uri = record.tracking_uri
+    host = uri.rstrip("/") if uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+    return f"{host}/#/experiments/{record.experiment_id}/runs/{run_id}"

@@ -1,0 +1,107 @@
+"""Pipeline runs on disk: a run with its files, and the runs before it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult
+from taxi_nb.pipeline.report.executed import ExecutedNotebook
+
+# More would make the page long and the chart unreadable.
+MOST_RUNS = 30
+
+
+@dataclass(frozen=True)
+class RunOnDisk:
+    """A run's record and its folder."""
+
+    record: RunRecord
+    folder: Path
+
+    @classmethod
+    def read(cls, folder: Path) -> RunOnDisk:
+        """Read a run's folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it has no ``run.json``.
+        ValueError
+            If that is not a record.
+        """
+        return cls(RunRecord.from_json((folder / RUN_FILE).read_text("utf-8")), folder)
+
+    @cached_property
+    def steps(self) -> dict[str, StepResult]:
+        """Return the steps by name."""
+        return {step.name: step for step in self.record.steps}
+
+    @cached_property
+    def notebooks(self) -> dict[str, ExecutedNotebook]:
+        """Return the executed notebooks that are there, by the step's name."""
+        return {
+            step.name: ExecutedNotebook(path)
+            for step in self.record.steps
+            if (path := _inside(self.folder, step.executed_notebook)) is not None
+        }
+
+    @cached_property
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        """Return what each step read, where the run has kept that."""
+        found = {}
+        for step in self.record.steps:
+            path = _inside(self.folder, step.inputs)
+            if path is not None:
+                found[step.name] = _json_object(path)
+        return found
+
+    @property
+    def sources(self) -> list[str]:
+        """Return the labels of the data that its steps used."""
+        return sorted({step.data_source for step in self.record.steps if step.data_source})
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether any of the data is made up."""
+        return any("synthetic" in source for source in self.sources)
+
+
+def runs_before(run: RunOnDisk) -> list[RunOnDisk]:
+    """Return earlier runs of the same pipeline that ended, oldest first."""
+    found = []
+    for file in run.folder.parent.glob(f"*/{RUN_FILE}"):
+        if file.parent.is_symlink() or file.parent.name == run.folder.name:
+            continue
+        try:
+            other = RunOnDisk.read(file.parent)
+        except (OSError, ValueError):
+            continue  # Half of a folder that somebody deleted, or another program's.
+        ended = other.record.seconds is not None
+        if ended and other.record.pipeline == run.record.pipeline and _is_before(other, run):
+            found.append(other)
+    return sorted(found, key=_when)[-MOST_RUNS:]
+
+
+def _is_before(other: RunOnDisk, run: RunOnDisk) -> bool:
+    return _when(other) < _when(run)
+
+
+def _when(run: RunOnDisk) -> tuple[str, str]:
+    return run.record.started, run.record.id
+
+
+def _inside(folder: Path, name: str | None) -> Path | None:
+    path = folder / name if name else None
+    return path if path is not None and path.is_file() else None
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,114 @@
+"""Markdown with formulas -> HTML that needs neither a script nor the network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape, unescape
+from pathlib import Path
+from typing import Any
+
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+from taxi_nb.pipeline.report.untrusted import Safe, sanitised
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading of a notebook: where a table of contents leads."""
+
+    level: int
+    text: str
+    id: str
+
+
+class Prose:
+    """Turns a notebook's markdown into HTML and collects its headings.
+
+    Parameters
+    ----------
+    prefix : str
+        Before every id, so that several notebooks can share a page.
+    folder : Path
+        The source notebook's: pictures beside it are put into the page.
+    """
+
+    def __init__(self, prefix: str, folder: Path) -> None:
+        self.prefix = prefix
+        self.folder = folder
+        self.headings: list[Heading] = []
+
+    def cell(self, source: str, attachments: Mapping[str, Any]) -> Safe:
+        """Render a markdown cell; its headings count for the table of contents."""
+        renderer = _Renderer(self, dict(attachments))
+        html = _with_ticks(MarkdownWithMath(renderer=renderer).render(source))
+        return sanitised(html, ids={heading.id for heading in self.headings})
+
+    def output(self, source: str) -> Safe:
+        """Render markdown that code displayed; its headings are not the notebook's."""
+        html = _with_ticks(MarkdownWithMath(renderer=_Renderer(None, {})).render(source))
+        return sanitised(html)
+
+    def add_heading(self, level: int, html: str) -> Heading:
+        """Give a heading an id of its own."""
+        text = unescape(re.sub(r"<[^>]*>", "", html)).strip()
+        base = f"{self.prefix}{re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-') or 'section'}"
+        taken = {heading.id for heading in self.headings}
+        id_, number = base, 2
+        while id_ in taken:
+            id_, number = f"{base}-{number}", number + 1
+        self.headings.append(Heading(level, text, id_))
+        return self.headings[-1]
+
+
+class _Renderer(IPythonRenderer):
+    """nbconvert's renderer, with formulas as MathML and headings that can be linked to."""
+
+    def __init__(self, prose: Prose | None, attachments: dict[str, Any]) -> None:
+        super().__init__(
+            escape=False,
+            exclude_anchor_links=True,
+            embed_images=prose is not None,
+            path=str(prose.folder) if prose else "",
+            attachments=attachments,
+        )
+        self.prose = prose
+
+    def heading(self, text: str, level: int, **_: Any) -> str:
+        if self.prose is None:
+            return f"<h{level}>{text}</h{level}>\n"
+        return f'<h{level} id="{self.prose.add_heading(level, text).id}">{text}</h{level}>\n'
+
+    def block_math(self, body: str) -> str:
+        return _mathml(body, "block")
+
+    def inline_math(self, body: str) -> str:
+        return _mathml(body, "inline")
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return _mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
+
+    def _embed_image_or_attachment(self, src: str) -> str:
+        if src.startswith("attachment:") and src.removeprefix("attachment:") not in (
+            self.attachments
+        ):
+            return ""
+        return str(super()._embed_image_or_attachment(src))
+
+
+def _with_ticks(html: str) -> str:
+    """Write the boxes of a list of tasks as signs: a page has nothing to fill in."""
+    box = r'<input class="task-list-item-checkbox" type="checkbox" disabled( checked)?\s*/?>'
+    return re.sub(box, lambda found: "☑ " if found[1] else "☐ ", html)
+
+
+def _mathml(formula: str, display: str) -> str:
+    """Convert LaTeX; a formula that cannot be converted is shown as it was written."""
+    from latex2mathml.converter import convert
+
+    numberless = re.sub(r"\\(begin|end)\{(align|equation|gather)\}", r"\\\1{\2*}", formula)
+    try:
+        return str(convert(numberless.strip(), display=display))
+    except Exception:  # Its errors have no common ancestor.
+        return f"<code>{escape(formula.strip())}</code>"

@@ -1,0 +1,63 @@
+// Everything here is an extra: without it the page reads the same.
+"use strict";
+const root = document.documentElement;
+const remembered = {
+  get theme() { try { return localStorage.getItem("theme"); } catch { return null; } },
+  set theme(name) { try { localStorage.setItem("theme", name); } catch { /* not allowed from disk */ } },
+};
+
+// Dark or light: as the system says until the reader says otherwise.
+if (remembered.theme) root.dataset.theme = remembered.theme;
+for (const button of document.querySelectorAll("[data-switch=theme]")) {
+  const isDark = () => root.dataset.theme
+    ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  const tell = () => { button.textContent = isDark() ? "Light" : "Dark"; };
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    remembered.theme = root.dataset.theme = isDark() ? "light" : "dark";
+    tell();
+  });
+  tell();
+}
+
+// All code at once.
+for (const button of document.querySelectorAll("[data-switch=code]")) {
+  const cells = button.closest("[data-notebook]").querySelectorAll("details.code");
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const open = button.getAttribute("aria-pressed") !== "true";
+    for (const cell of cells) cell.open = open;
+    button.setAttribute("aria-pressed", String(open));
+    button.textContent = open ? "Hide all code" : "Show all code";
+  });
+}
+
+// Tables that can be sorted by a column.
+const valueOf = (row, column) => {
+  const cell = row.cells[column];
+  const text = cell.dataset.value ?? cell.textContent.trim();
+  return text === "" || Number.isNaN(Number(text)) ? text : Number(text);
+};
+const inOrder = (a, b) => {
+  if (a === "" || b === "") return (a === "") - (b === "");
+  return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+};
+for (const head of document.querySelectorAll("table.sortable thead th")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.append(...head.childNodes);
+  head.append(button);
+  button.addEventListener("click", () => {
+    const up = head.getAttribute("aria-sort") !== "ascending";
+    const body = head.closest("table").tBodies[0];
+    const column = head.cellIndex;
+    const rows = [...body.rows].sort((a, b) => {
+      const [x, y] = [valueOf(a, column), valueOf(b, column)];
+      // What has no value stays below, whichever way.
+      return x === "" || y === "" || up ? inOrder(x, y) : inOrder(y, x);
+    });
+    for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    body.append(...rows);
+  });
+}
