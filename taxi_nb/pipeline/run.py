@@ -326,7 +326,7 @@ class _Run:
             self.settled[step.name],
             status=Status.RUNNING,
             attempts=attempt,
-            reason=self.planned[step.name].reason,
+            reason=self.planned[step.name].reason.replace("which will run", "which ran again"),
         )
         handle = KernelHandle()
         with self.lock:

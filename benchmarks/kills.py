@@ -1,0 +1,146 @@
+"""Kill `taxi-nb run` at random moments, run it again, and see that all is right.
+
+    python -m benchmarks.kills [--times 25] [--seed 1]
+
+Each time a small pipeline, in which steps hand on a number by files, starts from nothing, is
+killed by SIGKILL (as a loss of power would end it) and run again to its end. Then its result
+has to be right, no run may be left open, no process and no half file left behind, and nothing
+may be left to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import psutil
+
+STEPS = 4
+# A run of the whole pipeline takes a little less.
+LATEST_KILL_SECONDS = 9.0
+
+
+def make_project(root: Path) -> None:
+    """Write steps of which each doubles what the one before it wrote."""
+    for folder in ("notebooks", "params"):
+        (root / folder).mkdir(parents=True)
+    for number in range(STEPS):
+        before = f"int(open('../made_{number - 1}.txt').read())" if number else "1"
+        code = (
+            "import os, time, mlflow\n"
+            f"value = 2 * {before}\n"
+            "time.sleep(0.2)\n"
+            f"with open('../made.part', 'w') as file:\n    file.write(str(value))\n"
+            f"os.replace('../made.part', '../made_{number}.txt')\n"
+            "mlflow.log_metric('value', value)"
+        )
+        parameters = nbformat.v4.new_code_cell("x: int = 0", metadata={"tags": ["parameters"]})
+        notebook = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(notebook, root / "notebooks" / f"{number:02}.ipynb")
+    steps = "".join(f"  - {{notebook: '{number:02}'}}\n" for number in range(STEPS))
+    (root / "params" / "chain.yaml").write_text(f"steps:\n{steps}")
+
+
+def command(root: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `taxi-nb` in a project."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "taxi_nb", *arguments, "params/chain.yaml"],
+        cwd=root,
+        env={**os.environ, "TAXI_NB_ROOT": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def mistakes(root: Path) -> list[str]:
+    """Run to the end and return everything that is wrong then."""
+    done = command(root, "run")
+    _, err = done.communicate(timeout=120)
+    found = [f"exit code {done.returncode}: {err}"] if done.returncode else []
+    value = (root / f"made_{STEPS - 1}.txt").read_text()
+    if value != str(2**STEPS):
+        found.append(f"the result is {value}")
+    record = json.loads((root / "runs" / "latest" / "run.json").read_text())
+    values = [step["metrics"].get("value") for step in record["steps"]]
+    if values != [2.0 ** (number + 1) for number in range(STEPS)]:
+        found.append(f"the metrics are {values}")
+    found += [f"left open: {name}" for name in open_runs(root)]
+    found += [f"left behind: {path}" for path in (root / "runs" / "latest").glob(".*")]
+    found += [f"still alive: {process}" for process in processes(root)]
+    planned, _ = command(root, "plan").communicate(timeout=60)
+    if "nothing will run" not in planned:
+        found.append(f"left to do:\n{planned}")
+    return found
+
+
+def open_runs(root: Path) -> list[str]:
+    """Return the names of runs that nobody ended."""
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(root / "mlflow.db")) as store:
+        return [row[0] for row in store.execute("SELECT name FROM runs WHERE status = 'RUNNING'")]
+
+
+def processes(root: Path) -> list[str]:
+    """Return the processes that still work for a project."""
+    found = []
+    for process in psutil.process_iter(["pid", "environ", "status"]):
+        environment = process.info["environ"] or {}
+        if environment.get("TAXI_NB_ROOT") == str(root) and process.info["status"] != "zombie":
+            found.append(f"{process.info['pid']}")
+    return found
+
+
+def forget(root: Path, store: Path) -> None:
+    """Start from nothing but a store with its tables."""
+    for name in ("runs", "mlartifacts"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    for path in root.glob("made*"):
+        path.unlink()
+    shutil.copy(store, root / "mlflow.db")
+
+
+def main() -> None:
+    """Kill as often as asked; the exit code is not zero if anything was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=25)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    draw = random.Random(given.seed)
+    wrong: list[str] = []
+    done_before: Counter[int] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve() / "project"
+        make_project(root)
+        command(root, "run").communicate(timeout=120)
+        store = Path(folder) / "store.db"
+        shutil.copy(root / "mlflow.db", store)
+        for turn in range(given.times):
+            forget(root, store)
+            process = command(root, "run")
+            time.sleep(draw.uniform(0, LATEST_KILL_SECONDS))
+            process.kill()
+            process.communicate()
+            done_before[len(list((root / "runs").glob(".results/keys/*/*.json")))] += 1
+            wrong += [f"time {turn}: {mistake}" for mistake in mistakes(root)]
+    kept = ", ".join(f"{count} times after {steps}" for steps, count in sorted(done_before.items()))
+    print(f"killed {given.times} times ({kept} of {STEPS} steps): {len(wrong)} mistakes")
+    print("\n".join(wrong))
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
