@@ -237,9 +237,11 @@ def test_validating_on_months_that_were_trained_on_is_refused(
     assert runs_of(store) == []
 
 
-@pytest.mark.parametrize("wrong", [{"max_evals": 0}, {"max_rounds": 0}, {"holdout_share": 1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"max_evals": 0}, {"max_rounds": 0}, {"holdout_share": 1.0}, {"model": "ridge"}]
+)
 def test_a_search_out_of_range_is_refused(
-    store: str, training: pd.DataFrame, validation: pd.DataFrame, wrong: dict[str, int]
+    store: str, training: pd.DataFrame, validation: pd.DataFrame, wrong: dict[str, object]
 ) -> None:
     with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must be"):
         tune(training, validation, **wrong)  # type: ignore[arg-type]
