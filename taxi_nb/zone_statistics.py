@@ -20,13 +20,16 @@ Ints = npt.NDArray[np.int64]
 ZONES = 266
 """Zone numbers are 1 to 265; 0 stands for any other."""
 
-_BASE = 1000
+_BOROUGHS = 10
+_HOURS_OF_WEEK_PARTS = 48
 
 
 @dataclass(frozen=True)
 class _Level:
     """One kind of group, and what the mean of a group with no trips is."""
 
+    # Groups are numbered from 0 and below this.
+    size: int
     # The prior is the sum of these levels, less those of `less`.
     prior: tuple[str, ...]
     less: tuple[str, ...] = ()
@@ -35,18 +38,22 @@ class _Level:
 
 
 _PLACES: Mapping[str, _Level] = {
-    "boroughs": _Level(("overall",)),
-    "pickup": _Level(("overall",)),
-    "dropoff": _Level(("overall",)),
-    "pickup_to_borough": _Level(("boroughs",)),
-    "borough_to_dropoff": _Level(("boroughs",)),
-    "pair": _Level(("pickup_to_borough", "borough_to_dropoff"), ("boroughs",), strength=5.0),
+    "boroughs": _Level(_BOROUGHS**2, ("overall",)),
+    "pickup": _Level(ZONES, ("overall",)),
+    "dropoff": _Level(ZONES, ("overall",)),
+    "pickup_to_borough": _Level(ZONES * _BOROUGHS, ("boroughs",)),
+    "borough_to_dropoff": _Level(_BOROUGHS * ZONES, ("boroughs",)),
+    "pair": _Level(
+        ZONES**2, ("pickup_to_borough", "borough_to_dropoff"), ("boroughs",), strength=5.0
+    ),
 }
 _HOURS: Mapping[str, _Level] = {
-    "hour": _Level(("overall",)),
-    "pickup_hour": _Level(("pickup", "hour"), ("overall",)),
-    "dropoff_hour": _Level(("dropoff", "hour"), ("overall",)),
-    "boroughs_hour": _Level(("boroughs", "hour"), ("overall",)),
+    "hour": _Level(_HOURS_OF_WEEK_PARTS, ("overall",)),
+    "pickup_hour": _Level(ZONES * _HOURS_OF_WEEK_PARTS, ("pickup", "hour"), ("overall",)),
+    "dropoff_hour": _Level(ZONES * _HOURS_OF_WEEK_PARTS, ("dropoff", "hour"), ("overall",)),
+    "boroughs_hour": _Level(
+        _BOROUGHS**2 * _HOURS_OF_WEEK_PARTS, ("boroughs", "hour"), ("overall",)
+    ),
 }
 
 
@@ -67,18 +74,18 @@ def trip_groups(trips: pd.DataFrame) -> dict[str, Ints]:
     borough = borough_codes()
     start, end = borough[pick_up], borough[drop_off]
     hour = hour_of_week_part(trips["pickup_datetime"])
-    boroughs = start * 10 + end
+    boroughs = start * _BOROUGHS + end
     return {
         "boroughs": boroughs,
         "pickup": pick_up,
         "dropoff": drop_off,
-        "pickup_to_borough": pick_up * 10 + end,
-        "borough_to_dropoff": start * _BASE + drop_off,
-        "pair": pick_up * _BASE + drop_off,
+        "pickup_to_borough": pick_up * _BOROUGHS + end,
+        "borough_to_dropoff": start * ZONES + drop_off,
+        "pair": pick_up * ZONES + drop_off,
         "hour": hour,
-        "pickup_hour": pick_up * 48 + hour,
-        "dropoff_hour": drop_off * 48 + hour,
-        "boroughs_hour": boroughs * 48 + hour,
+        "pickup_hour": pick_up * _HOURS_OF_WEEK_PARTS + hour,
+        "dropoff_hour": drop_off * _HOURS_OF_WEEK_PARTS + hour,
+        "boroughs_hour": boroughs * _HOURS_OF_WEEK_PARTS + hour,
     }
 
 
@@ -105,6 +112,13 @@ class ZoneStatistics(BaseEstimator):  # type: ignore[misc]
     ----------
     by_hour : bool
         Whether hours, and hours of zones, are groups too.
+
+    Attributes
+    ----------
+    overall_ : float
+        The mean of all trips.
+    effects_ : dict of str to ndarray of float64, shape (n_groups,)
+        By level, what each group adds to its prior.
     """
 
     def __init__(self, by_hour: bool = False) -> None:
@@ -123,26 +137,23 @@ class ZoneStatistics(BaseEstimator):  # type: ignore[misc]
         counted = np.isfinite(values)
         values = values[counted]
         self.overall_ = float(values.mean()) if len(values) else 0.0
-        self.numbers_: dict[str, Ints] = {}
         self.effects_: dict[str, Floats] = {}
         means = {"overall": np.full(len(values), self.overall_)}
         for name, level in self._levels().items():
             prior = _prior(level, means)
-            numbers, inverse = np.unique(groups[name][counted], return_inverse=True)
-            sums = np.bincount(inverse, values - prior, minlength=len(numbers))
-            counts = np.bincount(inverse, minlength=len(numbers))
-            # The last effect is that of groups that training has not seen.
-            effects = np.append(sums / (counts + level.strength), 0.0)
-            means[name] = prior + effects[inverse]
-            self.numbers_[name], self.effects_[name] = numbers, effects
+            numbers = groups[name][counted]
+            sums = np.bincount(numbers, values - prior, minlength=level.size)
+            counts = np.bincount(numbers, minlength=level.size)
+            # Zero for a group that training has not seen: its mean is the prior.
+            self.effects_[name] = sums / (counts + level.strength)
+            means[name] = prior + self.effects_[name][numbers]
         return self
 
     def means(self, groups: Mapping[str, Ints]) -> dict[str, Floats]:
         """Return each trip's means, a level's name to an array of shape (n_trips,)."""
         means = {"overall": np.full(len(groups["pair"]), self.overall_)}
         for name, level in self._levels().items():
-            effects = self.effects_[name][_positions(self.numbers_[name], groups[name])]
-            means[name] = _prior(level, means) + effects
+            means[name] = _prior(level, means) + self.effects_[name][groups[name]]
         del means["overall"]
         return means
 
@@ -153,10 +164,3 @@ class ZoneStatistics(BaseEstimator):  # type: ignore[misc]
 def _prior(level: _Level, means: Mapping[str, Floats]) -> Floats:
     added = np.sum([means[name] for name in level.prior], axis=0)
     return np.asarray(added - sum(means[name] for name in level.less))
-
-
-def _positions(known: Ints, wanted: Ints) -> Ints:
-    """Return where each wanted number is among the known ones, or their count."""
-    found = np.searchsorted(known, wanted)
-    known_there = np.append(known, -1)[found]
-    return np.where(known_there == wanted, found, len(known))
