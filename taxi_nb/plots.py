@@ -182,13 +182,12 @@ def error_by_slice(table: pd.DataFrame, title: str, label: str, trips: pd.DataFr
 
 
 def coverage_by_slice(table: pd.DataFrame, level: float, label: str, trips: pd.DataFrame) -> Figure:
-    """Share of trips inside their intervals, by slice (from `coverage_by`), and the aim."""
+    """Share of trips inside their intervals by slice (from `coverage_by`), and the aim."""
     axes = _axes("Trips inside their intervals", trips, (8.0, 3.6))
-    names = table.index.astype(str)
-    sns.barplot(x=names, y=100 * table["coverage"].to_numpy(), ax=axes, color="C0")
+    axes.plot(table.index.astype(str), 100 * table["coverage"], "o", label="reached")
     axes.axhline(100 * level, color="C1", linestyle="--", label=f"aim: {level:.0%}")
-    axes.set(xlabel=label, ylabel="trips inside (%)", ylim=(50, 100))
-    axes.legend(loc="lower right")
+    axes.set(xlabel=label, ylabel="trips inside (%)")
+    axes.legend()
     return _finished(axes)
 
 
