@@ -27,6 +27,8 @@ CASES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("lasso", {"alpha": 0.1}),
     ("random_forest", {}),
     ("xgboost", {}),
+    ("xgboost-rich", {}),
+    ("xgboost-before", {}),
 )
 
 

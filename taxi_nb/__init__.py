@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taxi_nb.evaluation import error_by, regression_metrics, rule_of_thumb
+    from taxi_nb.intervals import ConformalIntervals
     from taxi_nb.models import MODELS, make_model
     from taxi_nb.registry import PromotionDecision, promote_if_better
     from taxi_nb.tracking import log_trips, tracked_run, training_runs
@@ -20,6 +21,7 @@ _HOMES = {
     "MODELS": "models",
     "Cleaning": "trips",
     "CleaningReport": "trips",
+    "ConformalIntervals": "intervals",
     "PromotionDecision": "registry",
     "Provenance": "trips",
     "TrainingResult": "training",
@@ -42,6 +44,7 @@ __all__ = [
     "MODELS",
     "Cleaning",
     "CleaningReport",
+    "ConformalIntervals",
     "PromotionDecision",
     "Provenance",
     "TrainingResult",

@@ -8,7 +8,20 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
-from taxi_nb.features import PairAndDistance
+from taxi_nb.features import TRIP_COLUMNS, PairAndDistance
+from taxi_nb.trip_features import GROUPS, KNOWN_AT_PICKUP, TripFeatures
+
+
+def _pair_and_distance(seed: int) -> PairAndDistance:
+    return PairAndDistance()
+
+
+def _trip_features(seed: int) -> TripFeatures:
+    return TripFeatures(random_state=seed)
+
+
+def _features_before_the_trip(seed: int) -> TripFeatures:
+    return TripFeatures([group for group in GROUPS if group != "distance"], random_state=seed)
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,12 @@ class ModelSpec:
         Whether the estimator takes a ``random_state``.
     trusted_types : tuple of str
         What skops has to be told is safe to load, beyond what it knows.
+    features : callable
+        Makes the transformer of raw trips from the seed.
+    reads : tuple of str
+        The raw columns that a prediction is made from.
+    features_summary : str
+        What the features are, for MLflow.
     """
 
     summary: str
@@ -34,6 +53,9 @@ class ModelSpec:
     defaults: Mapping[str, Any]
     seeded: bool = False
     trusted_types: tuple[str, ...] = ()
+    features: Callable[[int], Any] = _pair_and_distance
+    reads: tuple[str, ...] = TRIP_COLUMNS
+    features_summary: str = "PU_DO one-hot, trip_distance"
 
 
 def _linear(**params: Any) -> Any:
@@ -66,6 +88,23 @@ def _xgboost(**params: Any) -> Any:
     return XGBRegressor(**params)
 
 
+_XGBOOST_TYPES = ("xgboost.core.Booster", "xgboost.sklearn.XGBRegressor")
+_TRIP_FEATURES_TYPES = (
+    "taxi_nb.trip_features.TripFeatures",
+    "taxi_nb.zone_statistics.ZoneStatistics",
+    *_XGBOOST_TYPES,
+)
+# Chosen on the last three weeks of January 2021, each predicted from the days before it.
+_RICH_DEFAULTS: Mapping[str, Any] = {
+    "n_estimators": 600,
+    "learning_rate": 0.02,
+    "max_depth": 9,
+    "min_child_weight": 20.0,
+    "subsample": 0.8,
+    "colsample_bytree": 0.35,
+    "enable_categorical": True,
+}
+
 MODELS: Mapping[str, ModelSpec] = {
     # LSQR's default tolerance stops long before least squares is reached: absurd
     # distances make the problem badly scaled. 1e-12 reaches it within 0.2 s.
@@ -87,7 +126,28 @@ MODELS: Mapping[str, ModelSpec] = {
         _xgboost,
         {"n_estimators": 200, "learning_rate": 0.2, "max_depth": 10, "min_child_weight": 2.0},
         seeded=True,
-        trusted_types=("xgboost.core.Booster", "xgboost.sklearn.XGBRegressor"),
+        trusted_types=_XGBOOST_TYPES,
+    ),
+    "xgboost-rich": ModelSpec(
+        "gradient-boosted trees on clock, zones, map and out-of-fold statistics",
+        _xgboost,
+        _RICH_DEFAULTS,
+        seeded=True,
+        trusted_types=_TRIP_FEATURES_TYPES,
+        features=_trip_features,
+        reads=(*KNOWN_AT_PICKUP, "trip_distance"),
+        features_summary=", ".join(GROUPS),
+    ),
+    # Before a trip nobody knows how far it will go.
+    "xgboost-before": ModelSpec(
+        "the same without the trip's own distance, as one knows it before the trip",
+        _xgboost,
+        _RICH_DEFAULTS,
+        seeded=True,
+        trusted_types=_TRIP_FEATURES_TYPES,
+        features=_features_before_the_trip,
+        reads=KNOWN_AT_PICKUP,
+        features_summary=", ".join(group for group in GROUPS if group != "distance"),
     ),
 }
 """Name -> `ModelSpec`. A new model is one more entry."""
@@ -103,7 +163,7 @@ def make_model(name: str, params: Mapping[str, Any] | None = None, *, seed: int 
     params : mapping, optional
         Estimator parameters that replace or add to the defaults.
     seed : int
-        ``random_state`` of the models that draw random numbers.
+        ``random_state`` of the models and features that draw random numbers.
 
     Returns
     -------
@@ -126,7 +186,7 @@ def make_model(name: str, params: Mapping[str, Any] | None = None, *, seed: int 
             f"got: {unknown}"
         )
     estimator.set_params(**chosen)
-    return Pipeline([("features", PairAndDistance()), ("model", estimator)])
+    return Pipeline([("features", spec.features(seed)), ("model", estimator)])
 
 
 def _spec(name: str) -> ModelSpec:

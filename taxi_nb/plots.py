@@ -191,6 +191,16 @@ def error_by_slice(table: pd.DataFrame, title: str, label: str, trips: pd.DataFr
     return _finished(axes)
 
 
+def coverage_by_slice(table: pd.DataFrame, level: float, label: str, trips: pd.DataFrame) -> Figure:
+    """Share of trips inside their intervals by slice (from `coverage_by`), and the aim."""
+    axes = _axes("Trips inside their intervals", trips, (8.0, 3.6))
+    axes.plot(table.index.astype(str), 100 * table["coverage"], "o", label="reached")
+    axes.axhline(100 * level, color="C1", linestyle="--", label=f"aim: {level:.0%}")
+    axes.set(xlabel=label, ylabel="trips inside (%)")
+    axes.legend()
+    return _finished(axes)
+
+
 def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
     """RMSE of each trial in order, and the best so far."""
     axes = _axes("Each trial, and the best so far", trips)

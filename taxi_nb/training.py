@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from taxi_nb import plots
 from taxi_nb.evaluation import regression_metrics
-from taxi_nb.features import TRIP_COLUMNS
 from taxi_nb.inputs import not_inputs
 from taxi_nb.models import MODELS, make_model
 from taxi_nb.tracking import connect, log_figure, log_trips, tracked_run
@@ -141,7 +140,7 @@ def fit_and_log(
         "fit_seconds": fit_seconds,
     }
     mlflow.log_params(
-        {"model": model, "seed": seed, "features": "PU_DO one-hot, trip_distance", **used}
+        {"model": model, "seed": seed, "features": MODELS[model].features_summary, **used}
     )
     mlflow.set_tag("model", model)
     log_trips(training, "training")
@@ -174,12 +173,13 @@ def _estimator_params(model: str, estimator: Pipeline) -> dict[str, Any]:
 def _log_model(model: str, estimator: Pipeline, trips: pd.DataFrame) -> str:
     import mlflow.sklearn
 
+    example = trips[list(MODELS[model].reads)].head(5).astype(dict.fromkeys(_ZONES, "int64"))
     with not_inputs():  # The package's code is copied, all of it.
         info = mlflow.sklearn.log_model(
             estimator,
             name="model",
-            signature=model_signature(),
-            input_example=trips[list(TRIP_COLUMNS)].head(5).astype(dict.fromkeys(_ZONES, "int64")),
+            signature=model_signature(model),
+            input_example=example,
             pip_requirements=model_requirements(model),
             code_paths=[str(Path(__file__).parent)],
             serialization_format="skops",
@@ -189,16 +189,21 @@ def _log_model(model: str, estimator: Pipeline, trips: pd.DataFrame) -> str:
 
 
 _ZONES = ("PULocationID", "DOLocationID")
+_COLUMN_TYPES = {
+    "pickup_datetime": "datetime",
+    "PULocationID": "long",
+    "DOLocationID": "long",
+    "trip_distance": "double",
+}
 
 
-def model_signature() -> ModelSignature:
-    """Return what the model takes and gives: raw trip columns to minutes."""
+def model_signature(model: str) -> ModelSignature:
+    """Return what the model takes and gives: the raw trip columns it reads, and minutes."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    columns = [ColSpec("long", zone) for zone in _ZONES]
     return ModelSignature(
-        inputs=Schema([*columns, ColSpec("double", "trip_distance")]),
+        inputs=Schema([ColSpec(_COLUMN_TYPES[name], name) for name in MODELS[model].reads]),
         outputs=Schema([ColSpec("double", "minutes")]),
     )
 
@@ -209,7 +214,7 @@ def model_requirements(model: str) -> list[str]:
     The pins are the installed versions, since those made the model; in the
     environment that ``make setup`` makes they are the lock's.
     """
-    names = [*_REQUIREMENTS, *(["xgboost-cpu"] if model == "xgboost" else [])]
+    names = [*_REQUIREMENTS, *(["xgboost-cpu"] if model.startswith("xgboost") else [])]
     return [f"{name}=={_installed_version(name)}" for name in names]
 
 

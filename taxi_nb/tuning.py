@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from taxi_nb.features import PairAndDistance
 from taxi_nb.models import make_model
 from taxi_nb.progress import progress_bar
 from taxi_nb.tracking import tracked_run
 from taxi_nb.training import TrainingResult, fit_and_log, require_disjoint
 
-_MODEL = "xgboost"
+TUNABLE = ("xgboost-rich", "xgboost-before", "xgboost")
+"""The models that `tune` can search: one family with the same parameters."""
+
 _INTEGERS = ("max_depth",)
 
 
@@ -41,9 +42,11 @@ def search_space() -> dict[str, Any]:
     from hyperopt import hp
 
     return {
-        "learning_rate": hp.loguniform("learning_rate", np.log(0.03), np.log(0.5)),
+        "learning_rate": hp.loguniform("learning_rate", np.log(0.03), np.log(0.3)),
         "max_depth": hp.quniform("max_depth", 4, 12, 1),
-        "min_child_weight": hp.loguniform("min_child_weight", np.log(0.5), np.log(20)),
+        "min_child_weight": hp.loguniform("min_child_weight", np.log(1), np.log(50)),
+        "subsample": hp.uniform("subsample", 0.6, 1.0),
+        "colsample_bytree": hp.uniform("colsample_bytree", 0.25, 1.0),
         "reg_alpha": hp.loguniform("reg_alpha", np.log(0.001), np.log(1)),
         "reg_lambda": hp.loguniform("reg_lambda", np.log(0.001), np.log(10)),
     }
@@ -53,6 +56,7 @@ def tune(
     training: pd.DataFrame,
     validation: pd.DataFrame,
     *,
+    model: str = TUNABLE[0],
     max_evals: int = 10,
     max_rounds: int = 200,
     early_stopping_rounds: int = 15,
@@ -69,6 +73,8 @@ def tune(
     ----------
     training, validation : DataFrame
         As `load_trips` returned them.
+    model : str
+        Which of `TUNABLE`.
     max_evals : int
         Number of trials.
     max_rounds : int
@@ -83,21 +89,22 @@ def tune(
     Raises
     ------
     ValueError
-        If a number is out of its range or the sets share a month.
+        If the model or a number is out of its range or the sets share a month.
     """
+    _require("model", model, model in TUNABLE, f"one of {list(TUNABLE)}")
     _require("max_evals", max_evals, max_evals >= 1, "1 or more")
     _require("max_rounds", max_rounds, max_rounds >= 1, "1 or more")
     _require("holdout_share", holdout_share, 0 < holdout_share < 1, "between 0 and 1")
     require_disjoint(training, validation)
     with tracked_run(name="tuning", kind="training") as run:
-        search = _Search(training, max_rounds, early_stopping_rounds, holdout_share, seed)
+        search = _Search(model, training, max_rounds, early_stopping_rounds, holdout_share, seed)
         trials = search.carry_out(max_evals)
         best = trials.iloc[int(trials["rmse"].argmin())]
         params = _cast({name: best[name] for name in search_space()})
         params["n_estimators"] = int(best["rounds"])
-        estimator = make_model(_MODEL, params, seed=seed)
+        estimator = make_model(model, params, seed=seed)
         _log_search(trials)
-        result = fit_and_log(_MODEL, estimator, training, validation, run.info.run_id, seed)
+        result = fit_and_log(model, estimator, training, validation, run.info.run_id, seed)
     return TuningResult(trials, result)
 
 
@@ -111,6 +118,7 @@ class _Search:
 
     def __init__(
         self,
+        model: str,
         training: pd.DataFrame,
         max_rounds: int,
         early_stopping_rounds: int,
@@ -120,9 +128,13 @@ class _Search:
         from xgboost import DMatrix
 
         earlier, later = _split_by_time(training, holdout_share)
-        features = PairAndDistance().fit(earlier)
-        self.fitted_on = DMatrix(features.transform(earlier), label=earlier["duration"])
-        self.scored_on = DMatrix(features.transform(later), label=later["duration"])
+        features = make_model(model, seed=seed).named_steps["features"]
+        # Not fit and then transform: that would show statistics of the trips' own durations.
+        learnt_from = features.fit_transform(earlier, earlier["duration"])
+        self.fitted_on = DMatrix(learnt_from, label=earlier["duration"], enable_categorical=True)
+        self.scored_on = DMatrix(
+            features.transform(later), label=later["duration"], enable_categorical=True
+        )
         self.max_rounds = max_rounds
         self.early_stopping_rounds = early_stopping_rounds
         self.seed = seed

@@ -11,7 +11,16 @@ import mlflow
 import pandas as pd
 import pytest
 
-from taxi_nb import load_model, load_trips, provenance, tracked_run, train, training_runs, tune
+from taxi_nb import (
+    MODELS,
+    load_model,
+    load_trips,
+    provenance,
+    tracked_run,
+    train,
+    training_runs,
+    tune,
+)
 from taxi_nb.tracking import PipelineTracking, step_environment
 from tests.conftest import Project, runs_of
 
@@ -79,12 +88,27 @@ def test_the_model_predicts_from_raw_trips_as_pyfunc_and_as_it_was(
     assert list(load_model(result.run_id).predict(validation)) == list(expected)
 
 
-@pytest.mark.parametrize("model", ["linear", "random_forest", "xgboost"])
+@pytest.mark.parametrize("model", ["xgboost-rich", "xgboost-before"])
+def test_a_model_of_what_is_known_at_pick_up_comes_back_as_it_was(
+    store: str, training: pd.DataFrame, validation: pd.DataFrame, model: str
+) -> None:
+    result = train(model, training, validation, params={"n_estimators": 5})
+    expected = result.estimator.predict(validation)
+    assert list(load_model(result.run_id).predict(validation)) == list(expected)
+    served = mlflow.pyfunc.load_model(result.model_uri)
+    raw = validation[list(MODELS[model].reads)]
+    assert served.metadata.get_input_schema().input_names() == list(raw)
+    assert list(served.predict(raw)) == list(expected)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="pickup_datetime"):
+        served.predict(raw.drop(columns="pickup_datetime"))
+
+
+@pytest.mark.parametrize("model", ["linear", "random_forest", "xgboost", "xgboost-rich"])
 def test_no_pickle_is_in_a_logged_model_and_its_requirements_are_pinned(
     store: str, training: pd.DataFrame, validation: pd.DataFrame, model: str
 ) -> None:
-    small = {"random_forest": {"n_estimators": 3}, "xgboost": {"n_estimators": 3}}
-    result = train(model, training, validation, params=small.get(model, {}))
+    small = {} if model == "linear" else {"n_estimators": 3}
+    result = train(model, training, validation, params=small)
     folder = Path(mlflow.artifacts.download_artifacts(result.model_uri))
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     assert "model.skops" in names
@@ -92,7 +116,7 @@ def test_no_pickle_is_in_a_logged_model_and_its_requirements_are_pinned(
     requirements = (folder / "requirements.txt").read_text().split()
     assert requirements
     assert all("==" in requirement for requirement in requirements)
-    assert any(r.startswith("xgboost") for r in requirements) == (model == "xgboost")
+    assert any(r.startswith("xgboost") for r in requirements) == ("xgboost" in model)
     info = mlflow.models.get_model_info(result.model_uri)
     assert info.signature is not None
     assert info.saved_input_example_info is not None
@@ -107,10 +131,18 @@ def test_the_pins_of_a_model_are_the_locks() -> None:
         assert f"\n{pin} " in lock
 
 
+@pytest.mark.parametrize(
+    ("model", "params"), [("ridge", {}), ("xgboost-rich", {"n_estimators": 3})]
+)
 def test_a_model_loads_where_the_package_is_not_installed(
-    store: str, training: pd.DataFrame, validation: pd.DataFrame, tmp_path: Path
+    store: str,
+    training: pd.DataFrame,
+    validation: pd.DataFrame,
+    tmp_path: Path,
+    model: str,
+    params: dict[str, int],
 ) -> None:
-    result = train("ridge", training, validation)
+    result = train(model, training, validation, params=params)
     folder = mlflow.artifacts.download_artifacts(result.model_uri, dst_path=str(tmp_path))
     script = (
         "import sys\n"
@@ -120,7 +152,7 @@ def test_a_model_loads_where_the_package_is_not_installed(
         "import mlflow, pandas as pd\n"
         f"model = mlflow.pyfunc.load_model({folder!r})\n"
         "trips = pd.DataFrame({'PULocationID': [43], 'DOLocationID': [151], "
-        "'trip_distance': [1.5]})\n"
+        "'trip_distance': [1.5], 'pickup_datetime': [pd.Timestamp('2021-02-03 08:15')]})\n"
         "print(model.predict(trips)[0])\n"
         "import taxi_nb; print(taxi_nb.__file__)"
     )
@@ -205,9 +237,11 @@ def test_validating_on_months_that_were_trained_on_is_refused(
     assert runs_of(store) == []
 
 
-@pytest.mark.parametrize("wrong", [{"max_evals": 0}, {"max_rounds": 0}, {"holdout_share": 1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"max_evals": 0}, {"max_rounds": 0}, {"holdout_share": 1.0}, {"model": "ridge"}]
+)
 def test_a_search_out_of_range_is_refused(
-    store: str, training: pd.DataFrame, validation: pd.DataFrame, wrong: dict[str, int]
+    store: str, training: pd.DataFrame, validation: pd.DataFrame, wrong: dict[str, object]
 ) -> None:
     with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must be"):
         tune(training, validation, **wrong)  # type: ignore[arg-type]

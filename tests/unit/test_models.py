@@ -70,11 +70,14 @@ def test_every_model_learns_from_raw_trips_and_is_the_same_again(name: str) -> N
     rng = np.random.default_rng(0)
     zones = rng.integers(1, 6, (400, 2))
     data = trips([(a, b) for a, b in zones], list(rng.gamma(2, 2, 400)))
+    data["pickup_datetime"] = pd.Timestamp("2021-01-04 08:00")
     minutes = 3 * data["trip_distance"] + data["PULocationID"] + rng.normal(0, 0.5, 400)
     first = make_model(name, seed=1).fit(data, minutes).predict(data)
     again = make_model(name, seed=1).fit(data, minutes).predict(data)
     assert np.array_equal(first, again)
-    assert np.sqrt(np.mean((first - minutes) ** 2)) < 0.5 * minutes.std()
+    # Distances are drawn at random here: who may not read them can know little.
+    bound = 0.5 if "trip_distance" in MODELS[name].reads else 1.0
+    assert np.sqrt(np.mean((first - minutes) ** 2)) < bound * minutes.std()
 
 
 def test_least_squares_is_solved_where_lsqr_stops_early() -> None:

@@ -302,6 +302,6 @@ def test_the_projects_own_pipelines_are_right() -> None:
 
     for file in (REPOSITORY / "params").glob("*.yaml"):
         pipeline = read_pipeline(file, REPOSITORY)
-        assert {step.group for step in pipeline.steps} == {
+        assert {step.notebook.stem for step in pipeline.steps} == {
             path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb")
         }

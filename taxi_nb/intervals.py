@@ -1,0 +1,243 @@
+"""How far a prediction may be off: intervals by split conformal prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import clone
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_HOURS = 24
+# Groups of similar predictions whose usual error is measured.
+_BINS = 10
+# Below this a 90 % interval would rest on a handful of trips.
+_FEWEST_TRIPS = 100
+
+
+@dataclass(frozen=True)
+class ConformalIntervals:
+    """A model's predictions of minutes, with intervals that say how sure they are.
+
+    Split conformal prediction (Papadopoulos and others, ECML 2002; Lei and others,
+    JASA 113, 2018): a copy of the model learns on the earlier training trips, and
+    how far it is off on the later ones, which it has not seen, is how far the model
+    may be off elsewhere. Errors are measured in units of what is usual for a
+    prediction of that length (normalised scores), apart for trips that take longer
+    and trips that take less, and by hour of the day (Mondrian categories; Vovk,
+    Gammerman and Shafer, Algorithmic Learning in a Random World, 2005), an hour
+    being pooled with its neighbours so that quiet ones have trips enough.
+
+    The middle is the model that learned on all training trips. It is a little
+    better than its copy, so the intervals err to the side of caution; and no method
+    can promise its coverage for a month that is unlike the one it was calibrated on.
+
+    Attributes
+    ----------
+    estimator : sklearn.pipeline.Pipeline
+        The fitted model.
+    level : float
+        The share of trips that shall be inside.
+    knots, scales : ndarray of float64, shape (n_knots,)
+        Predicted minutes, ascending, and the usual absolute error there, in minutes.
+    below, above : ndarray of float64, shape (24,)
+        By hour, how many scales the interval reaches down and up.
+    shortest, longest : float
+        Minutes that no interval leaves: the range of the training durations.
+    """
+
+    estimator: Any
+    level: float
+    knots: Floats
+    scales: Floats
+    below: Floats
+    above: Floats
+    shortest: float
+    longest: float
+
+    @classmethod
+    def calibrate(
+        cls,
+        estimator: Any,
+        training: pd.DataFrame,
+        *,
+        level: float = 0.9,
+        share: float = 0.5,
+        neighbours: int = 2,
+    ) -> Self:
+        """Measure a fitted model's errors on trips that a copy of it has not seen.
+
+        Parameters
+        ----------
+        estimator : sklearn.pipeline.Pipeline
+            A model that was fitted on `training`.
+        training : DataFrame
+            The trips, as `load_trips` returned them.
+        level : float
+            The share of trips that shall be inside, between 0 and 1.
+        share : float
+            The share of trips, last by pick-up, that calibrate.
+        neighbours : int
+            How many hours before and after lend an hour their trips; 0 to 12.
+
+        Raises
+        ------
+        ValueError
+            If a number is out of its range or there are too few trips.
+        """
+        _check_share("level", level)
+        _check_share("share", share)
+        if not 0 <= neighbours <= _HOURS // 2:
+            raise ValueError(f"`neighbours` must be 0 to {_HOURS // 2}, got: {neighbours!r}")
+        earlier, later = _split_by_time(training, share)
+        copy = clone(estimator).fit(earlier, earlier["duration"])
+        predicted = np.asarray(copy.predict(later), np.float64)
+        error = later["duration"].to_numpy(np.float64) - predicted
+        knots, scales = _usual_errors(predicted, error)
+        scores = error / np.interp(predicted, knots, scales)
+        by_hour = _scores_by_hour(scores, _hours(later), neighbours)
+        tail = (1 - level) / 2
+        durations = training["duration"]
+        return cls(
+            estimator=estimator,
+            level=level,
+            knots=knots,
+            scales=scales,
+            below=np.array([_reach(-scores, 1 - tail) for scores in by_hour]),
+            above=np.array([_reach(scores, 1 - tail) for scores in by_hour]),
+            shortest=float(durations.min()),
+            longest=float(durations.max()),
+        )
+
+    def predict(self, trips: pd.DataFrame) -> pd.DataFrame:
+        """Predict minutes.
+
+        Parameters
+        ----------
+        trips : DataFrame
+            With the columns that the model reads, and ``pickup_datetime``.
+
+        Returns
+        -------
+        DataFrame, one row a trip
+            ``lower``, ``predicted`` and ``upper``, minutes.
+        """
+        predicted = np.asarray(self.estimator.predict(trips), np.float64)
+        scale = np.interp(predicted, self.knots, self.scales)
+        hours = _hours(trips)
+        lower = predicted - self.below[hours] * scale
+        upper = predicted + self.above[hours] * scale
+        return pd.DataFrame(
+            {
+                "lower": lower.clip(self.shortest, self.longest),
+                "predicted": predicted,
+                "upper": upper.clip(self.shortest, self.longest),
+            },
+            index=trips.index,
+        )
+
+
+def coverage_by(trips: pd.DataFrame, intervals: pd.DataFrame, by: pd.Series) -> pd.DataFrame:
+    """Measure how many trips are inside their intervals, within slices.
+
+    Parameters
+    ----------
+    trips : DataFrame
+        With ``duration`` in minutes.
+    intervals : DataFrame
+        What `ConformalIntervals.predict` gave for them.
+    by : Series, shape (n_trips,)
+        The slice that each trip belongs to.
+
+    Returns
+    -------
+    DataFrame, one row a slice
+        ``trips`` (a count), ``coverage`` (a share) and ``width`` (mean, minutes).
+    """
+    inside = trips["duration"].between(intervals["lower"], intervals["upper"])
+    width = intervals["upper"] - intervals["lower"]
+    groups = pd.DataFrame({"inside": inside, "width": width}).groupby(by, observed=True)
+    return pd.DataFrame(
+        {
+            "trips": groups.size(),
+            "coverage": groups["inside"].mean(),
+            "width": groups["width"].mean(),
+        }
+    )
+
+
+def coverage_metrics(trips: pd.DataFrame, intervals: pd.DataFrame) -> dict[str, float]:
+    """Return what to log: coverage of all trips and of the worst and best busy hour.
+
+    Returns
+    -------
+    dict
+        ``interval_coverage`` (a share), ``interval_width`` (mean, minutes) and, of
+        hours with 500 trips or more where there are any, ``interval_coverage_lowest_hour``
+        and ``interval_coverage_highest_hour``.
+    """
+    by_hour = coverage_by(trips, intervals, trips["pickup_datetime"].dt.hour)
+    weights = by_hour["trips"] / by_hour["trips"].sum()
+    metrics = {
+        "interval_coverage": float((by_hour["coverage"] * weights).sum()),
+        "interval_width": float((by_hour["width"] * weights).sum()),
+    }
+    busy = by_hour.loc[by_hour["trips"] >= BUSY_HOUR_TRIPS, "coverage"]
+    if len(busy):
+        metrics["interval_coverage_lowest_hour"] = float(busy.min())
+        metrics["interval_coverage_highest_hour"] = float(busy.max())
+    return metrics
+
+
+BUSY_HOUR_TRIPS = 500
+"""From so many trips on an hour's coverage is told apart from chance."""
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"`{name}` must be between 0 and 1, got: {value!r}")
+
+
+def _split_by_time(trips: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    border = trips["pickup_datetime"].quantile(1 - share)
+    is_earlier = trips["pickup_datetime"] < border
+    sizes = int(is_earlier.sum()), int((~is_earlier).sum())
+    if min(sizes) < _FEWEST_TRIPS:
+        raise ValueError(
+            f"`training` must have {_FEWEST_TRIPS} trips or more to learn from and as many to "
+            f"calibrate on, got: {sizes[0]} and {sizes[1]}"
+        )
+    return trips[is_earlier], trips[~is_earlier]
+
+
+def _hours(trips: pd.DataFrame) -> Ints:
+    return trips["pickup_datetime"].dt.hour.to_numpy(np.int64)
+
+
+def _usual_errors(predicted: Floats, error: Floats) -> tuple[Floats, Floats]:
+    """Return the mean absolute error in groups of similar predictions."""
+    groups = np.array_split(np.argsort(predicted, kind="stable"), _BINS)
+    knots = np.array([predicted[group].mean() for group in groups])
+    scales = np.array([np.abs(error[group]).mean() for group in groups])
+    return knots, scales.clip(min=1e-6)
+
+
+def _scores_by_hour(scores: Floats, hours: Ints, neighbours: int) -> list[Floats]:
+    """Return each hour's scores and its neighbours'; those of all hours if these are few."""
+    pooled = []
+    for hour in range(_HOURS):
+        apart = np.abs(hours - hour)
+        near = scores[np.minimum(apart, _HOURS - apart) <= neighbours]
+        pooled.append(near if len(near) >= _FEWEST_TRIPS else scores)
+    return pooled
+
+
+def _reach(scores: Floats, share: float) -> float:
+    """Return the conformal quantile: that of the scores and one more, infinitely large."""
+    rank = int(np.ceil((len(scores) + 1) * share))
+    return float(np.sort(scores)[min(rank, len(scores)) - 1])

@@ -1,0 +1,276 @@
+"""What is known when a passenger gets in, as features for trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.model_selection import KFold
+from sklearn.utils.validation import check_is_fitted
+
+from taxi_nb.calendar_time import is_day_off, time_of_day
+from taxi_nb.zone_map import zone_positions
+from taxi_nb.zone_statistics import (
+    ZONES,
+    ZoneStatistics,
+    borough_codes,
+    trip_groups,
+    zone_numbers,
+)
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+GROUPS = ("distance", "time", "zones", "map", "distances", "durations", "paces")
+"""The feature groups, as `TripFeatures` describes them."""
+
+KNOWN_AT_PICKUP = ("pickup_datetime", "PULocationID", "DOLocationID")
+"""The raw columns that the features are made from, besides ``trip_distance``."""
+
+# No taxi drives farther within the hour that the cleaning allows; less than a tenth
+# of a mile in over a minute is a meter that did not count.
+_PLAUSIBLE_MILES = (0.1, 60.0)
+
+
+class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Clock, zones, map and out-of-fold statistics of zones and pairs.
+
+    ``fit_transform`` and ``fit().transform()`` differ on purpose, as in
+    scikit-learn's ``TargetEncoder``: the statistics of a training trip come from
+    the folds that it is not in, so that its own duration is no part of its
+    features; other trips get the statistics of all training trips. Implausible
+    distances are replaced by what is usual between the two zones.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        Which features to make, some of `GROUPS`:
+
+        - ``distance``: the trip's own, cleaned, and whether it was plausible;
+        - ``time``: hour in quarters, weekday, day off;
+        - ``zones``: pick-up and drop-off as categories, their boroughs;
+        - ``map``: where the zones lie, worked out from distances;
+        - ``distances``, ``durations``, ``paces``: means by zone, pair and, for
+          paces, hour, shrunk to coarser means, and what follows from them.
+    folds : int
+        Number of folds of the out-of-fold statistics.
+    random_state : int
+        Of the assignment to folds.
+
+    Attributes
+    ----------
+    positions_ : ndarray of float64, shape (266, 2)
+        Where each zone lies, in miles.
+    statistics_ : dict of str to ZoneStatistics
+        Of the logarithm of miles, of minutes, and of the logarithm of minutes a mile.
+    """
+
+    def __init__(
+        self, groups: Sequence[str] = GROUPS, folds: int = 10, random_state: int = 0
+    ) -> None:
+        self.groups = groups
+        self.folds = folds
+        self.random_state = random_state
+
+    def fit(self, trips: pd.DataFrame, y: Any) -> Self:
+        """Learn map and statistics from training trips.
+
+        Parameters
+        ----------
+        trips : DataFrame
+            With `KNOWN_AT_PICKUP` and ``trip_distance``.
+        y : array-like, shape (n_trips,)
+            Minutes.
+
+        Raises
+        ------
+        ValueError
+            If a column or the minutes are missing, or a group is not known.
+        """
+        self._learn(trips, _minutes(y, trips))
+        return self
+
+    def fit_transform(self, trips: pd.DataFrame, y: Any = None) -> pd.DataFrame:
+        """Learn as `fit` does and return the training trips' out-of-fold features."""
+        minutes = _minutes(y, trips)
+        groups = self._learn(trips, minutes)
+        values = _quantities(trips, minutes)
+        means: dict[str, dict[str, Floats]] = {name: {} for name in self.statistics_}
+        for learnt_from, kept_out in self._folds(len(trips)):
+            there = {name: numbers[kept_out] for name, numbers in groups.items()}
+            rest = {name: numbers[learnt_from] for name, numbers in groups.items()}
+            for quantity, statistics in self.statistics_.items():
+                fold = ZoneStatistics(statistics.by_hour).fit(rest, values[quantity][learnt_from])
+                for level, mean in fold.means(there).items():
+                    column = means[quantity].setdefault(level, np.empty(len(trips)))
+                    column[kept_out] = mean
+        return self._frame(trips, means)
+
+    def transform(self, trips: pd.DataFrame) -> pd.DataFrame:
+        """Make the features of trips that were not trained on.
+
+        Returns
+        -------
+        DataFrame, one row a trip
+            Floats, and two categoricals for the zones. No column of `trips` is
+            read beyond `KNOWN_AT_PICKUP` and, in the group ``distance``,
+            ``trip_distance``.
+        """
+        check_is_fitted(self)
+        _require_columns(trips, self._columns())
+        groups = trip_groups(trips)
+        means = {name: statistics.means(groups) for name, statistics in self.statistics_.items()}
+        return self._frame(trips, means)
+
+    def _learn(self, trips: pd.DataFrame, minutes: Floats) -> dict[str, Ints]:
+        unknown = sorted(set(self.groups) - set(GROUPS))
+        if unknown:
+            raise ValueError(f"`groups` must be among {list(GROUPS)}, got: {unknown}")
+        _require_columns(trips, (*KNOWN_AT_PICKUP, "trip_distance"))
+        groups = trip_groups(trips)
+        values = _quantities(trips, minutes)
+        usual = np.isfinite(values["distances"])
+        self.positions_ = zone_positions(
+            groups["pickup"][usual],
+            groups["dropoff"][usual],
+            np.exp(values["distances"][usual]),
+            ZONES,
+        )
+        # Distances are always learnt: they stand in for implausible ones.
+        self.statistics_ = {
+            name: ZoneStatistics(by_hour=name == "paces").fit(groups, values[name])
+            for name in ("distances", "durations", "paces")
+            if name in self.groups or name == "distances"
+        }
+        return groups
+
+    def _folds(self, size: int) -> list[tuple[Ints, Ints]]:
+        if size < 2:
+            raise ValueError(f"`trips` must be 2 or more to learn from, got: {size}")
+        folds = KFold(min(self.folds, size), shuffle=True, random_state=self.random_state)
+        return list(folds.split(np.empty(size)))
+
+    def _columns(self) -> tuple[str, ...]:
+        return (*KNOWN_AT_PICKUP, *(["trip_distance"] if "distance" in self.groups else []))
+
+    def _frame(
+        self, trips: pd.DataFrame, means: Mapping[str, Mapping[str, Floats]]
+    ) -> pd.DataFrame:
+        usual = means["distances"]["pair"]
+        miles = self._miles(trips, np.exp(usual))
+        makers: Mapping[str, Callable[[], dict[str, Any]]] = {
+            "distance": lambda: _distance(trips, miles),
+            "time": lambda: _time(trips["pickup_datetime"]),
+            "zones": lambda: _zones(trips),
+            "map": lambda: self._map(trips, miles),
+            "distances": lambda: (
+                _named("log_miles", means["distances"])
+                | {"longer_than_usual": np.log(miles) - usual}
+            ),
+            "durations": lambda: (
+                _named("minutes", means["durations"])
+                # Longer ways are driven faster, hence the exponent.
+                | {"minutes_if_usual": means["durations"]["pair"] * (miles / np.exp(usual)) ** 0.7}
+            ),
+            "paces": lambda: (
+                _named("log_pace", means["paces"])
+                | {f"minutes_at_pace_{k}": miles * np.exp(v) for k, v in means["paces"].items()}
+            ),
+        }
+        features: dict[str, Any] = {}
+        for group in GROUPS:
+            if group in self.groups:
+                features |= makers[group]()
+        frame = pd.DataFrame(features, index=trips.index)
+        return frame.astype(dict.fromkeys(frame.select_dtypes("number").columns, np.float32))
+
+    def _miles(self, trips: pd.DataFrame, usual: Floats) -> Floats:
+        if "distance" not in self.groups:
+            return usual
+        miles = trips["trip_distance"].to_numpy(np.float64)
+        return np.where(_plausible(miles), miles, usual)
+
+    def _map(self, trips: pd.DataFrame, miles: Floats) -> dict[str, Floats]:
+        start = self.positions_[zone_numbers(trips["PULocationID"])]
+        end = self.positions_[zone_numbers(trips["DOLocationID"])]
+        way = end - start
+        beeline = np.hypot(*way.T)
+        return {
+            "pickup_x": start[:, 0],
+            "pickup_y": start[:, 1],
+            "dropoff_x": end[:, 0],
+            "dropoff_y": end[:, 1],
+            "middle_x": (start[:, 0] + end[:, 0]) / 2,
+            "middle_y": (start[:, 1] + end[:, 1]) / 2,
+            "direction": np.arctan2(way[:, 1], way[:, 0]),
+            "beeline": beeline,
+            "detour": miles / (beeline + 0.5),
+        }
+
+
+def _minutes(y: Any, trips: pd.DataFrame) -> Floats:
+    if y is None:
+        raise ValueError("`y` must hold the minutes of the training trips, got: None")
+    minutes = np.asarray(y, dtype=np.float64)
+    if len(minutes) != len(trips):
+        raise ValueError(f"`y` must have one entry a trip, {len(trips)}, got: {len(minutes)}")
+    return minutes
+
+
+def _require_columns(trips: pd.DataFrame, columns: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in trips.columns]
+    if missing:
+        raise ValueError(
+            f"`trips` must have the columns {list(columns)}; missing: {missing}, "
+            f"got: {list(trips.columns)}"
+        )
+
+
+def _plausible(miles: Floats) -> npt.NDArray[np.bool_]:
+    low, high = _PLAUSIBLE_MILES
+    return np.asarray((miles > low) & (miles < high))
+
+
+def _quantities(trips: pd.DataFrame, minutes: Floats) -> dict[str, Floats]:
+    """Return what statistics are made of, NaN where an implausible distance spoils it."""
+    miles = trips["trip_distance"].to_numpy(np.float64)
+    log_miles = np.log(np.where(_plausible(miles), miles, np.nan))
+    return {
+        "distances": log_miles,
+        "durations": minutes,
+        "paces": np.log(minutes) - log_miles,
+    }
+
+
+def _distance(trips: pd.DataFrame, miles: Floats) -> dict[str, Any]:
+    recorded = trips["trip_distance"].to_numpy(np.float64)
+    return {"miles": miles, "miles_plausible": _plausible(recorded).astype(np.float32)}
+
+
+def _time(pickup: pd.Series) -> dict[str, Any]:
+    return {
+        "time_of_day": time_of_day(pickup),
+        "weekday": pickup.dt.day_of_week.to_numpy(),
+        "day_off": is_day_off(pickup).astype(np.float32),
+    }
+
+
+def _zones(trips: pd.DataFrame) -> dict[str, Any]:
+    numbers = {
+        end: zone_numbers(trips[column])
+        for end, column in (("pickup", "PULocationID"), ("dropoff", "DOLocationID"))
+    }
+    borough = borough_codes()
+    return {
+        **{f"{end}_zone": pd.Categorical(n, range(ZONES)) for end, n in numbers.items()},
+        **{f"{end}_borough": borough[n] for end, n in numbers.items()},
+        "same_zone": (numbers["pickup"] == numbers["dropoff"]).astype(np.float32),
+    }
+
+
+def _named(prefix: str, means: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {f"{prefix}_{level}": mean for level, mean in means.items()}
