@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from taxi_nb.pipeline.record import RunRecord, Status
 from tests.conftest import Project, runs_of, texts
 from tests.pipeline.conftest import CommandLine, wait_for
+from tests.unit.test_walls import HEAVY
 
 WRITES = (
     "import os, time\ntime.sleep(0.3)\n"
@@ -29,6 +32,19 @@ def two_steps(project: Project) -> Project:
     project.notebook("02_b", READS)
     project.pipeline(STEPS)
     return project
+
+
+def imported_by_planning(project: Project) -> set[str]:
+    """Return the top-level modules that the whole command imports, results being there."""
+    script = (
+        "import sys\nfrom taxi_nb.cli import app\n"
+        "app(['plan', 'params/test.yaml'], standalone_mode=False)\nprint(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=project.root
+    )
+    assert "nothing will run" in done.stdout
+    return {name.partition(".")[0] for name in done.stdout.split()}
 
 
 def latest(project: Project) -> RunRecord:
@@ -54,6 +70,7 @@ def test_a_session_of_planning_and_running(two_steps: Project, taxi_nb: CommandL
     assert out.startswith("test: nothing changed, all 2 steps are up to date\npage: ")
     assert latest(two_steps) == first
     assert taxi_nb("plan", *command)[1].endswith("nothing will run\n")
+    assert not imported_by_planning(two_steps) & HEAVY
     code, out, err = taxi_nb("run", *command, "--force", "02_b")
     assert (code, err) == (0, "")
     assert f"01_a  up to date  (run {first.id})" in out
