@@ -42,8 +42,9 @@ class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ``fit_transform`` and ``fit().transform()`` differ on purpose, as in
     scikit-learn's ``TargetEncoder``: the statistics of a training trip come from
     the folds that it is not in, so that its own duration is no part of its
-    features; other trips get the statistics of all training trips. Implausible
-    distances are replaced by what is usual between the two zones.
+    features; other trips get the statistics of all training trips. So do training
+    trips that are predicted afterwards, and errors on them flatter the model.
+    Implausible distances are replaced by what is usual between the two zones.
 
     Parameters
     ----------
