@@ -100,9 +100,7 @@ class GroupStatistics:
             self.yy + other.yy + dy * dy * between,
         )
 
-    def placed(
-        self, groups: npt.NDArray[Any], position: npt.NDArray[np.intp]
-    ) -> GroupStatistics:
+    def placed(self, groups: npt.NDArray[Any], position: npt.NDArray[np.intp]) -> GroupStatistics:
         """Return the same statistics among more groups, each at its new position."""
 
         def place(values: Floats) -> Floats:

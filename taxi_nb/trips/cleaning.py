@@ -145,7 +145,7 @@ def _keeps_missing(records: Records, month: str, cleaning: Cleaning) -> Mask | N
 
 def _keeps_month(records: Records, month: str, cleaning: Cleaning) -> Mask:
     first = np.datetime64(month, "M")
-    start, end = (np.datetime64(moment, "us").view(np.int64) for moment in (first, first + 1))
+    start, end = np.array([first, first + 1]).astype("datetime64[us]").view(np.int64)
     return _within(records.pickup.view(np.int64), start, end - 1)
 
 
