@@ -30,6 +30,13 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         training has not seen gets a row of zeros before its distance.
     """
 
+    @classmethod
+    def of_pairs(cls, pairs: npt.NDArray[np.int64]) -> Self:
+        """Make the transformer as if fitted to trips of these pairs, ascending."""
+        features = cls()
+        features.pairs_ = np.asarray(pairs, dtype=np.int64)
+        return features
+
     def fit(self, trips: pd.DataFrame, y: Any = None) -> Self:
         """Learn which pairs there are.
 
