@@ -115,21 +115,6 @@ class GroupStatistics:
         there = self.n > 0
         return GroupStatistics(self.groups[there], *(values[there] for values in self._numbers()))
 
-    def squared_error(self, intercept: float, slope: float, effects: Floats) -> float:
-        """
-        Return the sum of squared errors of a linear model, without any row.
-
-        Parameters
-        ----------
-        intercept, slope : float
-            What every row gets, and what it gets for each unit of x.
-        effects : ndarray of float64, shape (n_groups,)
-            What it gets for its group.
-        """
-        within = self.yy - 2 * slope * self.xy + slope**2 * self.xx
-        error = self.mean_y - intercept - effects - slope * self.mean_x
-        return float(np.sum(within + self.n * error**2))
-
     def _numbers(self) -> tuple[Floats, ...]:
         return self.n, self.mean_x, self.mean_y, self.xx, self.xy, self.yy
 

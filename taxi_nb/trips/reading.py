@@ -333,21 +333,20 @@ class _Cast:
         encoded = column.dictionary_encode()
         known = [_zone_number(text) for text in encoded.dictionary.to_pylist()]
         table = _zone_numbers(np.array([*known, NOT_A_ZONE], dtype=np.float64))
+        positions = self._values(encoded.indices)
         if column.null_count:
-            self._miss_nulls(column)
-        return np.asarray(table[encoded.indices.fill_null(len(known)).to_numpy()])
+            positions = np.where(_nulls(column), len(known), positions)
+        return np.asarray(table[positions])
 
     def _values(self, column: pa.Array) -> npt.NDArray[Any]:
         """Return a column's numbers, anything where it is null, and note where that is."""
         if column.null_count:
-            self._miss_nulls(column)
-            column = pa.Array.from_buffers(
-                column.type, len(column), [None, column.buffers()[1]], offset=column.offset
-            )
-        return np.asarray(column.to_numpy())
-
-    def _miss_nulls(self, column: pa.Array) -> None:
-        self._miss(column.is_null().to_numpy(zero_copy_only=False))
+            self._miss(_nulls(column))
+        # From the buffers: Arrow's own conversion imports pandas, which nobody here needs.
+        numbers = column.buffers()[1]
+        # Integers and doubles are called alike by Arrow and numpy.
+        values = np.frombuffer(numbers or b"", np.dtype(str(column.type)))
+        return values[column.offset : column.offset + len(column)]
 
     def _miss(self, mask: Mask) -> None:
         self.missing = mask if self.missing is None else self.missing | mask
@@ -369,6 +368,12 @@ class _Cast:
 
     def _wrong(self, name: str, kind: pa.DataType, wanted: str) -> BrokenFileError:
         return _broken(self._path, f"has a {name} of type {kind}; it must hold {wanted}")
+
+
+def _nulls(column: pa.Array) -> Mask:
+    there = np.frombuffer(column.buffers()[0], np.uint8)
+    end = column.offset + len(column)
+    return np.unpackbits(there, count=end, bitorder="little")[column.offset :] == 0
 
 
 def _wall_clock(moments: pa.Array) -> pa.Array:
