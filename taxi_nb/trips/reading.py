@@ -34,6 +34,8 @@ __all__ = [
 # The prefix that the time stamps' columns have in each taxi's files.
 STAMP_PREFIX = {"green": "lpep", "yellow": "tpep"}
 
+ZONE_COLUMNS = ["PULocationID", "DOLocationID"]
+
 SYNTHETIC_KEY = b"taxi_nb.synthetic"
 
 # Stands for what is there but is no zone number; no rule lets it pass.
@@ -167,7 +169,11 @@ def read_batches(
     names = _source_names(taxi)
     parquet = _open(content)
     _check_columns(parquet.schema_arrow.names, taxi, content.path)
-    table = _read_columns(parquet, list(names.values()), batch_rows, content.path)
+    # Zones that are text stay coded as the file has them.
+    coded = pq.ParquetFile(
+        content.file, metadata=parquet.metadata, pre_buffer=False, read_dictionary=ZONE_COLUMNS
+    )
+    table = _read_columns(coded, list(names.values()), batch_rows, content.path)
     for batch in one_ahead(table):
         yield _records(_Cast(batch, content.path), names)
 
@@ -319,23 +325,25 @@ class _Cast:
         return values
 
     def zones(self, name: str) -> npt.NDArray[np.int32]:
+        column = self._batch[name]
+        if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
+            return self._zones_from_text(column)
         column = self._plain(name)
         if _is_text(column.type):
-            return self._zones_from_text(column)
+            return self._zones_from_text(column.dictionary_encode())
         if pa.types.is_integer(column.type):
             return _zone_numbers(self._values(column))
         values = self.numbers(name)
         whole = np.isfinite(values) & (values == np.floor(values))
         return _zone_numbers(np.where(whole, values, NOT_A_ZONE))
 
-    def _zones_from_text(self, column: pa.Array) -> npt.NDArray[np.int32]:
+    def _zones_from_text(self, column: pa.DictionaryArray) -> npt.NDArray[np.int32]:
         # A month has few different zones: parse each one once.
-        encoded = column.dictionary_encode()
-        known = [_zone_number(text) for text in encoded.dictionary.to_pylist()]
+        known = [_zone_number(text) for text in column.dictionary.to_pylist()]
         table = _zone_numbers(np.array([*known, NOT_A_ZONE], dtype=np.float64))
-        positions = self._values(encoded.indices)
-        if column.null_count:
-            positions = np.where(_nulls(column), len(known), positions)
+        positions = self._values(column.indices)
+        if column.indices.null_count:
+            positions = np.where(_nulls(column.indices), len(known), positions)
         return np.asarray(table[positions])
 
     def _values(self, column: pa.Array) -> npt.NDArray[Any]:
