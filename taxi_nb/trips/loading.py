@@ -248,6 +248,7 @@ class TripBatches:
             reader = _MonthReader(content, self.taxi, month, self._rules)
             yield from one_ahead(reader.batches(columns, self._batch_rows))
             read.append(reader.finish())
+            _check_distinct([done.file for done in read])
         self._provenance = _origin(self.taxi, self._place, self._rules, read)
 
 
@@ -298,12 +299,14 @@ class _MonthReader:
         self._hashing = ThreadPoolExecutor(1)
         self._sha256 = self._hashing.submit(lambda: content.sha256)
         self._rows = 0
+        self._negative = 0
         self._taken_out = dict.fromkeys(rules.rules, 0)
 
     def batches(self, columns: Sequence[str], batch_rows: int) -> Iterator[Arrays]:
         for records in read_batches(self._content, self._taxi, batch_rows):
             kept, taken_out = clean(records, self._month, self._rules)
             self._rows += len(records)
+            self._negative += int(np.count_nonzero(records.distance[kept] < 0))
             for rule, count in taken_out.items():
                 self._taken_out[rule] += count
             yield _kept_columns(records, kept, columns)
@@ -312,6 +315,13 @@ class _MonthReader:
         counts = MonthCounts(self._month, self._rows, self._taken_out)
         if not counts.rows_kept:
             raise NoTripsError(_no_trips(self._content.path, counts, self._rules))
+        if self._negative:
+            logger.warning(
+                "%s: %s trips have a negative distance and stay; Cleaning(min_distance=0) "
+                "takes them out",
+                self._content.path,
+                f"{self._negative:,}",
+            )
         # After the records: a file that is not what it should be is answered sooner.
         file = MonthFile(
             month=self._month,
@@ -331,6 +341,16 @@ class _ReadMonth(NamedTuple):
     file: MonthFile
     counts: MonthCounts
     synthetic: bool
+
+
+def _check_distinct(files: Sequence[MonthFile]) -> None:
+    *before, newest = files
+    for file in before:
+        if file.sha256 == newest.sha256:
+            raise TripsError(
+                f"{newest.path} is the same file as {file.path}: one of the months "
+                f"{file.month} and {newest.month} is a copy of the other"
+            )
 
 
 def _kept_columns(records: Records, kept: npt.NDArray[np.bool_], columns: Sequence[str]) -> Arrays:
