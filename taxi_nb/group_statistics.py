@@ -51,6 +51,7 @@ class GroupStatistics:
         x: Floats,
         y: Floats,
         weights: Floats | None = None,
+        room: Floats | None = None,
     ) -> GroupStatistics:
         """
         Take the statistics of some rows.
@@ -65,6 +66,8 @@ class GroupStatistics:
             Finite numbers.
         weights : ndarray of float64, shape (n_rows,), optional
             Not negative; 1 without it.
+        room : ndarray of float64, shape (3, n_rows or more), optional
+            Memory to work in, for many calls one after the other.
         """
         size = len(groups)
 
@@ -76,8 +79,14 @@ class GroupStatistics:
         n = add_up(None)
         mean_x, mean_y = (_quotient(add_up(values), n) for values in (x, y))
         # Twice over the rows: sums of plain squares would lose all digits to large distances.
-        dx, dy = x - mean_x[position], y - mean_y[position]
-        return cls(groups, n, mean_x, mean_y, add_up(dx * dx), add_up(dx * dy), add_up(dy * dy))
+        dx, dy, product = np.empty((3, len(x))) if room is None else room[:, : len(x)]
+        # `clip` lets numpy write in place; no position is outside.
+        np.subtract(x, mean_x.take(position, out=dx, mode="clip"), out=dx)
+        np.subtract(y, mean_y.take(position, out=dy, mode="clip"), out=dy)
+        xx = add_up(np.multiply(dx, dx, out=product))
+        xy = add_up(np.multiply(dx, dy, out=product))
+        yy = add_up(np.multiply(dy, dy, out=product))
+        return cls(groups, n, mean_x, mean_y, xx, xy, yy)
 
     def __add__(self, other: GroupStatistics) -> GroupStatistics:
         """Return the statistics of both sets of rows together."""

@@ -58,8 +58,10 @@ def pair_statistics(batches: Iterable[Any]) -> GroupStatistics:
     """
     nothing = np.zeros(len(_EVERY_PAIR))
     total = GroupStatistics(_EVERY_PAIR, *[nothing] * 6)
+    # New memory for each chunk would cost more than the sums themselves.
+    room = np.empty((3, _CHUNK))
     for position, x, y in _chunks(batches):
-        total = total + GroupStatistics.of(_EVERY_PAIR, position, x, y)
+        total = total + GroupStatistics.of(_EVERY_PAIR, position, x, y, room=room)
     return total.present()
 
 
