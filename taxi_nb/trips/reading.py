@@ -26,7 +26,6 @@ __all__ = [
     "count_rows",
     "is_synthetic",
     "month_content",
-    "one_ahead",
     "read_batches",
     "starts_as_parquet",
 ]
@@ -174,7 +173,7 @@ def read_batches(
         content.file, metadata=parquet.metadata, pre_buffer=False, read_dictionary=ZONE_COLUMNS
     )
     table = _read_columns(coded, list(names.values()), batch_rows, content.path)
-    for batch in one_ahead(table):
+    for batch in _one_ahead(table):
         yield _records(_Cast(batch, content.path), names)
 
 
@@ -284,7 +283,7 @@ def _read_columns(
         ) from None
 
 
-def one_ahead(items: Iterator[T]) -> Iterator[T]:
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
     """Prepare the next item in another thread while one is worked on."""
     end = object()
     with ThreadPoolExecutor(1) as worker:
