@@ -26,7 +26,7 @@ def load(project: object) -> Load:
 def test_it_learns_from_all_trips_and_is_measured_on_all(
     model: str, load: Load, store: str
 ) -> None:
-    params = {"n_estimators": 20} if model == "xgboost" else None
+    params = {"n_estimators": 5} if model == "xgboost" else None
     part = train(
         model, load("2021-01", max_trips=500), load("2021-02", max_trips=400), params=params
     )
@@ -67,3 +67,20 @@ def test_a_parameter_that_cannot_be_kept_in_batches_is_refused(load: Load, store
             load("2021-02"),
             params={"solver": "saga"},
         )
+
+
+def test_xgboost_learns_from_several_pages_what_it_learns_from_one(
+    load: Load, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taxi_nb.batch_training._PAGE_ROWS", 700)
+    part = train(
+        "xgboost",
+        load("2021-01", max_trips=500),
+        load("2021-02"),
+        params={"n_estimators": 5},
+    )
+    training, validation = load("2021-01"), load("2021-02")
+    whole = make_model("xgboost", {"n_estimators": 5}).fit(training, training["duration"])
+    expected = regression_metrics(validation["duration"], whole.predict(validation))
+    # Quantiles of a stream are approximate, so that some splits lie elsewhere.
+    assert part.metrics["valid_rmse"] == pytest.approx(expected["rmse"], rel=0.02)
