@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from taxi_nb.registry import PromotionDecision, promote_if_better
     from taxi_nb.tracking import log_trips, tracked_run, training_runs
     from taxi_nb.training import TrainingResult, load_model, train
-    from taxi_nb.trips import Cleaning, CleaningReport, Provenance, load_trips, provenance
+    from taxi_nb.trips import (
+        Cleaning,
+        CleaningReport,
+        Provenance,
+        iter_trips,
+        load_trips,
+        provenance,
+    )
     from taxi_nb.tuning import tune
 
 _HOMES = {
@@ -26,6 +33,7 @@ _HOMES = {
     "Provenance": "trips",
     "TrainingResult": "training",
     "error_by": "evaluation",
+    "iter_trips": "trips",
     "load_model": "training",
     "load_trips": "trips",
     "log_trips": "tracking",
@@ -49,6 +57,7 @@ __all__ = [
     "Provenance",
     "TrainingResult",
     "error_by",
+    "iter_trips",
     "load_model",
     "load_trips",
     "log_trips",

@@ -11,11 +11,10 @@ from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from taxi_nb.pair_statistics import PAIR_BASE
+
 TRIP_COLUMNS = ("PULocationID", "DOLocationID", "trip_distance")
 """The raw columns that a model reads."""
-
-# Zone ids have three digits, so a pair of them is one integer.
-_PAIR_BASE = 1000
 
 
 class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -31,6 +30,13 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         training has not seen gets a row of zeros before its distance.
     """
 
+    @classmethod
+    def of_pairs(cls, pairs: npt.NDArray[np.int64]) -> Self:
+        """Make the transformer as if fitted to trips of these pairs, ascending."""
+        features = cls()
+        features.pairs_ = np.asarray(pairs, dtype=np.int64)
+        return features
+
     def fit(self, trips: pd.DataFrame, y: Any = None) -> Self:
         """Learn which pairs there are.
 
@@ -40,7 +46,14 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             Has the columns `TRIP_COLUMNS`.
         y : ignored
         """
-        self.pairs_ = np.unique(_pair_codes(trips))
+        codes = _pair_codes(trips)
+        if codes.size and codes.min() < 0:
+            raise ValueError(
+                f"zones to learn from must be from 0 to {PAIR_BASE - 1}; some of `trips` are not"
+            )
+        present = np.zeros(PAIR_BASE**2, dtype=np.bool_)
+        present[codes] = True
+        self.pairs_ = np.flatnonzero(present)
         return self
 
     def transform(self, trips: pd.DataFrame) -> csr_matrix:
@@ -52,25 +65,29 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             With 32-bit indices: scikit-learn's coordinate descent refuses 64.
         """
         check_is_fitted(self)
-        codes = _pair_codes(trips)
-        columns = np.searchsorted(self.pairs_, codes).clip(max=len(self.pairs_) - 1)
-        known = self.pairs_[columns] == codes
-        n_trips, n_pairs = len(codes), len(self.pairs_)
+        n_trips, n_pairs = len(trips), len(self.pairs_)
+        column_of = np.full(PAIR_BASE**2 + 1, -1, dtype=np.int32)
+        column_of[self.pairs_] = np.arange(n_pairs)
         # Two entries a row, of which the first is dropped where the pair is unknown.
-        keep = np.column_stack([known, np.ones(n_trips, bool)]).ravel()
-        indices = np.column_stack([columns, np.full(n_trips, n_pairs)]).ravel()[keep]
-        distance = trips["trip_distance"].to_numpy(np.float64)
-        data = np.column_stack([np.ones(n_trips), distance]).ravel()[keep]
-        indptr = np.concatenate([[0], np.cumsum(1 + known)])
-        return csr_matrix(
-            (data, indices.astype(np.int32), indptr.astype(np.int32)),
-            shape=(n_trips, n_pairs + 1),
-        )
+        indices = np.empty((n_trips, 2), dtype=np.int32)
+        indices[:, 0] = column_of[_pair_codes(trips)]
+        indices[:, 1] = n_pairs
+        data = np.ones((n_trips, 2))
+        data[:, 1] = trips["trip_distance"]
+        known = indices[:, 0] >= 0
+        shape = (n_trips, n_pairs + 1)
+        if known.all():
+            indptr = np.arange(0, 2 * n_trips + 1, 2, dtype=np.int32)
+            return csr_matrix((data.ravel(), indices.ravel(), indptr), shape)
+        keep = indices.ravel() >= 0
+        indptr = np.zeros(n_trips + 1, dtype=np.int32)
+        np.cumsum(1 + known, out=indptr[1:])
+        return csr_matrix((data.ravel()[keep], indices.ravel()[keep], indptr), shape)
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Names of the matrix' columns, ``PU_DO=43_151`` … and ``trip_distance``."""
         check_is_fitted(self)
-        pairs = [f"PU_DO={code // _PAIR_BASE}_{code % _PAIR_BASE}" for code in self.pairs_]
+        pairs = [f"PU_DO={code // PAIR_BASE}_{code % PAIR_BASE}" for code in self.pairs_]
         return np.array([*pairs, "trip_distance"], dtype=object)
 
 
@@ -81,6 +98,16 @@ def _pair_codes(trips: pd.DataFrame) -> npt.NDArray[np.int64]:
             f"`trips` must have the columns {list(TRIP_COLUMNS)}; missing: {missing}, "
             f"got: {list(trips.columns)}"
         )
-    pick_up = trips["PULocationID"].to_numpy(np.int64)
-    drop_off = trips["DOLocationID"].to_numpy(np.int64)
-    return pick_up * _PAIR_BASE + drop_off
+    pick_up, drop_off = (_zones(trips[name]) for name in ("PULocationID", "DOLocationID"))
+    codes = pick_up * PAIR_BASE + drop_off
+    outside = (pick_up < 0) | (pick_up >= PAIR_BASE) | (drop_off < 0) | (drop_off >= PAIR_BASE)
+    if outside.any():
+        # Taken for a pair of other zones otherwise; -1 is none.
+        codes[outside] = -1
+    return codes
+
+
+def _zones(column: pd.Series) -> npt.NDArray[np.int64]:
+    if column.hasnans:
+        raise ValueError(f"`trips` must have no null {column.name}; drop such rows first")
+    return column.to_numpy(np.int64)

@@ -46,6 +46,9 @@ class ModelSpec:
         The raw columns that a prediction is made from.
     features_summary : str
         What the features are, for MLflow.
+    in_batches : str, optional
+        The name of the model that learns the same from months too large for memory; None
+        where only one that has all trips before it can learn.
     """
 
     summary: str
@@ -53,15 +56,34 @@ class ModelSpec:
     defaults: Mapping[str, Any]
     seeded: bool = False
     trusted_types: tuple[str, ...] = ()
+    in_batches: str | None = None
     features: Callable[[int], Any] = _pair_and_distance
     reads: tuple[str, ...] = TRIP_COLUMNS
     features_summary: str = "PU_DO one-hot, trip_distance"
 
 
 def _linear(**params: Any) -> Any:
-    from sklearn.linear_model import LinearRegression
+    from taxi_nb.linear import ExactLinearRegression
 
-    return LinearRegression(**params)
+    return ExactLinearRegression(**params)
+
+
+def _linear_lsqr(**params: Any) -> Any:
+    from taxi_nb.linear import SingleThreadedLinearRegression
+
+    return SingleThreadedLinearRegression(**params)
+
+
+def _ridge_exact(**params: Any) -> Any:
+    from taxi_nb.linear import GroupRidge
+
+    return GroupRidge(**params)
+
+
+def _lasso_exact(**params: Any) -> Any:
+    from taxi_nb.linear import GroupLasso
+
+    return GroupLasso(**params)
 
 
 def _ridge(**params: Any) -> Any:
@@ -104,16 +126,45 @@ _RICH_DEFAULTS: Mapping[str, Any] = {
     "colsample_bytree": 0.35,
     "enable_categorical": True,
 }
+_STATISTICS = "taxi_nb.group_statistics.GroupStatistics"
 
 MODELS: Mapping[str, ModelSpec] = {
-    # LSQR's default tolerance stops long before least squares is reached: absurd
-    # distances make the problem badly scaled. 1e-12 reaches it within 0.2 s.
-    "linear": ModelSpec("least squares, solved to convergence", _linear, {"tol": 1e-12}),
-    "linear-lsqr": ModelSpec(
-        "scikit-learn's LinearRegression as it comes, not converged", _linear, {}
+    "linear": ModelSpec(
+        "least squares, solved exactly",
+        _linear,
+        {},
+        trusted_types=("taxi_nb.linear.ExactLinearRegression", _STATISTICS),
+        in_batches="linear",
     ),
-    "ridge": ModelSpec("ridge regression", _ridge, {"alpha": 1.0}),
-    "lasso": ModelSpec("lasso", _lasso, {"alpha": 0.01}),
+    "linear-lsqr": ModelSpec(
+        "scikit-learn's LinearRegression as it comes, not converged",
+        _linear_lsqr,
+        {},
+        trusted_types=("taxi_nb.linear.SingleThreadedLinearRegression",),
+    ),
+    "ridge": ModelSpec(
+        "scikit-learn's Ridge as it comes, not converged",
+        _ridge,
+        {"alpha": 1.0},
+        in_batches="ridge-exact",
+    ),
+    "ridge-exact": ModelSpec(
+        "ridge regression, solved exactly",
+        _ridge_exact,
+        {"alpha": 1.0},
+        trusted_types=("taxi_nb.linear.GroupRidge", _STATISTICS),
+        in_batches="ridge-exact",
+    ),
+    "lasso": ModelSpec(
+        "scikit-learn's Lasso as it comes", _lasso, {"alpha": 0.01}, in_batches="lasso-exact"
+    ),
+    "lasso-exact": ModelSpec(
+        "lasso, solved exactly",
+        _lasso_exact,
+        {"alpha": 0.01},
+        trusted_types=("taxi_nb.linear.GroupLasso", _STATISTICS),
+        in_batches="lasso-exact",
+    ),
     "random_forest": ModelSpec(
         "random forest",
         _random_forest,
@@ -127,6 +178,7 @@ MODELS: Mapping[str, ModelSpec] = {
         {"n_estimators": 200, "learning_rate": 0.2, "max_depth": 10, "min_child_weight": 2.0},
         seeded=True,
         trusted_types=_XGBOOST_TYPES,
+        in_batches="xgboost",
     ),
     "xgboost-rich": ModelSpec(
         "gradient-boosted trees on clock, zones, map and out-of-fold statistics",

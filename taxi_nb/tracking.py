@@ -259,7 +259,9 @@ def log_trips(trips: pd.DataFrame, role: Role) -> None:
             f"{role}_digest": origin.digest,
         }
     )
-    mlflow.log_metric(f"{role}_trips", len(trips))
+    # A frame drawn from larger months stands for all their trips.
+    all_trips = origin.cleaning.rows_kept if origin.drawn == len(trips) else len(trips)
+    mlflow.log_metric(f"{role}_trips", all_trips)
     label = f"{origin.source} (synthetic)" if origin.synthetic else origin.source
     mlflow.set_tags({SOURCE_TAG: label, SYNTHETIC_TAG: str(origin.synthetic).lower()})
     mlflow.log_dict(origin.to_dict(), f"data/{role}.json")

@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb import plots
+from taxi_nb.batch_training import (
+    fit_in_batches,
+    is_part,
+    metrics_in_batches,
+    require_learns_in_batches,
+)
 from taxi_nb.evaluation import regression_metrics
 from taxi_nb.inputs import not_inputs
 from taxi_nb.models import MODELS, make_model
@@ -84,6 +90,10 @@ def train(
     signature, an input example and pinned requirements, saved without pickle.
     In a pipeline step this joins the step's run.
 
+    Where `load_trips` drew a frame from months too large for it, the model learns from all
+    their trips and is measured on all, read from the files batch by batch; only the figures
+    are of the trips in the frame.
+
     Parameters
     ----------
     model : str
@@ -98,10 +108,12 @@ def train(
     Raises
     ------
     ValueError
-        For an unknown model or parameter, or when the two sets share a month.
+        For an unknown model or parameter, when the two sets share a month, or when the
+        training months are too large for a model that cannot learn in batches.
     """
     estimator = make_model(model, params, seed=seed)
     require_disjoint(training, validation)
+    require_learns_in_batches(model, training)
     with tracked_run(name=model, kind="training") as run:
         return fit_and_log(model, estimator, training, validation, run.info.run_id, seed)
 
@@ -110,11 +122,19 @@ def require_disjoint(training: pd.DataFrame, validation: pd.DataFrame) -> None:
     """Refuse to validate on months that were trained on."""
     from taxi_nb.trips import provenance
 
-    shared = set(provenance(training).months) & set(provenance(validation).months)
+    known, new = provenance(training), provenance(validation)
+    shared = set(known.months) & set(new.months)
     if shared:
         raise ValueError(
             "`training` and `validation` must not share a month, both have: "
             + ", ".join(sorted(shared))
+        )
+    copied = {file.sha256 for file in known.files} & {file.sha256 for file in new.files}
+    if copied:
+        paths = [file.path for file in (*known.files, *new.files) if file.sha256 in copied]
+        raise ValueError(
+            "`training` and `validation` must not share trips, and these files are the same: "
+            + ", ".join(paths)
         )
 
 
@@ -130,18 +150,20 @@ def fit_and_log(
     import mlflow
 
     started = time.perf_counter()
-    estimator.fit(training, training["duration"])
+    estimator = _fitted(model, estimator, training)
     fit_seconds = time.perf_counter() - started
     used = _estimator_params(model, estimator)
     predicted = estimator.predict(validation)
     metrics = {
-        **_metrics("train", training["duration"], estimator.predict(training)),
-        **_metrics("valid", validation["duration"], predicted),
+        **_metrics("train", training, estimator),
+        **_metrics("valid", validation, estimator, predicted),
         "fit_seconds": fit_seconds,
     }
     mlflow.log_params(
         {"model": model, "seed": seed, "features": MODELS[model].features_summary, **used}
     )
+    if is_part(training):
+        mlflow.log_param("learned", f"in batches, as {MODELS[model].in_batches}")
     mlflow.set_tag("model", model)
     log_trips(training, "training")
     log_trips(validation, "validation")
@@ -153,10 +175,21 @@ def fit_and_log(
     return TrainingResult(model, used, estimator, metrics, run_id, model_uri)
 
 
-def _metrics(prefix: str, actual: Any, predicted: Any) -> dict[str, float]:
-    return {
-        f"{prefix}_{name}": value for name, value in regression_metrics(actual, predicted).items()
-    }
+def _fitted(model: str, estimator: Pipeline, training: pd.DataFrame) -> Pipeline:
+    if is_part(training):
+        return fit_in_batches(model, estimator, training)
+    return estimator.fit(training, training["duration"])
+
+
+def _metrics(
+    prefix: str, trips: pd.DataFrame, estimator: Pipeline, predicted: Any = None
+) -> dict[str, float]:
+    if is_part(trips):
+        found = metrics_in_batches(estimator, trips)
+    else:
+        predicted = estimator.predict(trips) if predicted is None else predicted
+        found = regression_metrics(trips["duration"], predicted)
+    return {f"{prefix}_{name}": value for name, value in found.items()}
 
 
 def _estimator_params(model: str, estimator: Pipeline) -> dict[str, Any]:
@@ -183,9 +216,14 @@ def _log_model(model: str, estimator: Pipeline, trips: pd.DataFrame) -> str:
             pip_requirements=model_requirements(model),
             code_paths=[str(Path(__file__).parent)],
             serialization_format="skops",
-            skops_trusted_types=[*_OWN_TYPES, *MODELS[model].trusted_types],
+            skops_trusted_types=[*_OWN_TYPES, *_trusted_types(model)],
         )
     return str(info.model_uri)
+
+
+def _trusted_types(model: str) -> tuple[str, ...]:
+    in_batches = MODELS[model].in_batches
+    return MODELS[model].trusted_types + (MODELS[in_batches].trusted_types if in_batches else ())
 
 
 _ZONES = ("PULocationID", "DOLocationID")

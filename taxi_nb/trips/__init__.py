@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         SchemaError,
         TripsError,
     )
-    from taxi_nb.trips.loading import load_trips
+    from taxi_nb.trips.loading import TripBatches, iter_trips, load_trips
     from taxi_nb.trips.origin import MonthFile, Provenance, provenance
     from taxi_nb.trips.report import CleaningReport, MonthCounts
     from taxi_nb.trips.sample import BROKEN_SHARES
@@ -38,8 +38,10 @@ __all__ = [
     "NoTripsError",
     "Provenance",
     "SchemaError",
+    "TripBatches",
     "TripsError",
     "boroughs",
+    "iter_trips",
     "load_trips",
     "provenance",
     "trips_schema",
@@ -59,8 +61,10 @@ _HOMES = {
     "NoTripsError": "errors",
     "Provenance": "origin",
     "SchemaError": "errors",
+    "TripBatches": "loading",
     "TripsError": "errors",
     "boroughs": "zones",
+    "iter_trips": "loading",
     "load_trips": "loading",
     "provenance": "origin",
     "trips_schema": "schema",

@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from taxi_nb.trips.report import MonthCounts
+from taxi_nb.trips.reading import Mask, Records
 
-__all__ = ["Cleaning", "clean_month"]
+__all__ = ["Cleaning", "clean"]
 
 LAST_ZONE = 265
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,16 +106,14 @@ class Cleaning:
             _check_bounds("min_distance", self.min_distance, "max_distance", self.max_distance)
 
 
-def clean_month(
-    records: pd.DataFrame, month: str, cleaning: Cleaning
-) -> tuple[pd.DataFrame, MonthCounts]:
+def clean(records: Records, month: str, cleaning: Cleaning) -> tuple[Mask, dict[str, int]]:
     """
-    Take out of one month's records what is not a trip.
+    Tell which of a month's records are trips.
 
     Parameters
     ----------
-    records : pandas.DataFrame
-        As `read_month` returns it: zones and distance as floats, NaN or NaT for null.
+    records : Records
+        Records of the month, all or some.
     month : str
         The month that the file is named after, such as ``"2021-01"``.
     cleaning : Cleaning
@@ -126,64 +121,65 @@ def clean_month(
 
     Returns
     -------
-    trips : pandas.DataFrame
-        The rows that keep every rule, in the order they came, zones as int32.
-    counts : MonthCounts
-        How many rows came, went and stay.
+    kept : ndarray of bool, shape (n_records,)
+        True for a record that keeps every rule.
+    taken_out : dict of str to int
+        How many records each rule takes out. A record counts once, under the first rule
+        that it breaks.
     """
     kept = np.ones(len(records), dtype=np.bool_)
     taken_out = {}
+    left = len(records)
     for rule in cleaning.rules:
-        broken = kept & _BREAKS[rule](records, month, cleaning)
-        taken_out[rule] = int(broken.sum())
-        kept &= ~broken
-    trips = records.loc[kept].astype({"PULocationID": "int32", "DOLocationID": "int32"})
-    return trips, MonthCounts(month, len(records), taken_out)
+        keeps = _KEEPS[rule](records, month, cleaning)
+        if keeps is not None:
+            kept &= keeps
+        before, left = left, int(np.count_nonzero(kept))
+        taken_out[rule] = before - left
+    return kept, taken_out
 
 
-def _breaks_missing(records: pd.DataFrame, month: str, cleaning: Cleaning) -> Mask:
-    return records.isna().any(axis=1).to_numpy(dtype=np.bool_)
+def _keeps_missing(records: Records, month: str, cleaning: Cleaning) -> Mask | None:
+    return None if records.missing is None else ~records.missing
 
 
-def _breaks_month(records: pd.DataFrame, month: str, cleaning: Cleaning) -> Mask:
+def _keeps_month(records: Records, month: str, cleaning: Cleaning) -> Mask:
     first = np.datetime64(month, "M")
-    pickup = records["pickup_datetime"].to_numpy()
-    return (pickup < first) | (pickup >= first + 1)
+    start, end = np.array([first, first + 1]).astype("datetime64[us]").view(np.int64)
+    return _within(records.pickup.view(np.int64), start, end - 1)
 
 
-def _breaks_zone(records: pd.DataFrame, month: str, cleaning: Cleaning) -> Mask:
-    pickup = _outside(records["PULocationID"], cleaning.min_zone, cleaning.max_zone)
-    dropoff = _outside(records["DOLocationID"], cleaning.min_zone, cleaning.max_zone)
-    return pickup | dropoff
+def _keeps_zone(records: Records, month: str, cleaning: Cleaning) -> Mask:
+    low, high = cleaning.min_zone, cleaning.max_zone
+    return _within(records.pickup_zone, low, high) & _within(records.dropoff_zone, low, high)
 
 
-def _breaks_short(records: pd.DataFrame, month: str, cleaning: Cleaning) -> Mask:
-    return records["duration"].to_numpy() < cleaning.min_minutes
+def _keeps_short(records: Records, month: str, cleaning: Cleaning) -> Mask:
+    return np.asarray(records.duration >= cleaning.min_minutes)
 
 
-def _breaks_long(records: pd.DataFrame, month: str, cleaning: Cleaning) -> Mask:
-    return records["duration"].to_numpy() > cleaning.max_minutes
+def _keeps_long(records: Records, month: str, cleaning: Cleaning) -> Mask:
+    return np.asarray(records.duration <= cleaning.max_minutes)
 
 
-def _breaks_distance(records: pd.DataFrame, month: str, cleaning: Cleaning) -> Mask:
+def _keeps_distance(records: Records, month: str, cleaning: Cleaning) -> Mask:
     low = -math.inf if cleaning.min_distance is None else cleaning.min_distance
     high = math.inf if cleaning.max_distance is None else cleaning.max_distance
-    return _outside(records["trip_distance"], low, high)
+    return _within(records.distance, low, high)
 
 
-_BREAKS: dict[str, Callable[[pd.DataFrame, str, Cleaning], Mask]] = {
-    "missing": _breaks_missing,
-    "month": _breaks_month,
-    "zone": _breaks_zone,
-    "short": _breaks_short,
-    "long": _breaks_long,
-    "distance": _breaks_distance,
+_KEEPS: dict[str, Callable[[Records, str, Cleaning], Mask | None]] = {
+    "missing": _keeps_missing,
+    "month": _keeps_month,
+    "zone": _keeps_zone,
+    "short": _keeps_short,
+    "long": _keeps_long,
+    "distance": _keeps_distance,
 }
 
 
-def _outside(column: pd.Series, low: float, high: float) -> Mask:
-    values = column.to_numpy()
-    return (values < low) | (values > high)
+def _within(values: npt.NDArray[Any], low: float, high: float) -> Mask:
+    return np.asarray((values >= low) & (values <= high))
 
 
 def _check_number(name: str, value: object) -> None:

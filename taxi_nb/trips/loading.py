@@ -1,29 +1,63 @@
-"""From a taxi, months and a source to a clean frame of trips."""
+"""From a taxi, months and a source to clean trips: all in one frame, or batch by batch."""
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import os
 import re
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import pandas as pd
+import numpy as np
+import numpy.typing as npt
 
 from taxi_nb.inputs import used_data
-from taxi_nb.trips.cleaning import Cleaning, clean_month
-from taxi_nb.trips.errors import NoTripsError, TripsError
+from taxi_nb.trips.cleaning import Cleaning, clean
+from taxi_nb.trips.errors import BrokenFileError, NoTripsError, TripsError
 from taxi_nb.trips.origin import MonthFile, Provenance, stamp
-from taxi_nb.trips.reading import STAMP_PREFIX, MonthContent, is_synthetic, read_month
+from taxi_nb.trips.reading import (
+    BATCH_ROWS,
+    STAMP_PREFIX,
+    MonthContent,
+    Records,
+    count_rows,
+    is_synthetic,
+    read_batches,
+)
 from taxi_nb.trips.report import CleaningReport, MonthCounts
 from taxi_nb.trips.sample import Sample
-from taxi_nb.trips.schema import validate_trips
-from taxi_nb.trips.sources import Source, local_place, open_place
+from taxi_nb.trips.sources import Source, local_place, open_file, open_place
 from taxi_nb.trips.tlc import Tlc
 
-__all__ = ["load_trips"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["COLUMNS", "MAX_TRIPS", "TripBatches", "iter_trips", "load_trips", "reopen"]
+
+logger = logging.getLogger(__name__)
 
 MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+
+MAX_TRIPS = 10_000_000
+"""The most trips that `load_trips` puts into a frame unless told otherwise.
+
+A frame of so many takes 0.4 GB, training on it a few. The number is fixed, and not taken from
+the machine's memory: the same parameters have to give the same results everywhere.
+"""
+
+COLUMNS: dict[str, str] = {
+    "pickup_datetime": "pickup",
+    "dropoff_datetime": "dropoff",
+    "PULocationID": "pickup_zone",
+    "DOLocationID": "dropoff_zone",
+    "trip_distance": "distance",
+    "duration": "duration",
+}
+"""The columns of a frame of trips, and what they are called among `Records`."""
+
+Arrays = dict[str, npt.NDArray[Any]]
 
 
 def load_trips(
@@ -34,6 +68,7 @@ def load_trips(
     cleaning: Cleaning | None = None,
     seed: int = 42,
     sample_rows: int = 60_000,
+    max_trips: int = MAX_TRIPS,
 ) -> pd.DataFrame:
     """
     Load the trips of some months, cleaned and checked.
@@ -61,6 +96,11 @@ def load_trips(
         The seed of a sample. Months of one seed share their zones and streets.
     sample_rows : int
         The records of each month of a sample, broken ones included.
+    max_trips : int
+        The most trips in the frame. Where the files have more records than that, the frame
+        holds trips drawn from them by chance, the same ones each time; a warning, the
+        frame's provenance and every title say so. The digest and the cleaning report are
+        those of all trips, and training reads all of them, batch by batch.
 
     Returns
     -------
@@ -83,48 +123,302 @@ def load_trips(
     >>> provenance(trips).title
     'green 2021-01, sample (synthetic)'
     """
+    if type(max_trips) is not int or max_trips < 1:
+        raise TripsError(f"`max_trips` must be an int of at least 1, got: {max_trips!r}")
+    batches = iter_trips(
+        taxi, months, source, cleaning=cleaning, seed=seed, sample_rows=sample_rows
+    )
+    return batches.one_frame(max_trips)
+
+
+def iter_trips(
+    taxi: Literal["green", "yellow"],
+    months: Sequence[str],
+    source: str | os.PathLike[str] | None = None,
+    *,
+    cleaning: Cleaning | None = None,
+    seed: int = 42,
+    sample_rows: int = 60_000,
+    batch_rows: int = BATCH_ROWS,
+) -> TripBatches:
+    """
+    Go through the trips of some months in batches, in a fixed amount of memory.
+
+    Parameters
+    ----------
+    taxi, months, source, cleaning, seed, sample_rows
+        As in `load_trips`.
+    batch_rows : int
+        The most records that are read at once.
+
+    Returns
+    -------
+    TripBatches
+        Nothing has been read yet. Each loop over it reads the files again.
+
+    Raises
+    ------
+    TripsError
+        At once if an argument is not as described; in the loop if a month is missing, a
+        file is broken, or no trip of a month is left after cleaning.
+
+    Examples
+    --------
+    >>> from taxi_nb.trips import iter_trips
+    >>> batches = iter_trips("green", ["2021-01"], "sample", sample_rows=1_000, batch_rows=400)
+    >>> [len(trips) for trips in batches]
+    [390, 386, 195]
+    >>> batches.provenance.cleaning.rows_kept
+    971
+    """
     _check_taxi(taxi)
     _check_months(months)
+    if type(batch_rows) is not int or batch_rows < 1:
+        raise TripsError(f"`batch_rows` must be an int of at least 1, got: {batch_rows!r}")
     rules = _check_cleaning(cleaning)
     place = _open_source(source, Sample(seed, sample_rows))
-    loaded = [_load_month(place, taxi, month, rules) for month in months]
-    trips = pd.concat([month.trips for month in loaded], ignore_index=True)
-    validate_trips(trips, rules)
-    stamp(trips, _origin(taxi, place, rules, loaded))
-    return trips
+    return TripBatches(taxi, tuple(months), place, rules, batch_rows)
 
 
-class _Month:
-    """A month's clean trips, and what is to be remembered of its file."""
+class TripBatches:
+    """
+    The clean trips of some months, to be gone through in batches as often as one likes.
+
+    Each loop reads the files again and gives frames like `load_trips`'; all of them one after
+    the other are its frame. While one batch is worked on, the next one is decoded.
+    """
 
     def __init__(
-        self,
-        content: MonthContent,
-        sha256: str,
-        trips: pd.DataFrame,
-        counts: MonthCounts,
-        synthetic: bool,
+        self, taxi: str, months: tuple[str, ...], place: Source, rules: Cleaning, batch_rows: int
     ) -> None:
-        self.trips = trips
-        self.counts = counts
-        self.synthetic = synthetic
-        self.file = MonthFile(
-            month=counts.month,
-            path=content.path,
-            sha256=sha256,
+        self.taxi = taxi
+        self.months = months
+        self._place = place
+        self._rules = rules
+        self._batch_rows = batch_rows
+        self._provenance: Provenance | None = None
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        for arrays in self.arrays(*COLUMNS):
+            yield _frame(arrays)
+
+    def arrays(self, *columns: str) -> Iterator[Arrays]:
+        """
+        Go through the same batches as arrays, without what makes a frame of them.
+
+        Parameters
+        ----------
+        *columns : str
+            Columns of the frame, such as ``"trip_distance"``.
+
+        Yields
+        ------
+        dict of str to ndarray
+            One array for each of `columns`, of equal length.
+        """
+        unknown = [column for column in columns if column not in COLUMNS]
+        if unknown:
+            raise ValueError(f"`columns` must be among {list(COLUMNS)}, got: {unknown}")
+        fetched = (self._place.fetch(self.taxi, month) for month in self.months)
+        yield from self._read(fetched, columns)
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the trips came from and what cleaning took out; known after one whole loop."""
+        if self._provenance is None:
+            for _ in self.arrays():
+                pass
+        assert self._provenance is not None
+        return self._provenance
+
+    def one_frame(self, max_trips: int) -> pd.DataFrame:
+        """Return all trips as one frame, or `max_trips` of them drawn by chance."""
+        contents = [self._place.fetch(self.taxi, month) for month in self.months]
+        rows = sum(map(count_rows, contents))
+        collected = _Collected(rows, max_trips)
+        for arrays in self._read(contents, tuple(COLUMNS)):
+            collected.add(arrays)
+        trips = _frame(collected.arrays())
+        stamp(trips, _told(self.provenance, len(trips) if rows > max_trips else None))
+        return trips
+
+    def _read(self, contents: Iterable[MonthContent], columns: Sequence[str]) -> Iterator[Arrays]:
+        read = []
+        for month, content in zip(self.months, contents, strict=True):
+            reader = _MonthReader(content, self.taxi, month, self._rules)
+            yield from reader.batches(columns, self._batch_rows)
+            read.append(reader.finish())
+            _check_distinct([done.file for done in read])
+        self._provenance = _origin(self.taxi, self._place, self._rules, read)
+
+
+def reopen(origin: Provenance, batch_rows: int = BATCH_ROWS) -> TripBatches:
+    """
+    Go through all trips that a frame's provenance tells of.
+
+    Parameters
+    ----------
+    origin : Provenance
+        Of a frame from `load_trips`.
+    batch_rows : int
+        The most records that are read at once.
+
+    Returns
+    -------
+    TripBatches
+        A loop over it raises `BrokenFileError` where a file is no longer what it was.
+    """
+    rules = Cleaning(**origin.cleaning.settings)
+    return TripBatches(origin.taxi, origin.months, _SameFiles(origin), rules, batch_rows)
+
+
+class _SameFiles:
+    """The files that trips were read from before, which have to be what they were."""
+
+    def __init__(self, origin: Provenance) -> None:
+        self.label = origin.source
+        self._files = {file.month: file for file in origin.files}
+
+    def fetch(self, taxi: str, month: str) -> MonthContent:
+        file = self._files[month]
+        content = open_file(file.path)
+        if content.sha256 != file.sha256:
+            raise BrokenFileError(f"{file.path} changed since it was loaded; load it again")
+        return content
+
+
+class _MonthReader:
+    """Reads one month's clean trips, and keeps count."""
+
+    def __init__(self, content: MonthContent, taxi: str, month: str, rules: Cleaning) -> None:
+        self._content = content
+        self._taxi = taxi
+        self._month = month
+        self._rules = rules
+        # Beside the reading: it needs the whole file, the reading some columns of it.
+        self._hashing = ThreadPoolExecutor(1)
+        self._sha256 = self._hashing.submit(lambda: content.sha256)
+        self._rows = 0
+        self._negative = 0
+        self._taken_out = dict.fromkeys(rules.rules, 0)
+
+    def batches(self, columns: Sequence[str], batch_rows: int) -> Iterator[Arrays]:
+        for records in read_batches(self._content, self._taxi, batch_rows):
+            kept, taken_out = clean(records, self._month, self._rules)
+            self._rows += len(records)
+            self._negative += int(np.count_nonzero(records.distance[kept] < 0))
+            for rule, count in taken_out.items():
+                self._taken_out[rule] += count
+            try:
+                yield _kept_columns(records, kept, columns)
+            except GeneratorExit:  # Who has seen enough has used the file all the same.
+                self._tell()
+                raise
+
+    def finish(self) -> _ReadMonth:
+        counts = MonthCounts(self._month, self._rows, self._taken_out)
+        if not counts.rows_kept:
+            raise NoTripsError(_no_trips(self._content.path, counts, self._rules))
+        if self._negative:
+            logger.warning(
+                "%s: %s trips have a negative distance and stay; Cleaning(min_distance=0) "
+                "takes them out",
+                self._content.path,
+                f"{self._negative:,}",
+            )
+        # After the records: a file that is not what it should be is answered sooner.
+        self._tell()
+        file = MonthFile(
+            month=self._month,
+            path=self._content.path,
+            sha256=self._sha256.result(),
             rows=counts.rows_in,
-            size=content.data.size,
+            size=self._content.size,
         )
+        self._hashing.shutdown()
+        self._content.check_unchanged()
+        return _ReadMonth(file, counts, is_synthetic(self._content))
+
+    def _tell(self) -> None:
+        used_data(f"{self._taxi} {self._month}", self._content.path, self._sha256.result())
 
 
-def _load_month(place: Source, taxi: str, month: str, rules: Cleaning) -> _Month:
-    content = place.fetch(taxi, month)
-    sha256 = hashlib.sha256(content.data).hexdigest()
-    used_data(f"{taxi} {month}", content.path, sha256)
-    trips, counts = clean_month(read_month(content, taxi), month, rules)
-    if not counts.rows_kept:
-        raise NoTripsError(_no_trips(content.path, counts, rules))
-    return _Month(content, sha256, trips, counts, is_synthetic(content))
+class _ReadMonth(NamedTuple):
+    """What is to be remembered of a month's file."""
+
+    file: MonthFile
+    counts: MonthCounts
+    synthetic: bool
+
+
+def _check_distinct(files: Sequence[MonthFile]) -> None:
+    *before, newest = files
+    for file in before:
+        if file.sha256 == newest.sha256:
+            raise TripsError(
+                f"{newest.path} is the same file as {file.path}: one of the months "
+                f"{file.month} and {newest.month} is a copy of the other"
+            )
+
+
+def _kept_columns(records: Records, kept: npt.NDArray[np.bool_], columns: Sequence[str]) -> Arrays:
+    every = bool(kept.all())
+    arrays = {column: getattr(records, COLUMNS[column]) for column in columns}
+    return arrays if every else {name: values[kept] for name, values in arrays.items()}
+
+
+_COLUMN_TYPES = {
+    "pickup_datetime": "datetime64[us]",
+    "dropoff_datetime": "datetime64[us]",
+    "PULocationID": "int32",
+    "DOLocationID": "int32",
+    "trip_distance": "float64",
+    "duration": "float64",
+}
+
+
+class _Collected:
+    """Batches put one after the other into columns that are made once."""
+
+    def __init__(self, rows: int, max_trips: int) -> None:
+        room = min(rows, max_trips)
+        self._columns = {name: np.empty(room, dtype) for name, dtype in _COLUMN_TYPES.items()}
+        self._length = 0
+        self._share = max_trips / max(rows, 1)
+        self._chance = np.random.default_rng(0)
+
+    def add(self, arrays: Arrays) -> None:
+        if self._share < 1:
+            arrays = self._drawn(arrays)
+        start, self._length = self._length, self._length + len(arrays["duration"])
+        for name, values in arrays.items():
+            self._columns[name][start : self._length] = values
+
+    def arrays(self) -> Arrays:
+        return {name: values[: self._length] for name, values in self._columns.items()}
+
+    def _drawn(self, arrays: Arrays) -> Arrays:
+        room = len(self._columns["duration"]) - self._length
+        chosen = np.flatnonzero(self._chance.random(len(arrays["duration"])) < self._share)[:room]
+        return {name: values[chosen] for name, values in arrays.items()}
+
+
+def _told(origin: Provenance, drawn: int | None) -> Provenance:
+    if drawn is None:
+        return origin
+    logger.warning(
+        "the frame holds %s trips drawn from the %s of %s; training reads all of them in batches",
+        f"{drawn:,}",
+        f"{origin.cleaning.rows_kept:,}",
+        origin.title,
+    )
+    return replace(origin, drawn=drawn)
+
+
+def _frame(arrays: Arrays) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(arrays, copy=False)
 
 
 def _no_trips(path: str, counts: MonthCounts, rules: Cleaning) -> str:
@@ -136,7 +430,7 @@ def _no_trips(path: str, counts: MonthCounts, rules: Cleaning) -> str:
     return f"no trip of {path} is left: of {counts.rows_in:,} records, {', '.join(taken)}"
 
 
-def _origin(taxi: str, place: Source, rules: Cleaning, loaded: list[_Month]) -> Provenance:
+def _origin(taxi: str, place: Source, rules: Cleaning, loaded: list[_ReadMonth]) -> Provenance:
     counts = tuple(month.counts for month in loaded)
     return Provenance(
         taxi=taxi,

@@ -64,6 +64,9 @@ class Provenance:
         The files, in the order of `months`.
     cleaning : CleaningReport
         What cleaning took out.
+    drawn : int, optional
+        The trips in the frame, where these were drawn by chance from all that the months
+        have; None where the frame holds all.
     """
 
     taxi: str
@@ -72,6 +75,7 @@ class Provenance:
     synthetic: bool
     files: tuple[MonthFile, ...]
     cleaning: CleaningReport
+    drawn: int | None = None
 
     @property
     def digest(self) -> str:
@@ -93,7 +97,8 @@ class Provenance:
     def title(self) -> str:
         """One line for figures and pages, such as ``green 2021-01, sample (synthetic)``."""
         mark = " (synthetic)" if self.synthetic else ""
-        return f"{self.taxi} {', '.join(self.months)}, {self.source}{mark}"
+        part = f", {self.drawn:,} of {self.cleaning.rows_kept:,} trips" if self.drawn else ""
+        return f"{self.taxi} {', '.join(self.months)}, {self.source}{mark}{part}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold; `from_dict` reads it."""
@@ -106,6 +111,7 @@ class Provenance:
             "title": self.title,
             "files": [asdict(file) for file in self.files],
             "cleaning": self.cleaning.to_dict(),
+            "drawn": self.drawn,
         }
 
     @classmethod
@@ -118,6 +124,7 @@ class Provenance:
             synthetic=values["synthetic"],
             files=tuple(MonthFile(**file) for file in values["files"]),
             cleaning=CleaningReport.from_dict(values["cleaning"]),
+            drawn=values.get("drawn"),
         )
 
 

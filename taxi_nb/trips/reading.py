@@ -1,45 +1,150 @@
-"""From the bytes of one month's file to its records, whatever types the file has."""
+"""From one month's file to its records, batch by batch, whatever types the file has."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass
-from typing import Any
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxi_nb.trips.errors import BrokenFileError
 
-__all__ = ["MonthContent", "check_whole", "is_synthetic", "read_month", "starts_as_parquet"]
+__all__ = [
+    "MonthContent",
+    "Records",
+    "check_whole",
+    "count_rows",
+    "is_synthetic",
+    "month_content",
+    "read_batches",
+    "starts_as_parquet",
+]
 
 # The prefix that the time stamps' columns have in each taxi's files.
 STAMP_PREFIX = {"green": "lpep", "yellow": "tpep"}
 
+ZONE_COLUMNS = ["PULocationID", "DOLocationID"]
+
 SYNTHETIC_KEY = b"taxi_nb.synthetic"
 
 # Stands for what is there but is no zone number; no rule lets it pass.
-NOT_A_ZONE = -1.0
+NOT_A_ZONE = -1
+# Far above the last zone: what is above it is none, and need not fit into 32 bits.
+LARGEST_NUMBER = 32_767
 
 MICROSECONDS_PER_MINUTE = 60e6
 
+# Columns of a batch this long stay in a processor's cache while they are worked on.
+BATCH_ROWS = 1 << 16
+
 _MAGIC = b"PAR1"
+
+Mask = npt.NDArray[np.bool_]
+FileState = tuple[int, int, int, int, int]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class MonthContent:
-    """One month's file: its path or URL without credentials, and its bytes."""
+    """
+    One month's file on this machine.
+
+    Attributes
+    ----------
+    path : str
+        What people know it by: its path, or its URL without credentials.
+    file : Path
+        Where its bytes are.
+    state : tuple of int
+        Device, inode, size and times of the file when it was opened.
+    keeper : object
+        Whatever has to live as long as the file is needed.
+    """
 
     path: str
-    data: pa.Buffer
+    file: Path
+    state: FileState
+    keeper: object = field(default=None, repr=False, compare=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self.state[2]
+
+    @property
+    def sha256(self) -> str:
+        """The digest of the whole file, in hexadecimal; taken once for each state of a file."""
+        try:
+            return _sha256(self.file, self.state)
+        except OSError as error:
+            raise BrokenFileError(f"{self.path} cannot be read: {error.strerror}") from None
+
+    def check_unchanged(self) -> None:
+        """
+        Check that the file is still the one that was opened.
+
+        Raises
+        ------
+        BrokenFileError
+            If it was written to, replaced or removed since.
+        """
+        if not self.file.exists() or _state(self.file) != self.state:
+            raise BrokenFileError(f"{self.path} changed while it was read; load it again")
 
 
-def read_month(content: MonthContent, taxi: str) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Records:
     """
-    Read a month's records, cast to one set of names and types.
+    Records of a month as arrays of equal length, in the file's order.
+
+    Attributes
+    ----------
+    pickup, dropoff : ndarray of datetime64[us]
+        New York's clock.
+    pickup_zone, dropoff_zone : ndarray of int32
+        Zone numbers; negative for what is none.
+    distance : ndarray of float64
+        Miles.
+    duration : ndarray of float64
+        Minutes from pick-up to drop-off.
+    missing : ndarray of bool, or None
+        Where any of the values is null; None where nothing is.
+    """
+
+    pickup: npt.NDArray[np.datetime64]
+    dropoff: npt.NDArray[np.datetime64]
+    pickup_zone: npt.NDArray[np.int32]
+    dropoff_zone: npt.NDArray[np.int32]
+    distance: npt.NDArray[np.float64]
+    duration: npt.NDArray[np.float64]
+    missing: Mask | None
+
+    def __len__(self) -> int:
+        return len(self.pickup)
+
+
+def month_content(path: str, file: Path, keeper: object = None) -> MonthContent:
+    """Return the file as it is now."""
+    return MonthContent(path, file, _state(file), keeper)
+
+
+def read_batches(
+    content: MonthContent, taxi: str, batch_rows: int = BATCH_ROWS
+) -> Iterator[Records]:
+    """
+    Read a month's records, cast to one set of types, in a fixed amount of memory.
+
+    Of the file's columns only those that a trip is made of are read.
 
     Parameters
     ----------
@@ -47,14 +152,13 @@ def read_month(content: MonthContent, taxi: str) -> pd.DataFrame:
         The file.
     taxi : str
         ``"green"`` or ``"yellow"``.
+    batch_rows : int
+        The most rows of a batch.
 
-    Returns
-    -------
-    pandas.DataFrame
-        All rows of the file, in its order: ``pickup_datetime`` and ``dropoff_datetime``
-        (datetime64[us], NaT for null), ``PULocationID`` and ``DOLocationID`` (float64,
-        NaN for null, negative for what is no number), ``trip_distance`` (float64, NaN for
-        null), ``duration`` (float64, minutes).
+    Yields
+    ------
+    Records
+        All rows of the file, in its order.
 
     Raises
     ------
@@ -64,20 +168,32 @@ def read_month(content: MonthContent, taxi: str) -> pd.DataFrame:
     names = _source_names(taxi)
     parquet = _open(content)
     _check_columns(parquet.schema_arrow.names, taxi, content.path)
-    table = _read_columns(parquet, list(names.values()), content.path)
-    cast = _Cast(table, content.path)
+    # Zones that are text stay coded as the file has them.
+    coded = pq.ParquetFile(
+        content.file, metadata=parquet.metadata, pre_buffer=False, read_dictionary=ZONE_COLUMNS
+    )
+    table = _read_columns(coded, list(names.values()), batch_rows, content.path)
+    for batch in _one_ahead(table):
+        yield _records(_Cast(batch, content.path), names)
+
+
+def _records(cast: _Cast, names: dict[str, str]) -> Records:
     pickup = cast.stamps(names["pickup_datetime"])
     dropoff = cast.stamps(names["dropoff_datetime"])
-    return pd.DataFrame(
-        {
-            "pickup_datetime": pickup,
-            "dropoff_datetime": dropoff,
-            "PULocationID": cast.zones(names["PULocationID"]),
-            "DOLocationID": cast.zones(names["DOLocationID"]),
-            "trip_distance": cast.numbers(names["trip_distance"]),
-            "duration": _minutes(pickup, dropoff),
-        }
+    return Records(
+        pickup=pickup,
+        dropoff=dropoff,
+        pickup_zone=cast.zones(names["PULocationID"]),
+        dropoff_zone=cast.zones(names["DOLocationID"]),
+        distance=cast.numbers(names["trip_distance"]),
+        duration=(dropoff - pickup).view(np.int64) / MICROSECONDS_PER_MINUTE,
+        missing=cast.missing,
     )
+
+
+def count_rows(content: MonthContent) -> int:
+    """Return how many rows a file says that it has."""
+    return int(_open(content).metadata.num_rows)
 
 
 def check_whole(content: MonthContent) -> None:
@@ -94,7 +210,7 @@ def check_whole(content: MonthContent) -> None:
 
 def starts_as_parquet(content: MonthContent) -> bool:
     """Tell whether a file begins as parquet does, however it goes on."""
-    return bytes(content.data[:4].to_pybytes()) == _MAGIC
+    return _ends(content)[0] == _MAGIC
 
 
 def is_synthetic(content: MonthContent) -> bool:
@@ -102,10 +218,28 @@ def is_synthetic(content: MonthContent) -> bool:
     return SYNTHETIC_KEY in (_open(content).schema_arrow.metadata or {})
 
 
+def _state(file: Path) -> FileState:
+    found = file.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@lru_cache(maxsize=1024)
+def _sha256(file: Path, state: FileState) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _ends(content: MonthContent) -> tuple[bytes, bytes]:
+    with content.file.open("rb") as opened:
+        first = opened.read(4)
+        opened.seek(-min(4, content.size), os.SEEK_END)
+        return first, opened.read(4)
+
+
 def _open(content: MonthContent) -> pq.ParquetFile:
     _check_magic(content)
     try:
-        return pq.ParquetFile(pa.BufferReader(content.data))
+        return pq.ParquetFile(content.file, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise _broken(
             content.path, f"is not a readable parquet file ({_one_line(error)})"
@@ -113,12 +247,13 @@ def _open(content: MonthContent) -> pq.ParquetFile:
 
 
 def _check_magic(content: MonthContent) -> None:
-    size = content.data.size
+    size = content.size
     if size == 0:
         raise _broken(content.path, "is empty (0 bytes)")
-    if not starts_as_parquet(content):
+    first, last = _ends(content)
+    if first != _MAGIC:
         raise _broken(content.path, "is not a parquet file")
-    if size < 12 or content.data[size - 4 :].to_pybytes() != _MAGIC:
+    if size < 12 or last != _MAGIC:
         raise _broken(content.path, f"is cut short: its end is missing after {size:,} bytes")
 
 
@@ -137,53 +272,100 @@ def _check_columns(present: list[str], taxi: str, path: str) -> None:
     )
 
 
-def _read_columns(parquet: pq.ParquetFile, columns: list[str], path: str) -> pa.Table:
+def _read_columns(
+    parquet: pq.ParquetFile, columns: list[str], batch_rows: int, path: str
+) -> Iterator[pa.RecordBatch]:
     try:
-        return parquet.read(columns=columns)
+        yield from parquet.iter_batches(batch_rows, columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise _broken(
             path, f"is damaged: its records cannot be decoded ({_one_line(error)})"
         ) from None
 
 
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Prepare the next item in another thread while one is worked on."""
+    end = object()
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = worker.submit(next, items, end)
+            yield item  # type: ignore[misc]
+
+
 class _Cast:
-    """The columns of one file's table, cast explicitly: no two files agree on their types."""
+    """The columns of one batch, cast explicitly: no two files agree on their types."""
 
-    def __init__(self, table: pa.Table, path: str) -> None:
-        self._table = table
+    def __init__(self, batch: pa.RecordBatch, path: str) -> None:
+        self._batch = batch
         self._path = path
+        self.missing: Mask | None = None
 
-    def stamps(self, name: str) -> pd.Series:
+    def stamps(self, name: str) -> npt.NDArray[np.datetime64]:
         column = self._plain(name)
         kind = column.type
         if not (pa.types.is_temporal(kind) or _is_text(kind) or pa.types.is_null(kind)):
             raise self._wrong(name, kind, "time stamps")
         zone = kind.tz if pa.types.is_timestamp(kind) else None
-        series: pd.Series = self._to(name, column, pa.timestamp("us", tz=zone)).to_pandas()
-        # The TLC's stamps are the clock on the wall; only a file saved by others has a zone.
-        return series if zone is None else _wall_clock(series)
+        moments = self._to(name, column, pa.timestamp("us", tz=zone))
+        if zone is not None:
+            # The TLC's stamps are the clock on the wall; only a file saved by others has a zone.
+            moments = _wall_clock(moments)
+        return self._values(moments.view(pa.int64())).view("datetime64[us]")
 
     def numbers(self, name: str) -> npt.NDArray[np.float64]:
         column = self._plain(name)
         if not (_is_number(column.type) or _is_text(column.type) or pa.types.is_null(column.type)):
             raise self._wrong(name, column.type, "numbers")
-        values = np.asarray(self._to(name, column, pa.float64()).to_numpy())
-        return np.where(np.isfinite(values), values, np.nan)
+        values = self._values(self._to(name, column, pa.float64()))
+        finite = np.isfinite(values)
+        if not finite.all():
+            self._miss(~finite)
+        return values
 
-    def zones(self, name: str) -> npt.NDArray[np.float64]:
+    def zones(self, name: str) -> npt.NDArray[np.int32]:
+        column = self._batch[name]
+        if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
+            return self._zones_from_text(column)
         column = self._plain(name)
         if _is_text(column.type):
-            return _zones_from_text(column)
+            return self._zones_from_text(column.dictionary_encode())
+        if pa.types.is_integer(column.type):
+            return _zone_numbers(self._values(column))
         values = self.numbers(name)
-        whole = np.isnan(values) | (values == np.floor(values))
-        return np.where(whole, values, NOT_A_ZONE)
+        whole = np.isfinite(values) & (values == np.floor(values))
+        return _zone_numbers(np.where(whole, values, NOT_A_ZONE))
 
-    def _plain(self, name: str) -> pa.ChunkedArray:
-        column = self._table[name]
+    def _zones_from_text(self, column: pa.DictionaryArray) -> npt.NDArray[np.int32]:
+        # A month has few different zones: parse each one once.
+        known = [_zone_number(text) for text in column.dictionary.to_pylist()]
+        table = _zone_numbers(np.array([*known, NOT_A_ZONE], dtype=np.float64))
+        positions = self._values(column.indices)
+        if column.indices.null_count:
+            positions = np.where(_nulls(column.indices), len(known), positions)
+        return np.asarray(table[positions])
+
+    def _values(self, column: pa.Array) -> npt.NDArray[Any]:
+        """Return a column's numbers, anything where it is null, and note where that is."""
+        if column.null_count:
+            self._miss(_nulls(column))
+        # From the buffers: Arrow's own conversion imports pandas, which nobody here needs.
+        numbers = column.buffers()[1]
+        # Integers and doubles are called alike by Arrow and numpy.
+        values = np.frombuffer(numbers or b"", np.dtype(str(column.type)))
+        return values[column.offset : column.offset + len(column)]
+
+    def _miss(self, mask: Mask) -> None:
+        self.missing = mask if self.missing is None else self.missing | mask
+
+    def _plain(self, name: str) -> pa.Array:
+        column = self._batch[name]
         kind = column.type
         return column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column
 
-    def _to(self, name: str, column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    def _to(self, name: str, column: pa.Array, kind: pa.DataType) -> pa.Array:
+        if column.type == kind:
+            return column
         try:
             # Nanoseconds are cut off; nothing else can be lost in these casts.
             return column.cast(kind, safe=False)
@@ -195,32 +377,30 @@ class _Cast:
         return _broken(self._path, f"has a {name} of type {kind}; it must hold {wanted}")
 
 
-def _wall_clock(stamps: pd.Series) -> pd.Series:
-    local: pd.Series = stamps.dt.tz_convert("America/New_York").dt.tz_localize(None)
-    return local
+def _nulls(column: pa.Array) -> Mask:
+    there = np.frombuffer(column.buffers()[0], np.uint8)
+    end = column.offset + len(column)
+    return np.unpackbits(there, count=end, bitorder="little")[column.offset :] == 0
 
 
-def _zones_from_text(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    # A month has few different zones: parse each one once.
-    encoded = column.dictionary_encode().combine_chunks()
-    known = [_zone_number(text) for text in encoded.dictionary.to_pylist()]
-    table = np.array([*known, np.nan])
-    positions = encoded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
-    return np.asarray(table[positions])
+def _wall_clock(moments: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    return pc.local_timestamp(moments.cast(pa.timestamp("us", tz="America/New_York")))
 
 
-def _zone_number(text: str) -> float:
+def _zone_numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    if values.size and (values.min() < NOT_A_ZONE or values.max() > LARGEST_NUMBER):
+        values = np.where((values < 0) | (values > LARGEST_NUMBER), NOT_A_ZONE, values)
+    return values.astype(np.int32)
+
+
+def _zone_number(text: str | None) -> float:
     try:
-        number = float(text)
+        number = float(text or "")
     except ValueError:
         return NOT_A_ZONE
     return number if math.isfinite(number) and number.is_integer() else NOT_A_ZONE
-
-
-def _minutes(pickup: pd.Series, dropoff: pd.Series) -> npt.NDArray[np.float64]:
-    elapsed = (dropoff - pickup).to_numpy()
-    minutes = elapsed.astype("timedelta64[us]").astype(np.float64) / MICROSECONDS_PER_MINUTE
-    return np.where(np.isnat(elapsed), np.nan, minutes)
 
 
 def _source_names(taxi: str) -> dict[str, str]:

@@ -6,19 +6,26 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
-
-import pyarrow as pa
 
 from taxi_nb.credentials import hide_secrets, user_info, without_credentials
 from taxi_nb.inputs import used_variable
 from taxi_nb.project import project_root
 from taxi_nb.trips.errors import BrokenFileError, MissingMonthError, TripsError
-from taxi_nb.trips.reading import MonthContent
+from taxi_nb.trips.reading import MonthContent, month_content
 
-__all__ = ["Folder", "Remote", "Source", "local_place", "month_file_name", "open_place"]
+__all__ = [
+    "Folder",
+    "Remote",
+    "Source",
+    "local_place",
+    "month_file_name",
+    "open_file",
+    "open_place",
+]
 
 S3_PROTOCOLS = ("s3", "s3a")
 
@@ -118,15 +125,20 @@ class Remote:
 
     def find(self, taxi: str, month: str) -> MonthContent | None:
         """Return the month's file, or None if the place has no such file."""
-        name = month_file_name(taxi, month)
+        return self.open(month_file_name(taxi, month))
+
+    def open(self, name: str) -> MonthContent | None:
+        """Return a file of the place, or None if there is none of that name."""
+        copy = NamedTemporaryFile(suffix=f"-{name}")  # noqa: SIM115 - lives as long as its content
         try:
-            data = self._files.cat_file(f"{self._root}/{name}")
+            # On disk and not in memory, which a month need not fit into.
+            self._files.get_file(f"{self._root}/{name}", copy.name)
         except FileNotFoundError:
             return None
         # Each file system fails in its own way: boto, aiohttp, sockets, credentials.
         except Exception as error:
             raise self._failure(error) from None
-        return MonthContent(f"{self.label.rstrip('/')}/{name}", pa.py_buffer(data))
+        return month_content(f"{self.label.rstrip('/')}/{name}", Path(copy.name), keeper=copy)
 
     def fetch(self, taxi: str, month: str) -> MonthContent:
         """Return the month's file, or raise an error that lists the months that are there."""
@@ -176,9 +188,21 @@ def read_file(path: Path) -> MonthContent:
     if path.is_dir():
         raise BrokenFileError(f"{path} is a folder; it should be a month's parquet file")
     try:
-        return MonthContent(str(path), pa.py_buffer(path.read_bytes()))
+        with path.open("rb"):
+            return month_content(str(path), path)
     except OSError as error:
         raise BrokenFileError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def open_file(path: str) -> MonthContent:
+    """Open again a file of which `MonthContent.path` is known; credentials are the usual ones."""
+    if "://" not in path:
+        return read_file(Path(path))
+    folder, _, name = path.rpartition("/")
+    found = Remote(folder).open(name)
+    if found is None:
+        raise BrokenFileError(f"{path} is no longer there")
+    return found
 
 
 def unknown_source(source: str, why: str) -> TripsError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import logging
 import os
@@ -194,8 +193,9 @@ def _put_in_place(part: Path, path: Path, url: str) -> None:
     # The record of a file that is gone says nothing of the one that is coming.
     if not path.exists():
         _record_path(path).unlink(missing_ok=True)
+    digest = content.sha256
     if _takes_its_place(part, path):
-        _write_record(path, content, without_credentials(url))
+        _write_record(path, digest, content.size, without_credentials(url))
 
 
 def _takes_its_place(part: Path, path: Path) -> bool:
@@ -210,12 +210,12 @@ def _takes_its_place(part: Path, path: Path) -> bool:
     return True
 
 
-def _write_record(path: Path, content: MonthContent, address: str | None) -> None:
+def _write_record(path: Path, digest: str, size: int, address: str | None) -> None:
     record = {
-        "sha256": hashlib.sha256(content.data).hexdigest(),
+        "sha256": digest,
         "address": address,
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "size": content.data.size,
+        "size": size,
     }
     with part_file(_record_path(path)) as part:
         part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -228,10 +228,10 @@ def _check_record(content: MonthContent) -> None:
     if not record.exists():
         # Put there by hand, or the process was killed right after the whole file was in place.
         check_whole(content)
-        _write_record(path, content, None)
+        _write_record(path, content.sha256, content.size, None)
         return
     recorded = _recorded_digest(record)
-    if hashlib.sha256(content.data).hexdigest() != recorded:
+    if content.sha256 != recorded:
         raise BrokenFileError(
             f"{path} is not what was downloaded: its sha256 is no longer {recorded[:12]}…, "
             f"as {record.name} says. Delete both files to download the month again"

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["boroughs", "zone_table"]
 
@@ -64,6 +66,8 @@ def boroughs(zone_ids: pd.Series) -> pd.Series:
 
 @cache
 def _read_zones() -> pd.DataFrame:
+    import pandas as pd
+
     with files(__package__).joinpath("zones.csv").open(encoding="utf-8") as file:
         # Zone 265 is named "NA", which is a name here and not a null.
         return pd.read_csv(file, index_col="zone_id", keep_default_na=False)

@@ -62,6 +62,29 @@ def test_the_smoke_pipeline_from_ingest_to_champion(
     assert "promoted: there was no champion" in (record.decision or "")
 
 
+def test_the_same_notebooks_on_months_larger_than_a_frame(
+    copy: Project, store: str, warm_pool: KernelPool
+) -> None:
+    copy.pipeline(
+        """
+params: {sample_rows: 3000, max_trips: 1000}
+steps:
+  - notebook: 01_ingest
+  - notebook: 03_train
+    matrix: {model: [linear, random_forest]}
+"""
+    )
+    pipeline = read_pipeline(copy.root / "params" / "test.yaml", copy.root)
+    record, folder = run_pipeline(pipeline, pool=warm_pool, jobs=2, listener=Listener())
+    ingested, linear, forest = record.steps
+    assert (ingested.status, linear.status) == (Status.OK, Status.OK)
+    assert forest.status is Status.FAILED
+    assert "'random_forest' cannot learn in batches" in str(forest.error)
+    assert linear.metrics["training_trips"] > 2_900
+    assert linear.executed_notebook is not None
+    assert "**Conclusion.**" in texts(folder / linear.executed_notebook)
+
+
 @pytest.mark.skipif(
     not (REAL_MONTHS / "green_tripdata_2021-01.parquet").is_file(),
     reason=f"no real months in {REAL_MONTHS}; set TAXI_NB_TEST_DATA to a folder of them",

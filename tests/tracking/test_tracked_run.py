@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 
 from taxi_nb import (
     MODELS,
+    Cleaning,
     load_model,
     load_trips,
     provenance,
@@ -234,6 +236,22 @@ def test_validating_on_months_that_were_trained_on_is_refused(
     for call in (lambda: train("linear", training, training), lambda: tune(training, training)):
         with pytest.raises(ValueError, match=r"must not share a month, both have: 2021-01"):
             call()
+    assert runs_of(store) == []
+
+
+def test_validating_on_a_copy_of_what_was_trained_on_is_refused(
+    store: str, project: Project, training: pd.DataFrame
+) -> None:
+    made = Path(provenance(training).files[0].path)
+    for month in ("2021-01", "2021-02"):
+        shutil.copy(made, project.root / f"green_tripdata_{month}.parquet")
+    rules = Cleaning(within_month=False)
+    january, february = (
+        load_trips("green", [month], project.root, cleaning=rules)
+        for month in ("2021-01", "2021-02")
+    )
+    with pytest.raises(ValueError, match=r"these files are the same: .*2021-01.*2021-02"):
+        train("linear", january, february)
     assert runs_of(store) == []
 
 

@@ -56,6 +56,22 @@ def test_a_pair_that_training_has_not_seen_leaves_only_the_distance(
     assert list(matrix[:, -1]) == [4.0, 5.0, 6.0]
 
 
+def test_zones_that_are_none_are_not_taken_for_others(training: pd.DataFrame) -> None:
+    features = PairAndDistance().fit(training)
+    # 0 and 43151 make the number that stands for 43 and 151.
+    matrix = features.transform(trips([(0, 43_151), (-1, 44_151)], [1.0, 2.0])).toarray()
+    assert matrix[:, :-1].sum() == 0
+    with pytest.raises(ValueError, match="zones to learn from must be from 0 to 999"):
+        PairAndDistance().fit(trips([(0, 43_151)], [1.0]))
+
+
+def test_a_null_zone_is_named(training: pd.DataFrame) -> None:
+    features = PairAndDistance().fit(training)
+    training["DOLocationID"] = [np.nan, 7, 151, 239]
+    with pytest.raises(ValueError, match="must have no null DOLocationID"):
+        features.transform(training)
+
+
 def test_an_empty_set_of_trips_has_an_empty_matrix(training: pd.DataFrame) -> None:
     assert PairAndDistance().fit(training).transform(training.head(0)).shape == (0, 4)
 

@@ -17,6 +17,7 @@ from taxi_nb.trips import (
     Cleaning,
     NoTripsError,
     Provenance,
+    TripsError,
     load_trips,
     provenance,
 )
@@ -307,3 +308,21 @@ def test_a_frame_from_elsewhere_has_no_provenance(folder):
     trips = _load(folder)
     with pytest.raises(ValueError, match=r"`trips` must be a frame from `load_trips`.*merge"):
         provenance(trips.merge(pd.DataFrame({"PULocationID": [43]})))
+
+
+def test_a_month_that_is_a_copy_of_another(folder):
+    path = _write(folder, _columns())
+    (folder / "green_tripdata_2021-02.parquet").write_bytes(path.read_bytes())
+    rules = Cleaning(within_month=False)
+    with pytest.raises(TripsError, match=r"2021-02.parquet is the same file as .*2021-01.parquet"):
+        load_trips("green", ["2021-01", "2021-02"], str(folder), cleaning=rules)
+
+
+def test_negative_distances_stay_are_counted_and_can_be_taken_out(folder, caplog):
+    _write(folder, _columns(trip_distance=pa.array([1.0, -2.0, -300.0])))
+    assert len(_load(folder)) == 3
+    assert "2 trips have a negative distance and stay" in caplog.text
+    rules = Cleaning(min_distance=0)
+    trips = load_trips("green", ["2021-01"], str(folder), cleaning=rules)
+    assert provenance(trips).cleaning.taken_out["distance"] == 2
+    assert len(trips) == 1
