@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from taxi_nb.features import TRIP_COLUMNS, PairAndDistance
+from taxi_nb.features import PairAndDistance
 from taxi_nb.models import MODELS, make_model
 from taxi_nb.pair_statistics import STATISTICS_COLUMNS, pair_statistics
 from taxi_nb.trips import provenance
@@ -150,7 +150,7 @@ def metrics_in_batches(estimator: Pipeline, trips: pd.DataFrame) -> dict[str, fl
     count, mean, scatter, absolute, squared = 0, 0.0, 0.0, 0.0, 0.0
     for batch in reopen(provenance(trips)):
         actual = batch["duration"].to_numpy()
-        error = estimator.predict(batch[list(TRIP_COLUMNS)]) - actual
+        error = estimator.predict(batch) - actual
         absolute += float(np.abs(error).sum())
         squared += float((error**2).sum())
         total = count + len(actual)
