@@ -165,12 +165,7 @@ def plan(
     """Say which steps would run, and why, without running anything."""
     pipeline = _read(params, overrides)
     _, made = _plan(pipeline, force or [])
-    width = max(len(step.name) for step in pipeline.steps)
-    for planned in made.steps:
-        line = f"{planned.step.name:<{width}}  {planned}"
-        typer.secho(line, fg=typer.colors.YELLOW if planned.will_run else None)
-    count = len(made.will_run)
-    print(f"\n{count} of {len(made.steps)} steps will run" if count else "\nnothing will run")
+    print(made)
 
 
 @app.command()

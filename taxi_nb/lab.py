@@ -1,4 +1,4 @@
-"""The front desk in JupyterLab: `%load_ext taxi_nb`, `%params`, objects that show well."""
+"""The front desk in JupyterLab: `%load_ext taxi_nb`, `%params`, `%plan`, objects that show well."""
 
 from __future__ import annotations
 
@@ -16,19 +16,26 @@ if TYPE_CHECKING:
     import pandas as pd
     from IPython.core.interactiveshell import InteractiveShell
 
+    from taxi_nb.pipeline.plan import Plan
     from taxi_nb.pipeline.spec import Pipeline, Step
     from taxi_nb.training import TrainingResult
 
+PLAN_USAGE = "%plan FILE [NAME=VALUE ...], such as %plan params/green-2021.yaml"
 USAGE = "%params FILE [STEP] [NAME=VALUE ...], such as %params params/green-2021.yaml"
 _SAMPLE_ROWS = 5
 
 
 def register(shell: InteractiveShell) -> None:
-    """Give a shell the magic `%params`, and its formatter our objects."""
+    """Give a shell the magics `%params` and `%plan`, and its formatter our objects."""
 
     def params(line: str) -> GivenParameters:
         return set_parameters(shell, line)
 
+    def plan(line: str) -> Plan:
+        return plan_of(line)
+
+    plan.__doc__ = f"Say which steps of a pipeline would run, and why.\n\n{PLAN_USAGE}"
+    shell.register_magic_function(plan, "line", "plan")  # type: ignore[arg-type]
     params.__doc__ = f"Set what a pipeline would give this notebook.\n\n{USAGE}"
     # IPython's types leave out that a plain function is taken, too.
     shell.register_magic_function(params, "line", "params")  # type: ignore[arg-type]
@@ -120,6 +127,31 @@ def set_parameters(shell: InteractiveShell, line: str) -> GivenParameters:
     )
 
 
+def plan_of(line: str) -> Plan:
+    """Plan a pipeline, as ``taxi-nb plan`` does.
+
+    Parameters
+    ----------
+    line : str
+        What follows ``%plan``.
+
+    Raises
+    ------
+    UsageError
+        For a file with mistakes, or a store that cannot be asked.
+    """
+    from taxi_nb.pipeline.plan import planner_of
+    from taxi_nb.stored_runs import StoreError
+
+    file, *overrides = shlex.split(line) or [""]
+    if not file or not all("=" in override for override in overrides):
+        raise _usage(PLAN_USAGE)
+    try:
+        return planner_of(_read(Path(file), overrides)).plan()
+    except StoreError as error:
+        raise _usage(str(error)) from None
+
+
 def _read(file: Path, overrides: Sequence[str]) -> Pipeline:
     """Read a pipeline file; a kernel's working folder is its notebook's, not the project's."""
     from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
@@ -129,7 +161,7 @@ def _read(file: Path, overrides: Sequence[str]) -> Pipeline:
     try:
         return read_pipeline(found.absolute(), root, overrides)
     except PipelineFileError as error:
-        raise _usage("\n".join([f"{file} has mistakes; nothing is set", str(error)])) from None
+        raise _usage("\n".join([f"{file} has mistakes", str(error)])) from None
 
 
 def _candidates(pipeline: Pipeline, wanted: str | None) -> list[Step]:

@@ -195,7 +195,10 @@ def execute_notebook(
     seconds = time.perf_counter() - started
     status, problem = _outcome(failure, log, handle, timeout)
     _keep_if_telling(raw_output, status)
-    _keep(aside, target, log, status, problem)
+    try:
+        _keep(aside, target, log, status, problem)
+    finally:
+        aside.unlink(missing_ok=True)
     return Execution(status, seconds, problem, tuple(log.timings), log.startup_seconds)
 
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 
 from taxi_nb import tracking
@@ -79,7 +80,7 @@ class PlannedStep:
         return f"will run: {self.reason}" if self.will_run else "up to date"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What is to be done about each step, in the order of the pipeline file."""
 
@@ -89,6 +90,27 @@ class Plan:
     def will_run(self) -> list[PlannedStep]:
         """The steps that have to run."""
         return [planned for planned in self.steps if planned.will_run]
+
+    def __str__(self) -> str:
+        width = max(len(planned.step.name) for planned in self.steps)
+        lines = [f"{planned.step.name:<{width}}  {planned}" for planned in self.steps]
+        return "\n".join([*lines, "", self.summary])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td style='text-align: left'>{escape(planned.step.name)}</td>"
+            f"<td style='text-align: left'>{escape(str(planned))}</td></tr>"
+            for planned in self.steps
+        )
+        return f"<table>{rows}</table><p>{self.summary}</p>"
+
+    @property
+    def summary(self) -> str:
+        """How many steps will run."""
+        count = len(self.will_run)
+        return f"{count} of {len(self.steps)} steps will run" if count else "nothing will run"
 
     @property
     def results(self) -> list[StoredResult]:
@@ -250,10 +272,8 @@ class Planner:
 
 def planner_of(pipeline: Pipeline) -> Planner:
     """Return the planner for a pipeline, in the store and experiment that it will use."""
-    if pipeline.tracking_uri:
-        os.environ[tracking.URI_VARIABLE] = pipeline.tracking_uri
-    experiment = tracking.experiment_name(pipeline.experiment)
-    return Planner(pipeline, tracking.tracking_uri(), experiment)
+    uri = pipeline.tracking_uri or tracking.tracking_uri()
+    return Planner(pipeline, uri, tracking.experiment_name(pipeline.experiment))
 
 
 def not_inputs(root: Path, store: str) -> tuple[Path, ...]:

@@ -94,6 +94,8 @@ def run_pipeline(
         After kernels have been ended and all runs closed, when a signal
         handler raised it.
     """
+    if pipeline.tracking_uri:
+        os.environ[tracking.URI_VARIABLE] = pipeline.tracking_uri
     planner = planner_of(pipeline)
     plan = planner.plan(force)
     with tracking.store_problems_told():

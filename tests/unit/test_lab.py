@@ -47,6 +47,15 @@ def test_params_sets_and_shows_what_the_pipeline_would_give(
     assert "<code>7</code>" in shown._repr_html_()
 
 
+def test_plan_shows_what_would_run_and_why(shell: InteractiveShell) -> None:
+    made = shell.run_line_magic("plan", "params/test.yaml seed=3")
+    assert "02_b[lasso]   will run: never ran" in str(made)
+    assert "<td style='text-align: left'>will run: never ran</td>" in made._repr_html_()
+    assert made._repr_html_().endswith("<p>3 of 3 steps will run</p>")
+    with pytest.raises(UsageError, match="%plan FILE"):
+        shell.run_line_magic("plan", "")
+
+
 def test_params_takes_a_step_and_other_values(shell: InteractiveShell) -> None:
     shell.run_line_magic("params", "params/test.yaml 02_b[lasso] seed=3")
     assert (shell.user_ns["seed"], shell.user_ns["model"]) == (3, "lasso")
