@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,6 +156,40 @@ def test_a_reused_step_says_where_it_came_from_and_a_new_one_why_it_ran(tmp_path
     page = write_site(a_run(tmp_path, "2", step=ran)).read_text()
     assert "Ran because: params.alpha 0.01 -&gt; 0.1." in page
     assert "0.5 s of it start-up" in page
+
+
+def test_a_reused_steps_page_stays_as_it_was_made_unless_asked_for_anew(tmp_path: Path) -> None:
+    figure = nbformat.v4.new_output("display_data", data={"image/png": "iVBORw0KGgo="})
+    script = nbformat.v4.new_output("display_data", data={"text/html": "<script>x()</script>"})
+    first = a_run(tmp_path, "1", outputs=[figure, script])
+    write_site(first)
+    reused = {"status": Status.CACHED, "reused_from": "1"}
+    second = a_run(tmp_path, "2", outputs=[figure, script], step=reused)
+    (second / "01_a.html").hardlink_to(first / "01_a.html")
+    page = write_site(second).read_text()
+    assert (second / "01_a.html").samefile(first / "01_a.html")
+    assert "Held back: 1 script." in page
+    assert page.count("<img") == 1
+    write_site(second, anew=True)
+    assert "2</a>, reused from 1" in (second / "01_a.html").read_text()
+    assert "reused from" not in (first / "01_a.html").read_text()
+
+
+def test_a_site_of_reused_steps_alone_needs_no_nbconvert(tmp_path: Path) -> None:
+    write_site(a_run(tmp_path, "1"))
+    second = a_run(tmp_path, "2", step={"status": Status.CACHED, "reused_from": "1"})
+    for name in ("01_a.html", "01_a.ipynb"):
+        (second / name).unlink(missing_ok=True)
+        (second / name).hardlink_to(tmp_path / "1" / name)
+    script = (
+        "import sys\nfrom pathlib import Path\n"
+        "from taxi_nb.pipeline.report.site import write_site\n"
+        f"write_site(Path({str(second)!r}))\nprint(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert not {"nbconvert", "nbformat", "nbdime"} & set(done.stdout.split())
 
 
 def test_thirty_megabytes_of_output_make_a_small_page_that_says_so(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taxi_nb.pipeline.record import StepResult
-from taxi_nb.pipeline.report.executed import Figure
+from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.metrics import better, by_importance, is_time
 from taxi_nb.pipeline.report.past import RunOnDisk
 
@@ -126,6 +126,8 @@ def figure_pairs(before: RunOnDisk, after: RunOnDisk) -> list[FigurePair]:
     for step in after.notebooks:
         new = {figure.key: figure for figure in after.notebooks[step].figures}
         earlier = before.notebooks.get(step)
+        if earlier and earlier.path.samefile(after.notebooks[step].path):
+            earlier = after.notebooks[step]  # Reused: there is nothing to read again.
         old = {figure.key: figure for figure in earlier.figures} if earlier else {}
         keys = [*new, *(key for key in old if key not in new)]
         found += [FigurePair(step, key, old.get(key), new.get(key)) for key in keys]
