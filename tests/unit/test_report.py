@@ -31,6 +31,7 @@ INPUTS = {
     },
     "packages": {"scikit-learn": "1.9.0", "numpy": "2.4"},
     "upstream": {},
+    "variables": {"TAXI_NB_DATA_DIR": None},
 }
 
 
@@ -97,6 +98,7 @@ def test_what_changed_is_named_by_kind(tmp_path: Path) -> None:
             "modules": {"taxi_nb/features.py": {"TripFeatures": "m9", "zones": "m2"}},
             "files": {"data/b.parquet": {"name": "green 2021-01", "digest": "d9"}},
             "packages": {"scikit-learn": "1.10.0"},
+            "variables": {"TAXI_NB_DATA_DIR": "trips"},
         },
     )
     found = compare(RunOnDisk.read(before), RunOnDisk.read(after))
@@ -108,6 +110,7 @@ def test_what_changed_is_named_by_kind(tmp_path: Path) -> None:
     assert found.environment == (
         Change("scikit-learn", "1.9.0", "1.10.0", ("01_a",)),
         Change("numpy", "2.4", None, ("01_a",)),
+        Change("TAXI_NB_DATA_DIR", "not set", "trips", ("01_a",)),
     )
     code = {change.what: (change.before, change.after) for change in found.code}
     assert code == {
@@ -206,6 +209,7 @@ def test_thirty_megabytes_of_output_make_a_small_page_that_says_so(tmp_path: Pat
     page = (folder / "01_a.html").read_text()
     assert len(page) < 500_000
     assert f"The middle of an output of {len(lines) / 1e6:.1f} MB is left out" in page
+    assert f"The rest of {len(html) / 1e6:.1f} MB is left out" in page
     assert "202 more outputs are left out" in page
     assert "line 0\n" in page
     assert "line 2499999" in page

@@ -195,9 +195,10 @@ def _cells(inputs: Mapping[str, Any] | None) -> list[str] | None:
 
 def _environment_changes(before: RunOnDisk, after: RunOnDisk, both: list[str]) -> Iterator[Change]:
     for step in both:
-        old, new = _mapping(before, step, "packages"), _mapping(after, step, "packages")
-        if old and new:
-            yield from _differences(old, new, step, str)
+        for kind in ("packages", "variables"):
+            old, new = _mapping(before, step, kind), _mapping(after, step, kind)
+            if old is not None and new is not None:
+                yield from _differences(old, new, step, _setting)
 
 
 def _input_changes(
@@ -280,6 +281,10 @@ def _unknown(before: RunOnDisk, after: RunOnDisk) -> Iterator[str]:
 
 def _as_written(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _setting(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 def _short(digest: Any) -> str:

@@ -100,7 +100,9 @@ class OutputHtml:
         for kind, render in self._by_type:
             if kind in data:
                 found = _text(data[kind])
-                return self._bounded(found, partial(render, title=title)) + beside
+                plain = kind == "text/plain"
+                shown = self._bounded(found, partial(render, title=title), with_end=plain)
+                return shown + beside
         found = next(iter(data.values()), "")
         text = found if isinstance(found, str) else json.dumps(found, indent=2)
         return self._bounded(text, _pre) + beside
@@ -151,11 +153,13 @@ class OutputHtml:
             f"{self._bounded(chr(10).join(lines), _pre)}</div>"
         )
 
-    def _bounded(self, text: str, render: Callable[[str], str]) -> str:
-        """Render the beginning and the end of what is too long."""
+    def _bounded(self, text: str, render: Callable[[str], str], *, with_end: bool = True) -> str:
+        """Render the beginning of what is too long; of plain text the end, too."""
         if len(text) <= TEXT_LIMIT + TAIL:
             return render(text)
         size = len(text) / 1e6
+        if not with_end:
+            return render(text[:TEXT_LIMIT]) + self._left_out(f"The rest of {size:.1f} MB is")
         note = self._left_out(f"The middle of an output of {size:.1f} MB is")
         return render(text[:TEXT_LIMIT]) + note + _pre(text[-TAIL:])
 
