@@ -172,6 +172,7 @@ def test_a_reused_steps_page_stays_as_it_was_made_unless_asked_for_anew(tmp_path
     page = write_site(second).read_text()
     assert (second / "01_a.html").samefile(first / "01_a.html")
     assert "Held back: 1 script." in page
+    assert 'reused from run <a href="../1/index.html">1</a>' in page
     assert page.count("<img") == 1
     write_site(second, anew=True)
     assert "2</a>, reused from 1" in (second / "01_a.html").read_text()

@@ -225,6 +225,7 @@ class _Site:
         return {
             "run": self.record,
             "on_disk": self.run,
+            "earlier": {other.record.id: other for other in self.earlier},
             "shared": shared,
             "held": held,
             "steps": [
