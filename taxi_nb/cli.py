@@ -198,7 +198,8 @@ def report(
         if single_file:
             print(write_single_file(folder, (output or folder / "report.html").absolute()))
         else:
-            print(write_site(folder, [_run_folder(other) for other in against or []]))
+            others = [_run_folder(other) for other in against or []]
+            print(write_site(folder, others, anew=True))
     except ValueError as error:
         _stop(f"{folder / 'run.json'}: {error}", USAGE)
     except OSError as error:

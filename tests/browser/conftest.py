@@ -20,9 +20,13 @@ from tests.pipeline.conftest import Listener
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium as Debian packages it; TAXI_NB_BROWSER names another one."""
+    """Chromium as Debian packages it; TAXI_NB_BROWSER names another one.
+
+    Not longer than a module: while Playwright is started, its event loop runs
+    in this thread, and other tests could start none.
+    """
     found = os.environ.get("TAXI_NB_BROWSER") or next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
         pytest.skip("no Chromium on PATH: apt-get install chromium, or set TAXI_NB_BROWSER")
@@ -132,8 +136,8 @@ _HOSTILE = (
 )
 
 
-@pytest.fixture(scope="session")
-def sites(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Sites]:
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Sites:
     """Three runs: two of one pipeline with different seeds, and one that fails."""
     project = Project(tmp_path_factory.mktemp("site") / "project")
     shutil.copy(empty_store, project.root / "mlflow.db")
@@ -160,4 +164,4 @@ def sites(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterat
             pipeline = read_pipeline(file, project.root, overrides)
             return run_pipeline(pipeline, pool=pool, jobs=2, listener=Listener())[1]
 
-        yield Sites(run("good"), run("good", "seed=2"), run("bad"))
+        return Sites(run("good"), run("good", "seed=2"), run("bad"))

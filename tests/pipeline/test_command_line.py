@@ -223,3 +223,27 @@ def test_a_full_disk_fails_the_run_says_so_and_leaves_no_half_notebook(
     assert [r.info.status for r in runs_of(store)] == ["FAILED", "FAILED"]
     for notebook in small_disk.glob("*/*.ipynb"):
         nbformat.validate(nbformat.read(notebook, as_version=4))
+
+
+def test_report_writes_pages_again_compares_runs_and_makes_one_file(
+    project: Project, taxi_nb: CommandLine
+) -> None:
+    project.notebook("01_a", "print('alpha is', alpha)", parameters="alpha: int = 1  # a number")
+    project.pipeline("params: {alpha: 1}\nsteps: [{notebook: 01_a}]")
+    for alpha in (1, 2):
+        assert taxi_nb("run", "params/test.yaml", "--set", f"alpha={alpha}")[0] == 0
+    runs = sorted(path for path in (project.root / "runs").iterdir() if not path.is_symlink())
+    code, out, _ = taxi_nb("report", runs[0].name, "--against", runs[1].name)
+    assert (code, out.strip()) == (0, str(runs[0] / "index.html"))
+    assert "alpha is 2" in (runs[0] / "against" / f"{runs[1].name}.html").read_text()
+    code, out, _ = taxi_nb("report", "--single-file", "--output", "all.html")
+    assert (code, out.strip()) == (0, str(project.root / "all.html"))
+    assert "alpha is 2" in (project.root / "all.html").read_text()
+    for wrong, said in (
+        (("report", "no-such-run"), "no-such-run is not a run"),
+        (("report", "--output", "all.html"), "--single-file"),
+    ):
+        code, _, err = taxi_nb(*wrong)
+        assert code == 2
+        assert said in err
+        assert "Traceback" not in err

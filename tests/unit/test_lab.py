@@ -12,6 +12,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from taxi_nb import load_trips, tracked_run, train
+from taxi_nb.progress import progress_bar
 from tests.conftest import Project, runs_of
 
 PIPELINE = """
@@ -115,6 +116,17 @@ def test_a_training_result_shows_itself_against_the_champion(
     assert "than the champion, nyc-taxi-duration, version 1" in second
     assert f"/runs/{first.run_id}" not in second
     assert "make ui" in second
+
+
+def test_progress_is_shown_to_who_watches_and_stays_out_of_executed_notebooks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress_bar(total=2) as bar:
+        assert not bar.disable
+    monkeypatch.setenv("TAXI_NB_NOTEBOOK", "notebooks/04_tune.ipynb")
+    with progress_bar(total=2) as bar:
+        assert bar.disable
 
 
 def test_a_run_whose_kernel_was_killed_is_closed_by_the_next_one(store: str) -> None:

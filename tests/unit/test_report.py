@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ INPUTS = {
     },
     "packages": {"scikit-learn": "1.9.0", "numpy": "2.4"},
     "upstream": {},
+    "variables": {"TAXI_NB_DATA_DIR": None},
 }
 
 
@@ -95,6 +98,7 @@ def test_what_changed_is_named_by_kind(tmp_path: Path) -> None:
             "modules": {"taxi_nb/features.py": {"TripFeatures": "m9", "zones": "m2"}},
             "files": {"data/b.parquet": {"name": "green 2021-01", "digest": "d9"}},
             "packages": {"scikit-learn": "1.10.0"},
+            "variables": {"TAXI_NB_DATA_DIR": "trips"},
         },
     )
     found = compare(RunOnDisk.read(before), RunOnDisk.read(after))
@@ -106,6 +110,7 @@ def test_what_changed_is_named_by_kind(tmp_path: Path) -> None:
     assert found.environment == (
         Change("scikit-learn", "1.9.0", "1.10.0", ("01_a",)),
         Change("numpy", "2.4", None, ("01_a",)),
+        Change("TAXI_NB_DATA_DIR", "not set", "trips", ("01_a",)),
     )
     code = {change.what: (change.before, change.after) for change in found.code}
     assert code == {
@@ -156,6 +161,41 @@ def test_a_reused_step_says_where_it_came_from_and_a_new_one_why_it_ran(tmp_path
     assert "0.5 s of it start-up" in page
 
 
+def test_a_reused_steps_page_stays_as_it_was_made_unless_asked_for_anew(tmp_path: Path) -> None:
+    figure = nbformat.v4.new_output("display_data", data={"image/png": "iVBORw0KGgo="})
+    script = nbformat.v4.new_output("display_data", data={"text/html": "<script>x()</script>"})
+    first = a_run(tmp_path, "1", outputs=[figure, script])
+    write_site(first)
+    reused = {"status": Status.CACHED, "reused_from": "1"}
+    second = a_run(tmp_path, "2", outputs=[figure, script], step=reused)
+    (second / "01_a.html").hardlink_to(first / "01_a.html")
+    page = write_site(second).read_text()
+    assert (second / "01_a.html").samefile(first / "01_a.html")
+    assert "Held back: 1 script." in page
+    assert 'reused from run <a href="../1/index.html">1</a>' in page
+    assert page.count("<img") == 1
+    write_site(second, anew=True)
+    assert "2</a>, reused from 1" in (second / "01_a.html").read_text()
+    assert "reused from" not in (first / "01_a.html").read_text()
+
+
+def test_a_site_of_reused_steps_alone_needs_no_nbconvert(tmp_path: Path) -> None:
+    write_site(a_run(tmp_path, "1"))
+    second = a_run(tmp_path, "2", step={"status": Status.CACHED, "reused_from": "1"})
+    for name in ("01_a.html", "01_a.ipynb"):
+        (second / name).unlink(missing_ok=True)
+        (second / name).hardlink_to(tmp_path / "1" / name)
+    script = (
+        "import sys\nfrom pathlib import Path\n"
+        "from taxi_nb.pipeline.report.site import write_site\n"
+        f"write_site(Path({str(second)!r}))\nprint(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert not {"nbconvert", "nbformat", "nbdime"} & set(done.stdout.split())
+
+
 def test_thirty_megabytes_of_output_make_a_small_page_that_says_so(tmp_path: Path) -> None:
     lines = "".join(f"line {number}\n" for number in range(2_500_000))
     html = f"<table>{'<tr><td>1</td></tr>' * 100_000}</table>"
@@ -170,6 +210,7 @@ def test_thirty_megabytes_of_output_make_a_small_page_that_says_so(tmp_path: Pat
     page = (folder / "01_a.html").read_text()
     assert len(page) < 500_000
     assert f"The middle of an output of {len(lines) / 1e6:.1f} MB is left out" in page
+    assert f"The rest of {len(html) / 1e6:.1f} MB is left out" in page
     assert "202 more outputs are left out" in page
     assert "line 0\n" in page
     assert "line 2499999" in page

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taxi_nb.pipeline.record import StepResult
-from taxi_nb.pipeline.report.executed import Figure
+from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.metrics import better, by_importance, is_time
 from taxi_nb.pipeline.report.past import RunOnDisk
 
@@ -126,6 +126,8 @@ def figure_pairs(before: RunOnDisk, after: RunOnDisk) -> list[FigurePair]:
     for step in after.notebooks:
         new = {figure.key: figure for figure in after.notebooks[step].figures}
         earlier = before.notebooks.get(step)
+        if earlier and earlier.path.samefile(after.notebooks[step].path):
+            earlier = after.notebooks[step]  # Reused: there is nothing to read again.
         old = {figure.key: figure for figure in earlier.figures} if earlier else {}
         keys = [*new, *(key for key in old if key not in new)]
         found += [FigurePair(step, key, old.get(key), new.get(key)) for key in keys]
@@ -193,9 +195,10 @@ def _cells(inputs: Mapping[str, Any] | None) -> list[str] | None:
 
 def _environment_changes(before: RunOnDisk, after: RunOnDisk, both: list[str]) -> Iterator[Change]:
     for step in both:
-        old, new = _mapping(before, step, "packages"), _mapping(after, step, "packages")
-        if old and new:
-            yield from _differences(old, new, step, str)
+        for kind in ("packages", "variables"):
+            old, new = _mapping(before, step, kind), _mapping(after, step, kind)
+            if old is not None and new is not None:
+                yield from _differences(old, new, step, _setting)
 
 
 def _input_changes(
@@ -278,6 +281,10 @@ def _unknown(before: RunOnDisk, after: RunOnDisk) -> Iterator[str]:
 
 def _as_written(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _setting(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 def _short(digest: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from taxi_nb.pipeline.record import StepResult
-from taxi_nb.pipeline.report.executed import Figure
+from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk
 
 PAGE = "index.html"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import io
 import re
@@ -11,7 +10,7 @@ from html import unescape
 from typing import Any
 
 from taxi_nb.pipeline.report.executed import ExecutedNotebook
-from taxi_nb.pipeline.report.outputs import IMAGES
+from taxi_nb.pipeline.report.figures import IMAGES
 
 # What is longer is compared by its beginning and its digest.
 _TEXT_LIMIT = 20_000
@@ -50,29 +49,29 @@ def notebook_diff(
     return NotebookDiff(step, tuple(lines[:_MOST_LINES]), max(0, len(lines) - _MOST_LINES))
 
 
-def _readable(notebook: Any) -> Any:
+def _readable(notebook: dict[str, Any]) -> Any:
     """Return a copy with each output as text: no markup beside it, figures as digests."""
     import nbformat
 
     reduced = nbformat.v4.new_notebook()
-    for cell in notebook.cells:
-        kept = copy.deepcopy({"cell_type": cell.cell_type, "source": cell.source})
-        if "injected-parameters" in cell.metadata.get("tags", []):
+    for cell in notebook["cells"]:
+        kept = {"cell_type": cell["cell_type"], "source": cell["source"]}
+        if "injected-parameters" in cell["metadata"].get("tags", []):
             kept["source"] = "# parameters given by the pipeline"
         # One id for all: cells are matched by what is in them.
         kept |= {"metadata": {}, "id": "cell"}
-        if cell.cell_type == "code":
-            outputs = [_readable_output(output) for output in cell.outputs]
+        if cell["cell_type"] == "code":
+            outputs = [_readable_output(output) for output in cell["outputs"]]
             kept |= {"outputs": outputs, "execution_count": None}
         reduced.cells.append(nbformat.from_dict(kept))
     return reduced
 
 
 def _readable_output(output: Any) -> dict[str, Any]:
-    if output.output_type == "stream":
-        text = output.text
-    elif output.output_type == "error":
-        text = f"{output.ename}: {output.evalue}"
+    if output["output_type"] == "stream":
+        text = output["text"]
+    elif output["output_type"] == "error":
+        text = f"{output['ename']}: {output['evalue']}"
     else:
         text = _readable_data(output.get("data", {}))
     return {"output_type": "stream", "name": "stdout", "text": _bounded(text)}

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline.record import RunRecord, StepResult, write_aside
-from taxi_nb.pipeline.report.executed import ExecutedNotebook, Rendered
-from taxi_nb.pipeline.report.links import FolderLinks, cell_prefix
+from taxi_nb.pipeline.report.cells import Rendered, rendered_cells
+from taxi_nb.pipeline.report.executed import ExecutedNotebook
+from taxi_nb.pipeline.report.links import PAGE, FolderLinks, cell_prefix
+from taxi_nb.pipeline.report.page_summary import PageSummary, neighbours
 from taxi_nb.pipeline.report.pages import render
 
 
@@ -34,7 +36,8 @@ def rendered_notebook(
     executed: ExecutedNotebook, folder: Path, step: StepResult, *, alone: bool = False
 ) -> Rendered:
     """Turn a step's notebook into HTML; `alone` for a page with no files beside it."""
-    return executed.rendered(
+    return rendered_cells(
+        executed,
         prefix=cell_prefix(step),
         folder=source_notebook(folder, step).parent,
         failed_cell=step.error.cell if step.error else None,
@@ -50,17 +53,19 @@ def notebook_context(
     step: StepResult,
 ) -> dict[str, Any]:
     """Return what a notebook's template shows."""
-    steps = record.steps if record else (step,)
-    with_page = [other.name for other in steps if other.html or other.name == step.name]
-    place = with_page.index(step.name)
+    previous, following = neighbours(record.steps if record else (step,), step)
+    summary = PageSummary(rendered.title, rendered.held, previous, following)
     source = source_notebook(folder, step)
     return {
         "run": record,
         "step": step,
         "notebook": rendered,
         "prefix": cell_prefix(step),
-        "previous": with_page[place - 1] if place else None,
-        "next": with_page[place + 1] if place + 1 < len(with_page) else None,
+        "previous": previous,
+        "next": following,
+        "summary": summary,
+        # By its name: a later run that reuses the step has this page in its folder, too.
+        "run_address": f"../{folder.name}/{PAGE}",
         "source_address": os.path.relpath(source, folder) if source.is_file() else None,
         "python": executed.python,
     }

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from html import escape
 from typing import Any, Protocol
 
 from nbconvert.filters.ansi import ansi2html
 
+from taxi_nb.pipeline.report.figures import IMAGES, alt_text, encoded_image
 from taxi_nb.pipeline.report.prose import Prose
 from taxi_nb.pipeline.report.untrusted import (
     Held,
@@ -37,7 +36,6 @@ class _Renderer(Protocol):
     def __call__(self, text: str, title: str) -> str: ...
 
 
-IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
 _FRAME = (
     "<!doctype html><meta charset=utf-8><style>:root{{color-scheme:light}}"
     "body{{font:15px/1.5 system-ui,sans-serif;margin:.5rem}}"
@@ -102,7 +100,9 @@ class OutputHtml:
         for kind, render in self._by_type:
             if kind in data:
                 found = _text(data[kind])
-                return self._bounded(found, partial(render, title=title)) + beside
+                plain = kind == "text/plain"
+                shown = self._bounded(found, partial(render, title=title), with_end=plain)
+                return shown + beside
         found = next(iter(data.values()), "")
         text = found if isinstance(found, str) else json.dumps(found, indent=2)
         return self._bounded(text, _pre) + beside
@@ -153,11 +153,13 @@ class OutputHtml:
             f"{self._bounded(chr(10).join(lines), _pre)}</div>"
         )
 
-    def _bounded(self, text: str, render: Callable[[str], str]) -> str:
-        """Render the beginning and the end of what is too long."""
+    def _bounded(self, text: str, render: Callable[[str], str], *, with_end: bool = True) -> str:
+        """Render the beginning of what is too long; of plain text the end, too."""
         if len(text) <= TEXT_LIMIT + TAIL:
             return render(text)
         size = len(text) / 1e6
+        if not with_end:
+            return render(text[:TEXT_LIMIT]) + self._left_out(f"The rest of {size:.1f} MB is")
         note = self._left_out(f"The middle of an output of {size:.1f} MB is")
         return render(text[:TEXT_LIMIT]) + note + _pre(text[-TAIL:])
 
@@ -169,26 +171,6 @@ class OutputHtml:
         return (
             f'<p class="held-back" role="note">{escape(what)} left out; {where} has everything.</p>'
         )
-
-
-def encoded_image(kind: str, data: str) -> str | None:
-    """Return an image in base64; None if it is none."""
-    if kind == "image/svg+xml":
-        return base64.b64encode(data.encode()).decode()
-    encoded = "".join(data.split())
-    try:
-        base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return encoded
-
-
-def alt_text(output: Any, kind: str) -> str | None:
-    """Return the title that a figure brings along."""
-    metadata: Mapping[str, Any] = output.get("metadata", {})
-    own = metadata.get(kind, {})
-    found = own.get("alt") if isinstance(own, Mapping) else None
-    return str(found) if found else None
 
 
 def _held_note(what: str) -> str:

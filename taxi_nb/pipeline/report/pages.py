@@ -6,14 +6,16 @@ import base64
 import hashlib
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from taxi_nb.pipeline.record import RunRecord, slug
-from taxi_nb.pipeline.report.comparison import MetricChange
 from taxi_nb.pipeline.report.untrusted import in_words
+
+if TYPE_CHECKING:
+    from taxi_nb.pipeline.report.comparison import MetricChange
 
 
 @cache

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline.record import RunRecord, StepResult, write_aside
 from taxi_nb.pipeline.report.chart import line_chart, most_recent_series
 from taxi_nb.pipeline.report.comparison import Comparison, compare, figure_pairs
-from taxi_nb.pipeline.report.executed import Figure, Rendered
+from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.links import (
     COMPARISONS,
     FIGURES,
@@ -24,7 +23,7 @@ from taxi_nb.pipeline.report.links import (
 )
 from taxi_nb.pipeline.report.metrics import by_importance, lower_is_better, main_metric
 from taxi_nb.pipeline.report.notebook_diff import NotebookDiff, notebook_diff
-from taxi_nb.pipeline.report.notebook_page import notebook_context, rendered_notebook
+from taxi_nb.pipeline.report.page_summary import PageSummary, neighbours, read_summary
 from taxi_nb.pipeline.report.pages import moment, render
 from taxi_nb.pipeline.report.past import RunOnDisk, runs_before
 from taxi_nb.pipeline.report.untrusted import Held
@@ -34,8 +33,11 @@ _MOST_COMPARISONS = 8
 _MODEL_METRICS = 6
 
 
-def write_site(folder: Path, against: Sequence[Path] = ()) -> Path:
+def write_site(folder: Path, against: Sequence[Path] = (), *, anew: bool = False) -> Path:
     """Write all pages of a run from its ``run.json`` and its executed notebooks.
+
+    The page of a reused step, if the step's folder has it, stays: it tells how
+    its notebook was made, and making it again would take longer than all else.
 
     Parameters
     ----------
@@ -43,6 +45,8 @@ def write_site(folder: Path, against: Sequence[Path] = ()) -> Path:
         ``runs/<id>``.
     against : sequence of Path
         Folders of further runs to compare it with, outputs included.
+    anew : bool
+        Make the pages of reused steps, too.
 
     Returns
     -------
@@ -57,7 +61,7 @@ def write_site(folder: Path, against: Sequence[Path] = ()) -> Path:
         If that is not a run's record.
     """
     site = _Site(RunOnDisk.read(folder), [RunOnDisk.read(other) for other in against])
-    return site.write()
+    return site.write(anew=anew)
 
 
 def write_single_file(folder: Path, file: Path) -> Path:
@@ -106,6 +110,10 @@ class HistoryRow:
     on_disk: RunOnDisk | None
 
 
+# A page's file below the run's folder; its template, links and what it shows.
+_Page = tuple[str, tuple[str, FolderLinks, dict[str, Any]]]
+
+
 class _Site:
     """The pages of one run."""
 
@@ -117,10 +125,11 @@ class _Site:
         if self.earlier:
             self.fully_compared[self.earlier[-1].record.id] = self.earlier[-1]
 
-    def write(self) -> Path:
+    def write(self, *, anew: bool) -> Path:
         folder = self.run.folder
         pictures: dict[str, Figure] = {}
-        for name, (template, links, context) in self._pages():
+        kept = {} if anew else self._kept()
+        for name, (template, links, context) in self._pages(kept):
             _write(folder / name, render(template, site=links, **context))
             pictures |= links.pictures
         for name, figure in pictures.items():
@@ -128,14 +137,23 @@ class _Site:
                 _write(folder / FIGURES / name, figure.data)
         return folder / PAGE
 
-    def _pages(self) -> Iterator[tuple[str, tuple[str, FolderLinks, dict[str, Any]]]]:
-        for step, rendered in self._rendered().items():
-            result = self.run.steps[step]
-            assert result.html is not None
-            yield (
-                result.html,
-                ("notebook.html", FolderLinks(self.record.steps), self._page(step, rendered)),
-            )
+    def _kept(self) -> dict[str, PageSummary]:
+        """Return the pages of reused steps that lead to the right neighbours."""
+        found = {}
+        for step in self.record.steps:
+            summary = step.html and step.reused_from and read_summary(self.run.folder / step.html)
+            around = neighbours(self.record.steps, step)
+            if summary and (summary.previous, summary.next) == around:
+                found[step.name] = summary
+        return found
+
+    def _pages(self, kept: Mapping[str, PageSummary]) -> Iterator[_Page]:
+        summaries = dict(kept)
+        for name, result in self.run.steps.items():
+            if name in self.run.notebooks and result.html is not None and name not in kept:
+                context = self._notebook(name, alone=False)
+                summaries[name] = context["summary"]
+                yield result.html, ("notebook.html", FolderLinks(self.record.steps), context)
         compared = self._compared()
         for other in compared.values():
             full = other.record.id in self.fully_compared
@@ -148,7 +166,7 @@ class _Site:
             context = self._comparison(compare(other, self.run), full)
             yield f"{COMPARISONS}/{other.folder.name}.html", ("comparison.html", links, context)
         links = FolderLinks(self.record.steps, compared=frozenset(compared))
-        yield PAGE, ("index.html", links, self._front(self._rendered()))
+        yield PAGE, ("index.html", links, self._front(summaries))
 
     def single_file(self) -> str:
         """Return all pages as one: links become places, pictures are in the text."""
@@ -156,37 +174,25 @@ class _Site:
         links = SingleFileLinks(
             self.record.steps, frozenset([last.before.record.id] if last else [])
         )
-        rendered = self._render(alone=True)
-        pages = [
-            (
-                f"{cell_prefix(self.run.steps[step])}page",
-                render("notebook_part.html", site=links, **self._page(step, notebook)),
-            )
-            for step, notebook in rendered.items()
-        ]
+        summaries, pages = {}, []
+        for name, result in self.run.steps.items():
+            if name in self.run.notebooks and result.html is not None:
+                notebook = self._notebook(name, alone=True)
+                summaries[name] = notebook["summary"]
+                part = render("notebook_part.html", site=links, **notebook)
+                pages.append((f"{cell_prefix(result)}page", part))
         if last:
             context = self._comparison(last, full=True)
             pages.append(("comparison", render("comparison_part.html", site=links, **context)))
-        front = render("run_part.html", site=links, **self._front(rendered))
+        front = render("run_part.html", site=links, **self._front(summaries))
         return render("single.html", run=self.record, site=links, front=front, pages=pages)
 
-    def _rendered(self) -> dict[str, Rendered]:
-        return self._rendered_beside
+    def _notebook(self, step: str, *, alone: bool) -> dict[str, Any]:
+        # Imported where a page is made: nbconvert takes a second.
+        from taxi_nb.pipeline.report.notebook_page import notebook_context, rendered_notebook
 
-    @cached_property
-    def _rendered_beside(self) -> dict[str, Rendered]:
-        return self._render(alone=False)
-
-    def _render(self, *, alone: bool) -> dict[str, Rendered]:
-        return {
-            step: rendered_notebook(notebook, self.run.folder, self.run.steps[step], alone=alone)
-            for step, notebook in self.run.notebooks.items()
-            if self.run.steps[step].html is not None
-        }
-
-    def _page(self, step: str, rendered: Rendered) -> dict[str, Any]:
-        notebook = self.run.notebooks[step]
-        result = self.run.steps[step]
+        notebook, result = self.run.notebooks[step], self.run.steps[step]
+        rendered = rendered_notebook(notebook, self.run.folder, result, alone=alone)
         return notebook_context(notebook, rendered, self.run.folder, self.record, result)
 
     def _compared(self) -> dict[str, RunOnDisk]:
@@ -211,35 +217,34 @@ class _Site:
             if found:
                 yield found
 
-    def _front(self, rendered: dict[str, Rendered]) -> dict[str, Any]:
+    def _front(self, summaries: Mapping[str, PageSummary]) -> dict[str, Any]:
         shared = shared_parameters(self.record)
         held: Held = Counter()
-        for notebook in rendered.values():
-            held += notebook.held
+        for summary in summaries.values():
+            held += summary.held
         return {
             "run": self.record,
             "on_disk": self.run,
+            "earlier": {other.record.id: other for other in self.earlier},
             "shared": shared,
             "held": held,
             "steps": [
-                self._step(step, rendered.get(step.name), shared) for step in self.record.steps
+                self._step(step, summaries.get(step.name), shared) for step in self.record.steps
             ],
             "comparison": self._last(),
             **self._models(),
             **self._history(),
         }
 
-    def _step(
-        self, step: StepResult, rendered: Rendered | None, shared: dict[str, Any]
-    ) -> StepView:
+    def _step(self, step: StepResult, page: PageSummary | None, shared: dict[str, Any]) -> StepView:
         notebook = self.run.notebooks.get(step.name)
         return StepView(
             result=step,
-            title=rendered.title if rendered else None,
+            title=page.title if page else None,
             parameters={k: v for k, v in step.parameters.items() if k not in shared},
             metrics=by_importance(step.metrics),
-            figures=notebook.figures if notebook and rendered else (),
-            held=rendered.held if rendered else Counter(),
+            figures=notebook.figures if notebook and page else (),
+            held=page.held if page else Counter(),
             bar=self._bar(step),
         )
 
