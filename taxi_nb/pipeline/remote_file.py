@@ -46,6 +46,6 @@ def remote_digest(location: str) -> str | None:
 def _connect(location: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
-    files, path = url_to_fs(location)
-    files.invalidate_cache()
+    # A connection of its own: a kept one may remember an older listing or endpoint.
+    files, path = url_to_fs(location, skip_instance_cache=True)
     return files, path

@@ -73,7 +73,7 @@ def test_a_notebook_runs_in_lab_with_a_pipelines_parameters(
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
     page.goto(f"{lab}/lab/tree/notebooks/03_train.ipynb?token=word")
-    expect(page.get_by_role("heading", name="3. How well does a simple")).to_be_visible(
+    expect(page.get_by_role("heading", name="3. How well does a model do?")).to_be_visible(
         timeout=60_000
     )
     run_all_cells(page)
