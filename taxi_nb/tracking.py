@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -283,10 +283,16 @@ def _dataset(trips: pd.DataFrame, path: str, name: str, digest: str) -> Any:
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*integer column.*", category=UserWarning)
-        dataset = mlflow.data.from_pandas(  # type: ignore[attr-defined]
-            trips, source=source, name=name, digest=digest
+        describe = partial(
+            mlflow.data.from_pandas,  # type: ignore[attr-defined]
+            source=source,
+            name=name,
+            digest=digest,
         )
-        dataset.to_dict()  # The schema is inferred here, once.
+        dataset = describe(trips)
+        # Of all rows MLflow would look at each date; the types are those of the first ones.
+        dataset.schema = describe(trips.head(100)).schema
+        dataset.to_dict()
     return dataset
 
 
