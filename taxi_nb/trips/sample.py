@@ -10,7 +10,6 @@ of the same seed. A known share of the records is broken, as in real files.
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxi_nb.project import data_dir
-from taxi_nb.trips.aside import part_file
+from taxi_nb.trips.aside import part_file, takes_its_place
 from taxi_nb.trips.city import ZONES, City, build_city
 from taxi_nb.trips.errors import BrokenFileError, TripsError
 from taxi_nb.trips.reading import STAMP_PREFIX, SYNTHETIC_KEY, MonthContent, check_whole
@@ -129,7 +128,7 @@ def _check_int(name: str, value: object, at_least: int) -> None:
 def _write_aside(table: pa.Table, path: Path) -> None:
     with part_file(path) as part:
         pq.write_table(table, part)
-        os.replace(part, path)
+        takes_its_place(part, path)
 
 
 def _make_month(taxi: str, month: str, seed: int, rows: int) -> pa.Table:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from taxi_nb.credentials import without_credentials
 from taxi_nb.inputs import used_variable
 from taxi_nb.project import data_dir
-from taxi_nb.trips.aside import part_file, part_files_of
+from taxi_nb.trips.aside import part_file, part_files_of, takes_its_place
 from taxi_nb.trips.errors import BrokenFileError, DownloadError, MissingMonthError, TripsError
 from taxi_nb.trips.reading import MonthContent, check_whole, starts_as_parquet
 from taxi_nb.trips.sources import local_place, month_file_name, read_file
@@ -194,20 +194,9 @@ def _put_in_place(part: Path, path: Path, url: str) -> None:
     if not path.exists():
         _record_path(path).unlink(missing_ok=True)
     digest = content.sha256
-    if _takes_its_place(part, path):
-        _write_record(path, digest, content.size, without_credentials(url))
-
-
-def _takes_its_place(part: Path, path: Path) -> bool:
     # The first of racing processes wins, so that nobody's file changes under its record.
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        return False
-    except OSError:
-        # Not every file system has links.
-        os.replace(part, path)
-    return True
+    if takes_its_place(part, path):
+        _write_record(path, digest, content.size, without_credentials(url))
 
 
 def _write_record(path: Path, digest: str, size: int, address: str | None) -> None:

@@ -20,6 +20,7 @@ from taxi_nb.trips import (
     load_trips,
     provenance,
 )
+from taxi_nb.trips.aside import takes_its_place
 
 ROWS = 40_000
 
@@ -244,3 +245,24 @@ def test_models_learn_from_january_what_helps_in_february():
 
     assert rmse(train["duration"].mean()) > 10
     assert 5 < rmse(model.predict(valid[columns])) < 8
+
+
+def test_a_month_that_another_process_makes_at_the_same_time_is_not_replaced(tmp_path, monkeypatch):
+    """Kernels side by side need the same month: nobody's file may change while it is read."""
+    monkeypatch.setenv("TAXI_NB_ROOT", str(tmp_path))
+    load = "from taxi_nb import load_trips; load_trips('green', ['2021-01'], sample_rows=20_000)"
+    command = [sys.executable, "-c", load]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate(timeout=60)[1] for process in processes] == ["", "", ""]
+    assert [path.suffix for path in (tmp_path / "data" / "sample").iterdir()] == [".parquet"]
+
+
+def test_the_first_of_two_files_stays(tmp_path):
+    part, path = tmp_path / "part", tmp_path / "whole"
+    part.write_text("second")
+    path.write_text("first")
+    assert not takes_its_place(part, path)
+    assert path.read_text() == "first"
+    path.unlink()
+    assert takes_its_place(part, path)
+    assert path.read_text() == "second"
