@@ -101,6 +101,7 @@ def _carry_out(pipeline: Pipeline, force: list[str], jobs: int, kernel: str) -> 
     from rich.console import Console
 
     from taxi_nb.pipeline.kernels import KernelPool, default_kind
+    from taxi_nb.pipeline.preload import modules_to_preload
     from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
     from taxi_nb.pipeline.run import run_pipeline
     from taxi_nb.tracking import TrackingError
@@ -111,7 +112,7 @@ def _carry_out(pipeline: Pipeline, force: list[str], jobs: int, kernel: str) -> 
     show = LiveProgress if console.is_terminal else PlainProgress
     try:
         with (
-            KernelPool(kind) as pool,  # type: ignore[arg-type]
+            KernelPool(kind, modules_to_preload(pipeline)) as pool,  # type: ignore[arg-type]
             show(console) as progress,
         ):
             record, folder = run_pipeline(

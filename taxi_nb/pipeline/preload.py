@@ -1,0 +1,78 @@
+"""Which libraries a pipeline's kernels should find imported: those that its code speaks of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from taxi_nb.pipeline.kernels import DEFAULT_PRELOAD
+from taxi_nb.pipeline.parameters import read_notebook
+from taxi_nb.pipeline.spec import Pipeline
+
+_IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)
+
+# What code says that uses a library; for any other library: its name.
+_MLFLOW_IS_USED = r"\bmlflow\.\w"
+_SPOKEN_OF = {
+    "alembic": _MLFLOW_IS_USED,
+    "git": _MLFLOW_IS_USED,
+    "matplotlib": r"\b(matplotlib|seaborn|plot)",
+    "mlflow.models": _MLFLOW_IS_USED,
+    "mlflow.sklearn": _MLFLOW_IS_USED,
+    "mlflow.store": _MLFLOW_IS_USED,
+    "mlflow.xgboost": r"\bxgboost\b",
+    "pyarrow": r"\b(pyarrow|parquet)\b",
+    "scipy": r"\b(scipy|sklearn|seaborn)\b",
+}
+_EVERY_KERNEL = ("ipykernel", "ipykernel_launcher", "IPython", "threadpoolctl")
+
+
+def modules_to_preload(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return those of `DEFAULT_PRELOAD` that a pipeline's notebooks may use.
+
+    What is left out by mistake a kernel imports itself; what is taken in by mistake delays
+    the first kernel, half a second for some libraries.
+    """
+    code = "\n".join(_code_of(pipeline))
+    return tuple(module for module in DEFAULT_PRELOAD if _is_spoken_of(module, code))
+
+
+def _is_spoken_of(module: str, code: str) -> bool:
+    library = module.partition(".")[0]
+    if library in _EVERY_KERNEL:
+        return True
+    part = ".".join(module.split(".")[:2])
+    pattern = _SPOKEN_OF.get(part) or _SPOKEN_OF.get(library) or rf"\b{library}\b"
+    return re.search(pattern, code) is not None
+
+
+def _code_of(pipeline: Pipeline) -> Iterator[str]:
+    """Yield the notebooks' code, and that of the project's own packages that they import."""
+    notebooks = dict.fromkeys(step.notebook for step in pipeline.steps)
+    cells = [cell for path in notebooks for cell in read_notebook(path)["cells"]]
+    code = ["".join(c["source"]) for c in cells if c.get("cell_type") == "code"]
+    yield from code
+    for file in _own_modules({name for text in code for name in _IMPORT.findall(text)}):
+        yield file.read_text("utf-8", "replace")
+
+
+def _own_modules(imported: Iterable[str]) -> Iterator[Path]:
+    """Yield the files of imported packages that nobody installed, this one among them."""
+    for name in sorted(imported):
+        try:
+            found = find_spec(name)
+        except (ImportError, ValueError):
+            continue
+        origin = Path(found.origin) if found and found.origin else None
+        if origin is None or origin.suffix != ".py" or _is_installed(origin):
+            continue
+        yield from origin.parent.rglob("*.py") if origin.name == "__init__.py" else (origin,)
+
+
+def _is_installed(file: Path) -> bool:
+    import sysconfig
+
+    places = map(Path, sysconfig.get_paths().values())
+    return any(file.is_relative_to(place) for place in places)
