@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ MICROSECONDS_PER_MINUTE = 60e6
 
 # Columns of a batch this long stay in a processor's cache while they are worked on.
 BATCH_ROWS = 1 << 16
+# Several, so that neither side waits when some batch takes the other longer.
+BATCHES_AHEAD = 4
 
 _MAGIC = b"PAR1"
 
@@ -180,7 +183,7 @@ def read_batches(
         content.file, metadata=parquet.metadata, pre_buffer=False, read_dictionary=ZONE_COLUMNS
     )
     table = _read_columns(coded, list(names.values()), batch_rows, content.path)
-    for batch in _one_ahead(table):
+    for batch in _some_ahead(table):
         yield _records(_Cast(batch, content.path), names)
 
 
@@ -283,20 +286,21 @@ def _read_columns(
     parquet: pq.ParquetFile, columns: list[str], batch_rows: int, path: str
 ) -> Iterator[pa.RecordBatch]:
     try:
-        yield from parquet.iter_batches(batch_rows, columns=columns)
+        # Both cores have other work meanwhile; more threads for one batch cost more than they give.
+        yield from parquet.iter_batches(batch_rows, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise _broken(
             path, f"is damaged: its records cannot be decoded ({_one_line(error)})"
         ) from None
 
 
-def _one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Prepare the next item in another thread while one is worked on."""
+def _some_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Prepare the next items in another thread while one is worked on."""
     end = object()
     with ThreadPoolExecutor(1) as worker:
-        coming = worker.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = worker.submit(next, items, end)
+        coming = deque(worker.submit(next, items, end) for _ in range(BATCHES_AHEAD))
+        while (item := coming.popleft().result()) is not end:
+            coming.append(worker.submit(next, items, end))
             yield item  # type: ignore[misc]
 
 
