@@ -232,7 +232,7 @@ def test_report_writes_pages_again_compares_runs_and_makes_one_file(
     project.pipeline("params: {alpha: 1}\nsteps: [{notebook: 01_a}]")
     for alpha in (1, 2):
         assert taxi_nb("run", "params/test.yaml", "--set", f"alpha={alpha}")[0] == 0
-    runs = sorted(path for path in (project.root / "runs").iterdir() if not path.is_symlink())
+    runs = sorted(path for path in (project.root / "runs").glob("[!.]*") if not path.is_symlink())
     code, out, _ = taxi_nb("report", runs[0].name, "--against", runs[1].name)
     assert (code, out.strip()) == (0, str(runs[0] / "index.html"))
     assert "alpha is 2" in (runs[0] / "against" / f"{runs[1].name}.html").read_text()
