@@ -75,19 +75,19 @@ def run(
     pipeline = _read(params, overrides)
     try:
         with _signals_interrupt(), project_lock(pipeline.root / RUNS, _say):
-            if not _nothing_to_do(pipeline, force or []):
-                _carry_out(pipeline, force or [], jobs, kernel)
+            planned = _plan(pipeline, force or [])
+            if not _nothing_to_do(pipeline, *planned):
+                _carry_out(pipeline, planned, jobs, kernel)
     except Interrupted as interrupted:
         _stop("interrupted: kernels ended, runs closed", 128 + interrupted.signal_number)
     except OSError as error:
         _stop(f"the run could not be finished: {error}", FAILURE)
 
 
-def _nothing_to_do(pipeline: Pipeline, force: list[str]) -> bool:
+def _nothing_to_do(pipeline: Pipeline, planner: Planner, plan: Plan) -> bool:
     """Point at the run that has all the results, if there is one."""
     from taxi_nb.pipeline.record import point_latest_at
 
-    planner, plan = _plan(pipeline, force)
     folder = None if plan.will_run else planner.results.same_run(plan.results)
     if folder is None:
         return False
@@ -97,7 +97,7 @@ def _nothing_to_do(pipeline: Pipeline, force: list[str]) -> bool:
     return True
 
 
-def _carry_out(pipeline: Pipeline, force: list[str], jobs: int, kernel: str) -> None:
+def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, kernel: str) -> None:
     from rich.console import Console
 
     from taxi_nb.pipeline.kernels import KernelPool, default_kind
@@ -116,7 +116,7 @@ def _carry_out(pipeline: Pipeline, force: list[str], jobs: int, kernel: str) -> 
             show(console) as progress,
         ):
             record, folder = run_pipeline(
-                pipeline, pool=pool, jobs=jobs, listener=progress, force=force
+                pipeline, pool=pool, jobs=jobs, listener=progress, planned=planned
             )
     except TrackingError as error:
         _stop(str(error), FAILURE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from urllib.parse import unquote, urlsplit
@@ -23,6 +24,12 @@ def hide_secrets(text: str, url: str) -> str:
     for secret in _secrets(url):
         text = text.replace(secret, "***")
     return text
+
+
+def variable_without_credentials(name: str) -> str | None:
+    """Return an environment variable, its address without credentials; None if it is not set."""
+    value = os.environ.get(name)
+    return value and without_credentials(value)
 
 
 def user_info(url: str) -> str:

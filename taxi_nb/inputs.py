@@ -7,12 +7,11 @@ events (PEP 578), which cost next to nothing and go nowhere in JupyterLab or a s
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from taxi_nb.credentials import without_credentials
+from taxi_nb.credentials import variable_without_credentials
 
 __all__ = ["not_inputs", "used_data", "used_runs", "used_variable"]
 
@@ -34,8 +33,7 @@ def used_data(name: str, location: str, sha256: str) -> None:
 
 def used_variable(name: str) -> None:
     """Say that an environment variable was asked for, be it set or not."""
-    value = os.environ.get(name)
-    sys.audit("taxi_nb.used_variable", name, value and without_credentials(value))
+    sys.audit("taxi_nb.used_variable", name, variable_without_credentials(name))
 
 
 def used_runs(kind: str | None, used: Mapping[str, str]) -> None:

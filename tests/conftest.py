@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,32 @@ def notebooks_are_valid(tmp_path: Path) -> Iterator[None]:
         if path.is_symlink() or "broken" in path.name:
             continue
         nbformat.validate(nbformat.read(path, as_version=4))
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The bucket ``trips`` of a server that speaks S3, and a client of it."""
+
+    client: Any
+    server: Any
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A bucket served over HTTP; the environment leads to it."""
+    server_module = pytest.importorskip("moto.server")
+    boto3 = pytest.importorskip("boto3")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="trips")
+    yield Bucket(client, server)
+    server.stop()
 
 
 def sample_file(root: Path, rows: int) -> Path:

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -293,9 +293,6 @@ def installed_versions() -> dict[str, str]:
 def canonical(package: str) -> str:
     """Return a package's name as all its spellings have it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", package).lower()
-
-
-Difference = Callable[[str, Any, Any], str]
 
 
 def static_differences(old: Inputs, new: Inputs) -> Iterator[str]:

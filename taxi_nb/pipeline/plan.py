@@ -7,7 +7,6 @@ files, packages and upstream runs, and is still there. What it used was recorded
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from html import escape
 from pathlib import Path
 
 from taxi_nb import tracking
-from taxi_nb.credentials import without_credentials
+from taxi_nb.credentials import variable_without_credentials, without_credentials
 from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import (
     AskedRuns,
@@ -351,7 +350,7 @@ class _Check:
 
     def _variables(self, variables: Mapping[str, str | None]) -> Iterator[str]:
         for name, old in variables.items():
-            new = variable(name)
+            new = variable_without_credentials(name)
             if new != old:
                 yield f"{name} {old or 'unset'} -> {new or 'unset'}"
 
@@ -405,12 +404,6 @@ class _Check:
 def _listed(names: Sequence[str]) -> str:
     shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} others"]
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
-
-
-def variable(name: str) -> str | None:
-    """Return an environment variable as inputs record it: without credentials."""
-    value = os.environ.get(name)
-    return value and without_credentials(value)
 
 
 def _remote_difference(location: str, old: UsedFile) -> Iterator[str]:

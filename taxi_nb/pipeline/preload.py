@@ -74,5 +74,7 @@ def _own_modules(imported: Iterable[str]) -> Iterator[Path]:
 def _is_installed(file: Path) -> bool:
     import sysconfig
 
-    places = map(Path, sysconfig.get_paths().values())
-    return any(file.is_relative_to(place) for place in places)
+    # Not all of its paths: the one for data may be a folder that projects are in, such as /usr.
+    paths = sysconfig.get_paths()
+    places = ("stdlib", "platstdlib", "purelib", "platlib")
+    return any(file.is_relative_to(paths[place]) for place in places)

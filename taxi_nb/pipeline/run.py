@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -60,7 +60,7 @@ def run_pipeline(
     pool: KernelPool,
     jobs: int = 1,
     listener: Listener,
-    force: Collection[str] = (),
+    planned: tuple[Planner, Plan] | None = None,
 ) -> tuple[RunRecord, Path]:
     """Execute those of a pipeline's steps that have to run; keep what a reviewer needs.
 
@@ -76,8 +76,8 @@ def run_pipeline(
         How many steps may run at the same time, where none needs the other.
     listener : Listener
         Is told of the progress.
-    force : collection of str
-        Steps that run in any case, as `Planner.plan` takes them.
+    planned : Planner and Plan, optional
+        What is to be done, where the caller has planned already, and by whom.
 
     Returns
     -------
@@ -96,11 +96,15 @@ def run_pipeline(
     """
     if pipeline.tracking_uri:
         os.environ[tracking.URI_VARIABLE] = pipeline.tracking_uri
-    planner = planner_of(pipeline)
-    plan = planner.plan(force)
+    planner, plan = planned or _planned(pipeline)
     with tracking.store_problems_told():
         run = _Run(pipeline, pool, listener, planner, plan)
         return run.carry_out(jobs), run.folder
+
+
+def _planned(pipeline: Pipeline) -> tuple[Planner, Plan]:
+    planner = planner_of(pipeline)
+    return planner, planner.plan()
 
 
 class _Run:
@@ -232,10 +236,7 @@ class _Run:
         ]:
             for step in current:
                 waiting.remove(step)
-                result = self.planned[step.name].result
-                assert result is not None
-                self.stored[step.name] = result
-                self._settle(self._reused(step, result))
+            self._settle(*map(self._reused, current))
 
     def _plan_again(self, step: Step) -> PlannedStep:
         """Look once more at a step that was up to date, when all that it needs is done."""
@@ -253,8 +254,11 @@ class _Run:
     def _kind(self, name: str) -> str | None:
         return self.stored[name].kind if name in self.stored else None
 
-    def _reused(self, step: Step, result: StoredResult) -> StepResult:
+    def _reused(self, step: Step) -> StepResult:
         """Point at an earlier result; its files get a second name in this run's folder."""
+        result = self.planned[step.name].result
+        assert result is not None
+        self.stored[step.name] = result
         former = self.folder.parent / result.run
         files = self.files[step.name]
         for name, here in (
@@ -293,13 +297,14 @@ class _Run:
                 self._settle(replace(self.settled[step.name], status=Status.SKIPPED, error=reason))
                 ended_badly.add(step.name)
 
-    def _settle(self, result: StepResult) -> None:
-        self._update(result)
-        self.listener.step_ended(result)
+    def _settle(self, *results: StepResult) -> None:
+        self._update(*results)
+        for result in results:
+            self.listener.step_ended(result)
 
-    def _update(self, result: StepResult) -> None:
+    def _update(self, *results: StepResult) -> None:
         with self.lock:
-            self.settled[result.name] = result
+            self.settled |= {result.name: result for result in results}
             self.record = replace(self.record, steps=tuple(self.settled.values()))
             self._write_record()
 

@@ -107,9 +107,8 @@ class MonthContent:
     def _is_as_opened(self, state: FileState) -> bool:
         if state == self.state:
             return True
-        *same, _ = self.state
         # A link made or removed changes the inode's time, and no byte.
-        return [*same] == [*state[:-1]] and _sha256(self.file, state) == self.sha256
+        return state[:-1] == self.state[:-1] and _sha256(self.file, state) == self.sha256
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pytest
 from taxi_nb.pipeline.plan import EVERY_STEP, Plan, UnknownStepError, planner_of
 from taxi_nb.pipeline.record import RunRecord, Status, StepResult
 from taxi_nb.pipeline.spec import read_pipeline
-from tests.conftest import Project, runs_of, sample_file, texts
+from tests.conftest import Bucket, Project, runs_of, sample_file, texts
 from tests.pipeline.conftest import Run
 
 PlanOf = Callable[..., dict[str, str]]
@@ -236,22 +236,11 @@ def test_a_new_file_in_a_folder_that_was_listed(project: Project, run: Run, plan
 
 
 def test_a_month_in_a_bucket_is_compared_by_its_version_and_then_by_its_digest(
-    project: Project, run: Run, plan: PlanOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    project: Project, run: Run, plan: PlanOf, bucket: Bucket, tmp_path: Path
 ) -> None:
-    server_module = pytest.importorskip("moto.server")
-    boto3 = pytest.importorskip("boto3")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="trips")
     month = sample_file(tmp_path, 500).read_bytes()
     place = {"Bucket": "trips", "Key": "green_tripdata_2021-01.parquet"}
-    client.put_object(**place, Body=month)
+    bucket.client.put_object(**place, Body=month)
     load = (
         "from taxi_nb import load_trips\nprint(len(load_trips('green', ['2021-01'], 's3://trips')))"
     )
@@ -259,11 +248,11 @@ def test_a_month_in_a_bucket_is_compared_by_its_version_and_then_by_its_digest(
     text = "steps: [{notebook: 01_a}]"
     assert run(text)[0].status is Status.OK
     assert plan(text) == {"01_a": "up to date"}
-    client.put_object(**place, Body=month + b"more")
+    bucket.client.put_object(**place, Body=month + b"more")
     assert plan(text) == {"01_a": "will run: data green 2021-01 changed"}
-    client.delete_object(**place)
+    bucket.client.delete_object(**place)
     assert plan(text) == {"01_a": "will run: data green 2021-01 is gone"}
-    server.stop()
+    bucket.server.stop()
     assert plan(text)["01_a"].startswith("will run: data green 2021-01 cannot be compared: ")
 
 

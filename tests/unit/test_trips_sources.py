@@ -15,7 +15,7 @@ import fsspec
 import pytest
 
 from taxi_nb.trips import MissingMonthError, TripsError, load_trips, provenance
-from tests.conftest import sample_file
+from tests.conftest import Bucket, sample_file
 
 
 @pytest.fixture(scope="module")
@@ -227,26 +227,14 @@ def test_a_token_stays_out_of_what_the_server_is_blamed_for(failing_server):
 
 
 @pytest.fixture
-def put(month, monkeypatch) -> Iterator[Callable[[str], None]]:
-    """Serve a bucket over HTTP as S3 does, and return what puts a month into trips/nyc."""
-    server_module = pytest.importorskip("moto.server")
-    boto3 = pytest.importorskip("boto3")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="trips")
+def put(month, bucket: Bucket) -> Callable[[str], None]:
+    """Return what puts a month into trips/nyc of the bucket."""
 
     def put(name: str) -> None:
         key = f"nyc/green_tripdata_{name}.parquet"
-        client.put_object(Bucket="trips", Key=key, Body=month.read_bytes())
+        bucket.client.put_object(Bucket="trips", Key=key, Body=month.read_bytes())
 
-    yield put
-    server.stop()
+    return put
 
 
 def test_months_in_s3(put, month):
