@@ -6,7 +6,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -188,12 +188,19 @@ def write_aside(path: Path, content: str | bytes) -> None:
         aside.unlink(missing_ok=True)
 
 
-def make_run_folder(runs: Path, pipeline: str) -> Path:
-    """Make a folder that is this run's alone, named by time and pipeline."""
+def make_run_folder(
+    runs: Path, pipeline: str, is_taken: Callable[[str], bool] = lambda name: False
+) -> Path:
+    """Make a folder that is this run's alone, named by time and pipeline.
+
+    `is_taken` knows names of runs whose folders were deleted.
+    """
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     runs.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, 1000):
         folder = runs / (f"{stamp}-{slug(pipeline)}" + (f"-{attempt}" if attempt > 1 else ""))
+        if is_taken(folder.name):
+            continue
         try:
             folder.mkdir()
         except FileExistsError:

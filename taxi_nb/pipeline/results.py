@@ -76,7 +76,8 @@ class StepResults:
         """Return the results of a key, the newest first, and the last one of the step."""
         folder = self._of_key(key)
         try:
-            files = [folder / name for name in sorted(os.listdir(folder), reverse=True)]
+            kept = sorted(os.scandir(folder), key=lambda e: e.stat().st_mtime_ns, reverse=True)
+            files = [Path(entry) for entry in kept]
         except OSError:
             files = []
         attempt = self.attempt(pipeline, step)
@@ -119,6 +120,10 @@ class StepResults:
             return path.stat().st_size == result.notebook_size
         except OSError:
             return False
+
+    def speak_of(self, run: str) -> bool:
+        """Whether a result is kept that a run of this name left, be its folder there or not."""
+        return any(self.folder.glob(f"keys/*/{run}-??????.json"))
 
     def same_run(self, results: Sequence[StoredResult]) -> Path | None:
         """Return the folder of the run that consists of these very results, if there is one."""

@@ -129,7 +129,9 @@ class _Run:
         self.open_needs = {step.name: list(step.needs) for step in pipeline.steps}
         self.tracking = tracking.PipelineTracking(pipeline.experiment)
         self.tracking.close_abandoned()
-        self.folder = make_run_folder(pipeline.root / RUNS, pipeline.name)
+        self.folder = make_run_folder(
+            pipeline.root / RUNS, pipeline.name, is_taken=planner.results.speak_of
+        )
         names = file_names(list(self.steps))
         self.files = {step: StepFiles(self.folder, name) for step, name in names.items()}
         self.started = time.perf_counter()

@@ -99,3 +99,11 @@ def test_every_step_has_a_file_name_of_its_own() -> None:
     assert len(set(names.values())) == 5
     assert "index" not in names.values()
     assert not [name for name in names.values() if "/" in name or name.startswith(".")]
+
+
+def test_the_name_of_a_deleted_run_is_not_given_again(tmp_path: Path) -> None:
+    """Results that its steps left would be taken for those of the new run."""
+    first = make_run_folder(tmp_path, "p")
+    first.rmdir()
+    again = make_run_folder(tmp_path, "p", is_taken=lambda name: name == first.name)
+    assert again != first
