@@ -1,0 +1,58 @@
+"""The front desk: `taxi-nb run | plan | report`, a module for each command."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from contextlib import suppress
+from typing import NoReturn
+
+import typer
+
+from taxi_nb.cli.plan import plan
+from taxi_nb.cli.report import report
+from taxi_nb.cli.run import run
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Run numbered notebooks as a tracked pipeline.",
+)
+for command in (run, plan, report):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    # Every process that a command starts inherits these.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    try:
+        app(_forced_all(sys.argv[1:]))
+    except SystemExit as ending:
+        _leave(ending.code)
+
+
+def _leave(code: str | int | None) -> NoReturn:
+    """End as the interpreter ends, but for taking its objects apart: a second after MLflow."""
+    if isinstance(code, str):
+        raise SystemExit(code)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        # A reader that has gone, such as `head`, is not this program's mistake.
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code or 0)
+
+
+def _forced_all(arguments: list[str]) -> list[str]:
+    """Let `--force` without a name mean all steps: Typer's options always take a value."""
+    from taxi_nb.pipeline.plan import EVERY_STEP
+
+    given = []
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        is_bare = argument == "--force" and (following.startswith("-") or ".y" in following)
+        given.append(f"--force={EVERY_STEP}" if is_bare else argument)
+    return given

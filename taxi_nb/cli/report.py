@@ -1,0 +1,48 @@
+"""`taxi-nb report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taxi_nb.cli.run_folder import run_folder
+from taxi_nb.cli.stopping import FAILURE, USAGE, stop
+
+
+def report(
+    chosen: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A run's id or folder; the newest if left out."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RUN", help="Compare it with this run, too, line by line."),
+    ] = None,
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="Write all pages into one file, to send.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Where that file goes; runs/<id>/report.html if left out."
+        ),
+    ] = None,
+) -> None:
+    """Write a run's pages again and print the path of the first."""
+    from taxi_nb.pipeline.report.site import write_single_file, write_site
+
+    if output and not single_file:
+        stop("--output says where --single-file writes; give both", USAGE)
+    folder = run_folder(chosen or "latest")
+    try:
+        if single_file:
+            print(write_single_file(folder, (output or folder / "report.html").absolute()))
+        else:
+            others = [run_folder(other) for other in against or []]
+            print(write_site(folder, others, anew=True))
+    except ValueError as error:
+        stop(f"{folder / 'run.json'}: {error}", USAGE)
+    except OSError as error:
+        stop(f"the report could not be written: {error}", FAILURE)

@@ -1,0 +1,142 @@
+"""`taxi-nb run`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taxi_nb.cli.pipeline_file import (
+    DEFAULT_FILE,
+    Force,
+    Overrides,
+    ParameterFile,
+    make_plan,
+    read,
+)
+from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
+from taxi_nb.pipeline.interrupted import Interrupted
+
+if TYPE_CHECKING:
+    from taxi_nb.pipeline.plan import Plan, Planner
+    from taxi_nb.pipeline.record import RunRecord
+    from taxi_nb.pipeline.spec import Pipeline
+
+
+def run(
+    params: ParameterFile = DEFAULT_FILE,
+    overrides: Overrides = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time, at most.")
+    ] = 1,
+    kernel: Annotated[
+        str, typer.Option(help="How kernels start: fork, spawn; auto picks what is safe here.")
+    ] = "auto",
+    force: Force = None,
+) -> None:
+    """Execute the notebooks that have to run, in order, each in a fresh kernel.
+
+    What is up to date is not executed again; `taxi-nb plan` says what would run, and why.
+    """
+    from taxi_nb.pipeline.plan import RUNS
+    from taxi_nb.pipeline.project_lock import project_lock
+
+    if kernel not in ("auto", "fork", "spawn"):
+        stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
+    pipeline = read(params, overrides)
+    try:
+        with _signals_interrupt(), project_lock(pipeline.root / RUNS, say):
+            planned = make_plan(pipeline, force or [])
+            if not _nothing_to_do(pipeline, *planned):
+                _carry_out(pipeline, planned, jobs, kernel)
+    except Interrupted as interrupted:
+        stop("interrupted: kernels ended, runs closed", 128 + interrupted.signal_number)
+    except OSError as error:
+        stop(f"the run could not be finished: {error}", FAILURE)
+
+
+def _nothing_to_do(pipeline: Pipeline, planner: Planner, plan: Plan) -> bool:
+    """Point at the run that has all the results, if there is one."""
+    from taxi_nb.pipeline.record import point_latest_at
+
+    folder = None if plan.will_run else planner.results.same_run(plan.results)
+    if folder is None:
+        return False
+    point_latest_at(folder)
+    print(f"{pipeline.name}: nothing changed, all {len(plan.steps)} steps are up to date")
+    print(f"page:   {folder / 'index.html'}")
+    return True
+
+
+def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, kernel: str) -> None:
+    from rich.console import Console
+
+    from taxi_nb.pipeline.kernels import KernelPool, default_kind
+    from taxi_nb.pipeline.preload import modules_to_preload
+    from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
+    from taxi_nb.pipeline.run import run_pipeline
+    from taxi_nb.tracking import TrackingError
+
+    _share_cores(jobs)
+    console = Console()
+    kind = default_kind() if kernel == "auto" else kernel
+    show = LiveProgress if console.is_terminal else PlainProgress
+    try:
+        with (
+            KernelPool(kind, modules_to_preload(pipeline)) as pool,  # type: ignore[arg-type]
+            show(console) as progress,
+        ):
+            record, folder = run_pipeline(
+                pipeline, pool=pool, jobs=jobs, listener=progress, planned=planned
+            )
+    except TrackingError as error:
+        stop(str(error), FAILURE)
+    _tell(record, folder)
+
+
+def _share_cores(jobs: int) -> None:
+    """Give each of the kernels that run together its share of the cores.
+
+    OpenMP's threads spin while they wait: with more threads than cores that
+    made a fit of 6 s take 33 s. Both variables are read when a library loads.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+
+
+def _tell(record: RunRecord, folder: Path) -> None:
+    bad = [step for step in record.steps if step.error and step.status != "skipped"]
+    for step in bad:
+        print(f"\n{step.notebook} ({step.name}) {step.status}: {step.error}", file=sys.stderr)
+        if step.executed_notebook:
+            print(f"  executed notebook: {folder / step.executed_notebook}", file=sys.stderr)
+    print(f"\n{record.pipeline}: {record.status} in {record.seconds:.1f} s")
+    print(f"page:   {folder / 'index.html'}")
+    print(f"MLflow: {record.experiment}, run {record.mlflow_run_id} (make ui)")
+    if not record.status.is_good:
+        raise typer.Exit(FAILURE)
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the run in order; a second one is not heard."""
+
+    def interrupt(number: int, _: object) -> None:
+        for heard in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(heard, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
