@@ -103,7 +103,7 @@ def value_of(variable: str) -> str:
 def _spellings(value: str) -> Iterator[str]:
     """Yield a value as texts, code, JSON, addresses and pages have it."""
     for one in {value, value.strip()}:
-        yield from (one, repr(one)[1:-1], quote(one, safe=""), quote_plus(one))
+        yield from (one, repr(one)[1:-1], quote(one), quote(one, safe=""), quote_plus(one))
         yield from (json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1])
         # The second: a JSON text within JSON, such as a notebook's cell.
         yield from (html.escape(one), json.dumps(json.dumps(one)[1:-1])[1:-1])
