@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import mlflow
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from taxi_nb import secret
 from taxi_nb.pipeline.record import Status
@@ -75,6 +77,18 @@ def test_the_value_of_a_secret_is_in_no_file_of_a_run(
     data = mlflow.get_run(str(used.mlflow_run_id)).data
     assert data.params["note"] == "used [env:API_TOKEN]"
     assert data.params["direct"] == data.tags["direct"] == data.tags["tag"] == "[env:API_TOKEN]"
+
+
+def test_a_kernel_that_no_pipeline_started_hides_secrets_too(project: Project, token: str) -> None:
+    path = project.notebook("01_lab", READ, SHOW, "raise RuntimeError(value)", parameters=None)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("api_token: str = 'env:API_TOKEN'"))
+    # As JupyterLab does it: outputs are kept as the kernel sent them.
+    NotebookClient(notebook, allow_errors=True).execute()
+    shown = nbformat.writes(notebook)
+    assert "hunter2" not in shown
+    assert shown.count("[env:API_TOKEN]") >= 8
+    assert notebook.cells[-1].outputs[0].evalue == "[env:API_TOKEN]"
 
 
 def test_a_file_with_a_secret_in_it_is_not_logged(
