@@ -147,6 +147,8 @@ def fit_and_log(
     seed: int,
 ) -> TrainingResult:
     """Fit a model and log it to the active run; what `train` and `tune` end in."""
+    import mlflow
+
     started = time.perf_counter()
     estimator = _fitted(model, estimator, training)
     fit_seconds = time.perf_counter() - started
@@ -160,8 +162,7 @@ def fit_and_log(
     known = {"model": model, "seed": seed, "features": MODELS[model].features_summary, **used}
     if is_part(training):
         known["learned"] = f"in batches, as {MODELS[model].in_batches}"
-    model_uri = _log_model(model, estimator, validation)
-    contents = RunContents(known, metrics, {"model": model, MODEL_URI_TAG: model_uri})
+    contents = RunContents(known, metrics, {"model": model})
     contents.add_trips(training, "training")
     contents.add_trips(validation, "validation")
     contents.add_figure(
@@ -169,6 +170,9 @@ def fit_and_log(
     )
     contents.add_figure(plots.residuals(validation, predicted), "residuals")
     contents.log(run_id)
+    # After that: MLflow gives the model the parameters and metrics that its run has by then.
+    model_uri = _log_model(model, estimator, validation)
+    mlflow.set_tag(MODEL_URI_TAG, model_uri)
     return TrainingResult(model, used, estimator, metrics, run_id, model_uri)
 
 
