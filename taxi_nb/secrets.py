@@ -20,6 +20,7 @@ from urllib.parse import quote, quote_plus
 
 __all__ = [
     "SecretError",
+    "are_known",
     "hide_secrets_in",
     "secret",
     "secret_variables",
@@ -141,6 +142,11 @@ def without_secrets(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(without_secrets, value))
     return value
+
+
+def are_known() -> bool:
+    """Whether there is anything to hide."""
+    return bool(_known)
 
 
 def hide_secrets_in(file: Path) -> None:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.inputs import not_inputs
 from taxi_nb.literal_secrets import scrubbed
 from taxi_nb.project import project_root
 from taxi_nb.secrets import without_secrets
@@ -49,7 +50,8 @@ class Context:
     @cached_property
     def git(self) -> GitState:
         """The state of the project's checkout."""
-        return git_state(project_root())
+        with not_inputs():
+            return git_state(project_root())
 
     @property
     def developer(self) -> str:
@@ -59,10 +61,12 @@ class Context:
     @cached_property
     def tags(self) -> dict[str, str]:
         """The tags of a run from here, those that MLflow's own pages read among them."""
+        with not_inputs():  # A step's results come from the packages, not from the lock's text.
+            lock = lock_digest()
         tags = {
             DEVELOPER_TAG: self.developer,
             PYTHON_TAG: platform.python_version(),
-            LOCK_TAG: lock_digest(),
+            LOCK_TAG: lock,
             "mlflow.user": self.developer,
             "mlflow.source.name": self.origin.name,
             "mlflow.source.type": self.origin.kind,
@@ -88,7 +92,8 @@ class Context:
 
     def log_files(self, run_id: str) -> None:
         """Log source, uncommitted changes, packages and machine to a run, all at once."""
-        log_contents(run_id, dict(self._files()))
+        with not_inputs():
+            log_contents(run_id, dict(self._files()))
 
     def _files(self) -> Iterator[tuple[str, bytes]]:
         import yaml

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from taxi_nb.credentials import has_credentials, without_credentials
 from taxi_nb.literal_secrets import require_no_literal_secrets
-from taxi_nb.secrets import without_secrets
+from taxi_nb.secrets import are_known, without_secrets
 from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.lifecycle import close_abandoned, owner
 from taxi_nb.tracking.measuring import Measurement, measured
 from taxi_nb.tracking.names import KIND_TAG, OWNER_TAG, RUN_VARIABLE, Kind
 from taxi_nb.tracking.origin import is_step
+from taxi_nb.tracking.secrets_in_runs import hide_secrets_in_runs
 from taxi_nb.tracking.store import connect
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def tracked_run(
 
     global _joined_run
     require_no_literal_secrets(params or {})
+    if are_known():
+        hide_secrets_in_runs()
     nested = mlflow.active_run() is not None
     experiment = None if nested else connect()
     step_run = None if nested else os.environ.get(RUN_VARIABLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache, wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,15 @@ def _without_secrets(value: Any) -> Any:
 
 def _refusing(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def refusing(self: Any, run_id: str, path: str, *given: Any, **named: Any) -> Any:
-        for file in _files(Path(path)):
+    def refusing(self: Any, *given: Any, **named: Any) -> Any:
+        local = signature(method).bind(self, *given, **named).args[2]
+        for file in _files(Path(local)):
             if found := secrets_in(file.read_bytes()):
                 raise SecretError(
                     f"{file.name} holds what env:{found[0]} stands for and is not logged: "
                     "write it without"
                 )
-        return method(self, run_id, path, *given, **named)
+        return method(self, *given, **named)
 
     return refusing
 
