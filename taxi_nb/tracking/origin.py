@@ -71,8 +71,36 @@ def _notebook_file() -> Path | None:
     names = getattr(_shell(), "user_ns", {})
     for told in (names.get(_VS_CODE_NAME), os.environ.get(_LAB_VARIABLE)):
         if isinstance(told, str) and told.endswith(".ipynb"):
-            path = Path(told)
-            return path if path.is_absolute() else Path.cwd() / path
+            file = Path.cwd() / told
+            return file if file.is_file() else _renamed() or file
+    return None
+
+
+def _renamed() -> Path | None:
+    """Ask the Jupyter servers of this user which notebook this kernel belongs to by now.
+
+    The variable has the name that it had when the kernel started: ``Untitled.ipynb``, often.
+    """
+    connection = getattr(getattr(_shell(), "kernel", None), "config", {}).get("IPKernelApp", {})
+    kernel = Path(connection.get("connection_file", "")).stem.removeprefix("kernel-")
+    if not kernel:
+        return None
+    import requests
+    from jupyter_server.serverapp import list_running_servers
+
+    for server in list_running_servers():
+        try:
+            answer = requests.get(
+                f"{server['url']}api/sessions",
+                headers={"Authorization": f"token {server['token']}"},
+                timeout=2,
+            )
+            sessions = answer.json() if answer.ok else []
+        except (requests.RequestException, ValueError):
+            continue
+        for session in sessions:
+            if session["kernel"] and session["kernel"]["id"] == kernel:
+                return Path(server["root_dir"], session["path"])
     return None
 
 
