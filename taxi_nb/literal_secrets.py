@@ -21,6 +21,8 @@ __all__ = [
 
 # What is shorter is left alone where nothing but its look speaks for a secret.
 _LONG = 8
+# Nobody writes longer lines; in notebooks they are pictures.
+_LONGEST_LINE = 10_000
 
 # Nouns by which secrets are called, as words of a name: `keys_of`, `monkey`, `n_tokens` have none.
 _NOUNS = {"key", "token"}
@@ -109,19 +111,21 @@ def _secrets_of_environment() -> Iterator[str]:
             yield value
 
 
-_TOKENS = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
-    r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}"
-    r"|\bxox[abprs]-[\w-]{10,}|\bsk-[\w-]{20,}|\bhf_[A-Za-z0-9]{20,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}",
-    re.DOTALL,
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
+_TOKEN = re.compile(
+    r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}\b|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
+    r"|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}|sk-[\w-]{20,}|hf_[A-Za-z0-9]{20,}"
+    r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"
+)
+# Names are taken whole (``*+``): a long word, such as a picture in base64, is gone through once.
 _ASSIGNED = re.compile(
-    r"""(?P<name>[A-Za-z_][\w.-]*)(?P<between>\\?["']?\s*(?::\s*[\w\[\]| ]+?\s*)?[:=]\s*)"""
+    r"""(?<![\w.-])(?P<name>[A-Za-z_][\w.-]*+)"""
+    r"""(?P<between>\\?["']?\s*(?::\s*[\w\[\]| ]{1,40}?\s*)?[:=]\s*)"""
     r"""(?:(?P<quote>\\?["'])(?P<quoted>[^"'\\\n]+)(?P=quote)|(?P<bare>[^\s"'\\,(){}\[\]]+))"""
 )
-_ADDRESS = re.compile(r"""[A-Za-z][\w+.-]*://[^\s"'<>\\]+""")
+_ADDRESS = re.compile(r"""(?<![\w+.-])[A-Za-z][\w+.-]*+://[^\s"'<>\\]+""")
 
 
 def scrubbed(text: str) -> tuple[str, int]:
@@ -160,14 +164,19 @@ def scrubbed(text: str) -> tuple[str, int]:
         if value in hidden:
             count += 1
             hidden = hidden.replace(value, "***")
-    hidden = _TOKENS.sub(replaced, hidden)
-    hidden = _ADDRESS.sub(addressed, hidden)
-    return _ASSIGNED.sub(assigned, hidden), count
+
+    def replaced_in(line: str) -> str:
+        if len(line) > _LONGEST_LINE:
+            return line
+        return _ASSIGNED.sub(assigned, _ADDRESS.sub(addressed, _TOKEN.sub(replaced, line)))
+
+    lines = _PRIVATE_KEY.sub(replaced, hidden).splitlines(keepends=True)
+    return "".join(map(replaced_in, lines)), count
 
 
 def _may_be_secret(value: str, found: re.Match[str]) -> bool:
     if value.startswith(("env:", "[env:", "$", "***")) or len(value) < _LONG // 2:
         return False
-    # Code is no secret, `token = tokens[0]`, nor is what `sorted(key="zone")` sorts by.
-    is_plain = found["quote"] is not None and found["name"].lower() not in _NOUNS
+    # Code is no secret, `token = tokens[0]`, nor are `key="zone"` and `CACHE_KEY = "trips"`.
+    is_plain = found["quote"] is not None and not found["name"].lower().endswith("key")
     return is_plain or (len(value) >= _LONG and any(c.isdigit() for c in value))

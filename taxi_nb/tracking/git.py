@@ -65,7 +65,12 @@ class GitState:
         it: files that git does not know, files with secrets by their names, how many secrets
         were replaced, and where it was cut. Empty where nothing differs.
         """
-        return _diff_text(self) if self.is_dirty else ""
+        if not self.is_dirty:
+            return ""
+        try:
+            return _diff_text(self)
+        except (OSError, subprocess.SubprocessError) as error:
+            return f"# what differs is not known: {_reason(error)}\n"
 
 
 def git_state(folder: Path) -> GitState:
