@@ -91,7 +91,7 @@ def store(project: Project, empty_store: Path) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def forget_joined_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests are not cells of one notebook: none is the child of another's run."""
-    monkeypatch.setattr("taxi_nb.tracking._joined_run", None)
+    monkeypatch.setattr("taxi_nb.tracking.run._joined_run", None)
 
 
 @pytest.fixture(autouse=True)

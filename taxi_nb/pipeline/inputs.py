@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -19,6 +17,7 @@ from taxi_nb.pipeline.parameters import read_notebook
 from taxi_nb.pipeline.remote_file import is_remote, remote_stamp
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.project import path_within
+from taxi_nb.tracking.environment import canonical, installed_versions
 
 # Stands for the digest of what changed between its use and the step's end: equal to none.
 CHANGED_MEANWHILE = "changed while it was used"
@@ -270,29 +269,6 @@ def _packages() -> Mapping[str, list[str]]:
     from importlib.metadata import packages_distributions
 
     return packages_distributions()
-
-
-def installed_versions() -> dict[str, str]:
-    """Return the version of each installed package, by the names of its metadata folders.
-
-    Reading the metadata themselves takes a hundred times as long.
-    """
-    versions = {"python": platform.python_version()}
-    for place in reversed(sys.path):
-        try:
-            names = os.listdir(place or ".")
-        except OSError:
-            continue
-        for name in names:
-            if name.endswith(".dist-info"):
-                package, _, version = name.removesuffix(".dist-info").rpartition("-")
-                versions[canonical(package)] = version
-    return versions
-
-
-def canonical(package: str) -> str:
-    """Return a package's name as all its spellings have it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", package).lower()
 
 
 def static_differences(old: Inputs, new: Inputs) -> Iterator[str]:

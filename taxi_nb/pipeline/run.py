@@ -136,9 +136,8 @@ class _Run:
         self.files = {step: StepFiles(self.folder, name) for step, name in names.items()}
         self.started = time.perf_counter()
         file = path_within(pipeline.root, pipeline.file)
-        parent = self.tracking.open_run(
-            self.folder.name, "pipeline", {"pipeline": file, "mlflow.source.name": file}
-        )
+        tags = {"pipeline": file, tracking.PIPELINE_RUN_TAG: self.folder.name}
+        parent = self.tracking.open_run(self.folder.name, "pipeline", tags, source=pipeline.file)
         self.runner = StepRunner(pipeline, pool, planner, self.tracking, parent)
         self.record = self._first_record(file)
         self.settled = {result.name: result for result in self.record.steps}
@@ -374,9 +373,7 @@ class _Run:
             self.record = replace(self.record, **self._models(ended))
             self._write_record()
             page = write_site(self.folder)
-            self.tracking.log_files(
-                run_id, [self.pipeline.file, self.folder / RUN_FILE, page], "pipeline"
-            )
+            self.tracking.log_files(run_id, [self.folder / RUN_FILE, page], "pipeline")
             self.tracking.log_metrics(run_id, {"seconds": seconds})
         except Exception:  # Such as a full disk: a run without its page has not finished.
             ending = "FAILED"

@@ -10,9 +10,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import nbformat
 import psutil
 import pytest
+import requests
+from jupyter_client.blocking import BlockingKernelClient
 from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import REPOSITORY, Project, runs_of
@@ -92,7 +95,33 @@ def test_a_notebook_runs_in_lab_with_a_pipelines_parameters(
     assert run.info.status == "FINISHED"
     assert run.data.tags["notebook"] == "notebooks/03_train.ipynb"
     assert run.data.metrics["training_trips"] < 3_000
+    kept = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/source/03_train.ipynb")
+    assert "%params params/smoke.yaml" in kept
+    executed = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/source/executed_cells.py")
+    assert executed.index("# In [1]\nsource: str") < executed.index("result = train(")
+    given = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/parameters.yaml")
+    assert "sample_rows: 3000\n" in given
+    renamed_while_it_runs(lab, project)
+    assert "notebooks/renamed.ipynb" in {r.data.tags["notebook"] for r in runs_of(store)}
     context.close()
+
+
+def renamed_while_it_runs(lab: str, project: Project) -> None:
+    """Rename the notebook as Lab does it, and open another run in its kernel."""
+    headers = {"Authorization": "token word"}
+    (session,) = requests.get(f"{lab}/api/sessions", headers=headers, timeout=10).json()
+    new = {"path": "notebooks/renamed.ipynb"}
+    for address in (f"contents/{session['path']}", f"sessions/{session['id']}"):
+        done = requests.patch(f"{lab}/api/{address}", json=new, headers=headers, timeout=10)
+        assert done.ok, done.text
+    (connection,) = project.root.rglob(f"kernel-{session['kernel']['id']}.json")
+    client = BlockingKernelClient(connection_file=str(connection))
+    client.load_connection_file()
+    client.start_channels()
+    code = "from taxi_nb import tracked_run\nwith tracked_run('again'):\n    pass"
+    reply = client.execute_interactive(code, timeout=60)
+    client.stop_channels()
+    assert reply["content"]["status"] == "ok", reply["content"]
 
 
 def run_all_cells(page: Page) -> None:

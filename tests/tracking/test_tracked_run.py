@@ -121,6 +121,12 @@ def test_no_pickle_is_in_a_logged_model_and_its_requirements_are_pinned(
     assert any(r.startswith("xgboost") for r in requirements) == ("xgboost" in model)
     info = mlflow.models.get_model_info(result.model_uri)
     assert info.signature is not None
+    logged = mlflow.get_logged_model(result.model_uri.removeprefix("models:/"))
+    assert logged.params["model"] == model
+    assert "valid_rmse" in {metric.key for metric in logged.metrics or []}
+    # What runs notebooks is no part of what predicts.
+    assert (folder / "code" / "taxi_nb" / "training.py").is_file()
+    assert not (folder / "code" / "taxi_nb" / "pipeline").exists()
     assert info.saved_input_example_info is not None
 
 
@@ -179,10 +185,10 @@ def test_blocks_in_one_another_are_parent_and_child(store: str) -> None:
 
 
 def test_in_a_step_the_first_block_joins_its_run_and_the_next_is_a_child(
-    store: str, monkeypatch: pytest.MonkeyPatch
+    store: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = PipelineTracking("steps")
-    run_id = pipeline.open_run("01_a", "step", {})
+    run_id = pipeline.open_run("01_a", "step", {}, source=project.notebook("01_a"))
     environment = step_environment(
         uri=store, experiment="steps", run_id=run_id, notebook="notebooks/01_a.ipynb", upstream={}
     )

@@ -19,6 +19,7 @@ CONDA_NAMES = {
     "psycopg2-binary": "psycopg2",
     "matplotlib": "matplotlib-base",
     "jupyter-client": "jupyter_client",
+    "jupyter-server": "jupyter_server",
     "flit_core": "flit-core",
 }
 
