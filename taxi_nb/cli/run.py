@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,16 +50,29 @@ def run(
 
     if kernel not in ("auto", "fork", "spawn"):
         stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
-    pipeline = read(params, overrides)
+    pipeline = _in_project_run(read(params, overrides))
     try:
         with _signals_interrupt(), project_lock(pipeline.root / RUNS, say):
             planned = make_plan(pipeline, force or [])
-            if not _nothing_to_do(pipeline, *planned):
+            # A run that is open already has to be filled, if only with what is used again.
+            if pipeline.mlflow_run or not _nothing_to_do(pipeline, *planned):
                 _carry_out(pipeline, planned, jobs, kernel)
     except Interrupted as interrupted:
         stop("interrupted: kernels ended, runs closed", 128 + interrupted.signal_number)
     except OSError as error:
         stop(f"the run could not be finished: {error}", FAILURE)
+
+
+def _in_project_run(pipeline: Pipeline) -> Pipeline:
+    """Let the run that `mlflow run` has opened be the pipeline's, in its experiment and store."""
+    from taxi_nb.tracking.project_run import take_project_run
+
+    handed = take_project_run()
+    if handed is None:
+        return pipeline
+    return replace(
+        pipeline, mlflow_run=handed.run_id, experiment=handed.experiment, tracking_uri=None
+    )
 
 
 def _nothing_to_do(pipeline: Pipeline, planner: Planner, plan: Plan) -> bool:
@@ -83,7 +97,7 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, ker
     from taxi_nb.pipeline.run import run_pipeline
     from taxi_nb.tracking import TrackingError
 
-    _share_cores(jobs)
+    _set_conditions(jobs)
     console = Console()
     kind = default_kind() if kernel == "auto" else kernel
     show = LiveProgress if console.is_terminal else PlainProgress
@@ -100,12 +114,14 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, ker
     _tell(record, folder)
 
 
-def _share_cores(jobs: int) -> None:
-    """Give each of the kernels that run together its share of the cores.
+def _set_conditions(jobs: int) -> None:
+    """Give each of the kernels that run together its share of the cores, and all one hash order.
 
     OpenMP's threads spin while they wait: with more threads than cores that
-    made a fit of 6 s take 33 s. Both variables are read when a library loads.
+    made a fit of 6 s take 33 s. Both variables are read when a library loads. The order of
+    sets of texts is drawn when a process starts, and forked kernels inherit it.
     """
+    os.environ.setdefault("PYTHONHASHSEED", "0")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
 

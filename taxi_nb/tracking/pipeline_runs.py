@@ -27,6 +27,7 @@ from taxi_nb.tracking.names import (
     Kind,
     RunStatus,
 )
+from taxi_nb.tracking.project_run import adopt_run
 from taxi_nb.tracking.store import connect, experiment_name, store_problems_told, tracking_uri
 
 if TYPE_CHECKING:
@@ -113,6 +114,11 @@ class PipelineTracking:
         }
         run = self._client.create_run(self.experiment_id, run_name=name, tags=all_tags)
         return str(run.info.run_id)
+
+    def adopt_run(self, run_id: str, name: str, tags: Mapping[str, str]) -> str:
+        """Take over a run that `mlflow run` has opened, and return its id."""
+        adopt_run(self._client, run_id, name, tags)
+        return run_id
 
     def close_run(self, run_id: str, status: RunStatus) -> None:
         """End a run, whatever the kernel made of it, and trials that it left open."""
