@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +18,7 @@ from taxi_nb.cli.pipeline_file import (
     make_plan,
     read,
 )
+from taxi_nb.cli.signals import signals_interrupt
 from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
 from taxi_nb.pipeline.interrupted import Interrupted
 
@@ -52,7 +50,7 @@ def run(
         stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
     pipeline = _in_project_run(read(params, overrides))
     try:
-        with _signals_interrupt(), project_lock(pipeline.root / RUNS, say):
+        with signals_interrupt(), project_lock(pipeline.root / RUNS, say):
             planned = make_plan(pipeline, force or [])
             # A run that is open already has to be filled, if only with what is used again.
             if pipeline.mlflow_run or not _nothing_to_do(pipeline, *planned):
@@ -137,22 +135,3 @@ def _tell(record: RunRecord, folder: Path) -> None:
     print(f"MLflow: {record.experiment}, run {record.mlflow_run_id} (make ui)")
     if not record.status.is_good:
         raise typer.Exit(FAILURE)
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the run in order; a second one is not heard."""
-
-    def interrupt(number: int, _: object) -> None:
-        for heard in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(heard, signal.SIG_IGN)
-        raise Interrupted(number)
-
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
