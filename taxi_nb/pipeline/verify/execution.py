@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ import yaml
 
 from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.report.past import RunOnDisk
+from taxi_nb.pipeline.spec import Step, read_pipeline
 from taxi_nb.pipeline.verify.checkout import Checkout, without_store
 from taxi_nb.tracking.names import EXPERIMENT_VARIABLE, RUN_VARIABLE, URI_VARIABLE
 from taxi_nb.tracking.registry_state import RegistryBefore, recreate, registry_before
@@ -72,7 +75,7 @@ class ScratchExecution:
         }
         if any(state.versions for states in found.values() for state in states):
             self._fill_registry(found, jobs, environment, say)
-        return self._run(self.file, jobs, environment, say)
+        return self._run(self.file, self.record.overrides, jobs, environment, say)
 
     def _environment(self, variables: Mapping[str, str | None]) -> dict[str, str]:
         left_out = {RUN_VARIABLE, EXPERIMENT_VARIABLE, *variables}
@@ -95,11 +98,11 @@ class ScratchExecution:
         environment: Mapping[str, str],
         say: Say,
     ) -> None:
-        first = self._file_without(set(found))
+        first = self._file_before(set(found))
         if first is None:
             same_runs: dict[str, str] = {}
         else:
-            done = self._run(first, jobs, environment, say)
+            done = self._run(first, (), jobs, environment, say)
             same_runs = {
                 str(step.mlflow_run_id): str(done.steps[step.name].mlflow_run_id)
                 for step in self.record.steps
@@ -110,27 +113,27 @@ class ScratchExecution:
         for state in states.values():
             recreate(state, self.source, self.client, same_runs)
 
-    def _file_without(self, deciding: set[str]) -> Path | None:
-        """Write the pipeline file without some steps and all that come after the first of them."""
-        content: dict[str, Any] = yaml.safe_load(self.file.read_text("utf-8"))
-        notebooks = {
-            Path(step.notebook).stem for step in self.record.steps if step.name in deciding
-        }
-        kept = []
-        for step in content["steps"]:
-            if Path(step["notebook"]).stem in notebooks:
-                break
-            kept.append(step)
-        if not kept:
+    def _file_before(self, deciding: set[str]) -> Path | None:
+        """Write a pipeline file of the steps before the first that decides; None without any."""
+        pipeline = read_pipeline(self.file, self.root, self.record.overrides)
+        before = list(takewhile(lambda step: step.name not in deciding, pipeline.steps))
+        if not before:
             return None
-        # Of the same name: results belong to their pipeline.
+        content = {"experiment": pipeline.experiment, "steps": [*map(_written_out, before)]}
         path = self.file.with_name(f"before-deciding-{self.file.name}")
-        path.write_text(yaml.safe_dump({**content, "steps": kept}, sort_keys=False), "utf-8")
+        path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
         return path
 
-    def _run(self, file: Path, jobs: int, environment: Mapping[str, str], say: Say) -> RunOnDisk:
+    def _run(
+        self,
+        file: Path,
+        overrides: Sequence[str],
+        jobs: int,
+        environment: Mapping[str, str],
+        say: Say,
+    ) -> RunOnDisk:
         command = [sys.executable, "-m", "taxi_nb", "run", str(file), "--jobs", str(jobs)]
-        command += [f"--set={override}" for override in self.record.overrides]
+        command += [f"--set={override}" for override in overrides]
         said: list[str] = []
         with subprocess.Popen(
             command,
@@ -153,3 +156,16 @@ class ScratchExecution:
         if process.returncode not in (0, 1) or not (folder / "run.json").is_file():
             raise VerificationError("\n".join(["this state could not be executed:", *said[-15:]]))
         return RunOnDisk.read(folder)
+
+
+def _written_out(step: Step) -> dict[str, Any]:
+    """Return an entry of a pipeline file that is this very step."""
+    known = {
+        "notebook": str(step.notebook.with_suffix("")),
+        "name": step.name,
+        "params": json.loads(json.dumps(dict(step.parameters))),
+        "needs": list(step.needs) if step.needs_are_declared else None,
+        "timeout": step.timeout,
+        "retries": step.retries,
+    }
+    return {name: value for name, value in known.items() if value is not None}
