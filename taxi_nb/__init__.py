@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from taxi_nb.intervals import ConformalIntervals
     from taxi_nb.models import MODELS, make_model
     from taxi_nb.registry import PromotionDecision, promote_if_better
+    from taxi_nb.secrets import secret
     from taxi_nb.tracking import log_trips, tracked_run, training_runs
     from taxi_nb.training import TrainingResult, load_model, train
     from taxi_nb.trips import (
@@ -42,6 +43,7 @@ _HOMES = {
     "provenance": "trips",
     "regression_metrics": "evaluation",
     "rule_of_thumb": "evaluation",
+    "secret": "secrets",
     "tracked_run": "tracking",
     "train": "training",
     "training_runs": "tracking",
@@ -66,6 +68,7 @@ __all__ = [
     "provenance",
     "regression_metrics",
     "rule_of_thumb",
+    "secret",
     "tracked_run",
     "train",
     "training_runs",

@@ -5,17 +5,32 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-__all__ = ["hide_secrets", "user_info", "without_credentials"]
+__all__ = ["has_credentials", "hide_secrets", "user_info", "without_credentials"]
 
 # A password may hold an unescaped "/": with a colon before it, all up to the last "@" is secret.
 _USER_INFO = r"(?<=://)(?:[^/@\s]*:\S*@|[^/\s]*@)"
+# Names in a query that go with secrets: X-Amz-Signature, sig, token, api_key.
+_SIGNING = re.compile(r"(^|[-_])sig$|signature|token|secret|passw|pwd|credential|(^|[-_]|api)key$")
 
 
 def without_credentials(url: str) -> str:
     """Return the URL without user, password, query and fragment."""
     return re.sub(_USER_INFO, "", _without_query(url))
+
+
+def has_credentials(text: str) -> bool:
+    """Whether a text is an address with a password, a token or a signature in it."""
+    scheme, is_address, _ = text.partition("://")
+    if not is_address:
+        return False
+    found = user_info(text)
+    # A user alone is no secret, but for the web, where it may be a token.
+    if ":" in found or (found and scheme.lower().endswith(("http", "https"))):
+        return True
+    names = (part.partition("=")[0].lower() for part in _query(text).split("&"))
+    return any(_SIGNING.search(name) for name in names)
 
 
 def hide_secrets(text: str, url: str) -> str:
@@ -44,8 +59,12 @@ def _secrets(url: str) -> Iterable[str]:
         yield found
         _, _, password = found[:-1].partition(":")
         yield from {password, unquote(password)} - {""}
-    values = (part.partition("=")[2] for part in urlsplit(url).query.split("&"))
+    values = (part.partition("=")[2] for part in _query(url).split("&"))
     yield from {unquote(value) for value in values if len(value) > 3}
+
+
+def _query(url: str) -> str:
+    return url.partition("#")[0].partition("?")[2]
 
 
 def _without_query(url: str) -> str:

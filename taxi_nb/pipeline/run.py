@@ -141,10 +141,14 @@ class _Run:
         self.settled = {result.name: result for result in self.record.steps}
 
     def _open_run(self, file: str) -> str:
-        name, tags = self.folder.name, {"pipeline": file, "mlflow.source.name": file}
-        if self.pipeline.mlflow_run is not None:
-            return self.tracking.adopt_run(self.pipeline.mlflow_run, name, tags)
-        return self.tracking.open_run(name, "pipeline", tags)
+        tags = {"pipeline": file, tracking.PIPELINE_RUN_TAG: self.folder.name}
+        return self.tracking.open_run(
+            self.folder.name,
+            "pipeline",
+            tags,
+            source=self.pipeline.file,
+            run_id=self.pipeline.mlflow_run,
+        )
 
     def _first_record(self, file: str) -> RunRecord:
         return RunRecord(
@@ -379,9 +383,7 @@ class _Run:
             self.record = replace(self.record, **self._models(ended))
             self._write_record()
             page = write_site(self.folder)
-            self.tracking.log_files(
-                run_id, [self.pipeline.file, self.folder / RUN_FILE, page], "pipeline"
-            )
+            self.tracking.log_files(run_id, [self.folder / RUN_FILE, page], "pipeline")
             self.tracking.log_metrics(run_id, {"seconds": seconds})
         except Exception:  # Such as a full disk: a run without its page has not finished.
             ending = "FAILED"

@@ -100,7 +100,7 @@ class StepRunner:
         """
         before = self.planner.before(step)
         self._note(step, before, "did not end")
-        run_id = self._open_run(step)
+        run_id = self._open_run(step, files.folder)
         begun = replace(begun, mlflow_run_id=run_id)
         on_run(begun)
         files.record.unlink(missing_ok=True)
@@ -132,16 +132,16 @@ class StepRunner:
     def _note(self, step: Step, before: Inputs, ending: str) -> None:
         self.planner.results.note(self.pipeline.name, step.name, before.key, ending)
 
-    def _open_run(self, step: Step) -> str:
-        notebook = path_within(self.pipeline.root, step.notebook)
+    def _open_run(self, step: Step, folder: Path) -> str:
         tags = {
             "step": step.name,
-            "notebook": notebook,
             "pipeline": path_within(self.pipeline.root, self.pipeline.file),
-            "mlflow.source.name": notebook,
-            "mlflow.source.type": "NOTEBOOK",
+            tracking.STEP_TAG: step.name,
+            tracking.PIPELINE_RUN_TAG: folder.name,
         }
-        return self.tracking.open_run(step.name, "step", tags, parent=self.parent)
+        return self.tracking.open_run(
+            step.name, "step", tags, parent=self.parent, source=step.notebook
+        )
 
     def _environment(self, step: Step, run_id: str, upstream: Mapping[str, str]) -> dict[str, str]:
         handed = tracking.step_environment(
@@ -172,7 +172,6 @@ class StepRunner:
             write_notebook_page(files.notebook, files.page, step=ended)
             kept = [files.notebook, files.page]
         self.tracking.log_files(begun.mlflow_run_id, kept, "notebook")
-        self.tracking.log_files(begun.mlflow_run_id, [step.notebook], "notebook/source")
         self.tracking.log_dict(begun.mlflow_run_id, dict(step.parameters), "parameters.yaml")
         timings = [asdict(cell) for cell in execution.cells]
         self.tracking.log_dict(begun.mlflow_run_id, timings, "cell_seconds.json")

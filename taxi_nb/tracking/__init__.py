@@ -6,7 +6,7 @@ the pipeline made for the step, in JupyterLab it opens one of its own.
 """
 
 from taxi_nb.tracking.contents import log_figure, log_tables, log_trips
-from taxi_nb.tracking.context import authorship, current_notebook, git_tags, source_tags
+from taxi_nb.tracking.context import authorship
 from taxi_nb.tracking.found_runs import Champion, champion_run, training_runs, upstream_runs
 from taxi_nb.tracking.names import (
     CHAMPION,
@@ -17,9 +17,11 @@ from taxi_nb.tracking.names import (
     NOTEBOOK_VARIABLE,
     OWNER_TAG,
     PARENT_TAG,
+    PIPELINE_RUN_TAG,
     REGISTERED_PARAM,
     RUN_VARIABLE,
     SOURCE_TAG,
+    STEP_TAG,
     SYNTHETIC_TAG,
     UPSTREAM_VARIABLE,
     URI_VARIABLE,
@@ -27,6 +29,7 @@ from taxi_nb.tracking.names import (
     Role,
     RunStatus,
 )
+from taxi_nb.tracking.origin import current_notebook
 from taxi_nb.tracking.pipeline_runs import (
     ModelOutcomes,
     PipelineTracking,
@@ -52,9 +55,11 @@ __all__ = [
     "NOTEBOOK_VARIABLE",
     "OWNER_TAG",
     "PARENT_TAG",
+    "PIPELINE_RUN_TAG",
     "REGISTERED_PARAM",
     "RUN_VARIABLE",
     "SOURCE_TAG",
+    "STEP_TAG",
     "SYNTHETIC_TAG",
     "UPSTREAM_VARIABLE",
     "URI_VARIABLE",
@@ -71,12 +76,10 @@ __all__ = [
     "connect",
     "current_notebook",
     "experiment_name",
-    "git_tags",
     "log_figure",
     "log_tables",
     "log_trips",
     "run_address",
-    "source_tags",
     "step_environment",
     "store_problems_told",
     "tracked_run",

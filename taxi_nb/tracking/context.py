@@ -1,90 +1,150 @@
-"""Who and what makes a run: the developer, the notebook, the commit."""
+"""Where a run comes from: who, which notebook, which commit, with what; as tags and files."""
 
 from __future__ import annotations
 
 import getpass
-import os
+import json
 import platform
-import subprocess
-from functools import cache
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.literal_secrets import scrubbed
 from taxi_nb.project import project_root
-from taxi_nb.tracking.names import NOTEBOOK_VARIABLE
+from taxi_nb.secrets import without_secrets
+from taxi_nb.tracking.environment import host, lock_digest, packages_text
+from taxi_nb.tracking.git import GitState, git_state, without_outputs
+from taxi_nb.tracking.names import (
+    BRANCH_TAG,
+    COMMIT_TAG,
+    DEVELOPER_TAG,
+    DIFF_FILE,
+    DIRTY_TAG,
+    ENVIRONMENT_FOLDER,
+    EXECUTED_FILE,
+    HOST_FILE,
+    LOCK_TAG,
+    NOTEBOOK_TAG,
+    PACKAGES_FILE,
+    PARAMETERS_FILE,
+    PYTHON_TAG,
+    REMOTE_TAG,
+    SOURCE_FOLDER,
+)
+from taxi_nb.tracking.origin import Origin, executed_cells, is_step, notebook_parameters, origin
+
+# A notebook beyond this is kept without its outputs.
+MAX_SOURCE = 5_000_000
 
 
-def source_tags() -> dict[str, str]:
-    """Return who and what makes a run: developer, commit, dirty flag, notebook."""
-    notebook = current_notebook()
-    tags = {
-        "developer": developer(),
-        **git_tags(),
-        "python": platform.python_version(),
-    }
-    if notebook:
-        tags |= {
-            "notebook": notebook,
-            "mlflow.source.name": notebook,
-            "mlflow.source.type": "NOTEBOOK",
+@dataclass(frozen=True)
+class Context:
+    """Where a run, and those within it, come from; git is asked once, when it is first needed."""
+
+    origin: Origin = field(default_factory=origin)
+
+    @cached_property
+    def git(self) -> GitState:
+        """The state of the project's checkout."""
+        return git_state(project_root())
+
+    @property
+    def developer(self) -> str:
+        """Git's user, else the system's."""
+        return self.git.user or _system_user()
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """The tags of a run from here, those that MLflow's own pages read among them."""
+        tags = {
+            DEVELOPER_TAG: self.developer,
+            PYTHON_TAG: platform.python_version(),
+            LOCK_TAG: lock_digest(),
+            "mlflow.user": self.developer,
+            "mlflow.source.name": self.origin.name,
+            "mlflow.source.type": self.origin.kind,
+            **self._git_tags(),
         }
-    return tags
+        if self.origin.kind == "NOTEBOOK":
+            tags[NOTEBOOK_TAG] = self.origin.name
+        return tags
+
+    def _git_tags(self) -> dict[str, str]:
+        if self.git.commit is None:
+            return {COMMIT_TAG: f"none ({self.git.missing})"}
+        tags = {
+            COMMIT_TAG: self.git.commit,
+            BRANCH_TAG: self.git.branch,
+            DIRTY_TAG: str(self.git.is_dirty).lower(),
+            "mlflow.source.git.commit": self.git.commit,
+            "mlflow.source.git.branch": self.git.branch,
+        }
+        if self.git.remote:
+            tags |= {REMOTE_TAG: self.git.remote, "mlflow.source.git.repoURL": self.git.remote}
+        return tags
+
+    def log_files(self, run_id: str) -> None:
+        """Log source, uncommitted changes, packages and machine to a run, all at once."""
+        from mlflow import MlflowClient
+
+        with tempfile.TemporaryDirectory(prefix="taxi-nb-") as folder:
+            for name, content in self._files():
+                file = Path(folder, name)
+                file.parent.mkdir(exist_ok=True)
+                file.write_bytes(content)
+            MlflowClient().log_artifacts(run_id, folder)
+
+    def _files(self) -> Iterator[tuple[str, bytes]]:
+        import yaml
+
+        if self.origin.file is not None:
+            yield f"{SOURCE_FOLDER}/{self.origin.file.name}", source_content(self.origin.file)
+        if diff := self.git.diff:
+            yield f"{SOURCE_FOLDER}/{DIFF_FILE}", diff.encode()
+        yield f"{ENVIRONMENT_FOLDER}/{PACKAGES_FILE}", packages_text().encode()
+        yield f"{ENVIRONMENT_FOLDER}/{HOST_FILE}", json.dumps(host(), indent=1).encode()
+        if (cells := executed_cells()) is not None:
+            yield f"{SOURCE_FOLDER}/{EXECUTED_FILE}", scrubbed(cells)[0].encode()
+        if parameters := self._parameters():
+            yield PARAMETERS_FILE, yaml.safe_dump(parameters, sort_keys=False).encode()
+
+    def _parameters(self) -> dict[str, Any]:
+        """Return the notebook's parameters; of a step the pipeline knows them."""
+        if self.origin.kind != "NOTEBOOK" or self.origin.file is None or is_step():
+            return {}
+        return notebook_parameters(self.origin.file)
 
 
-def current_notebook() -> str | None:
-    """Return the running notebook's path, relative to the project where it can be."""
-    told = os.environ.get(NOTEBOOK_VARIABLE)
-    if told:
-        return told
-    # Jupyter Server names the notebook that a kernel belongs to.
-    session = os.environ.get("JPY_SESSION_NAME", "")
-    if not session.endswith(".ipynb"):
-        return None
-    path = Path(session)
-    root = project_root()
-    return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
+def source_content(file: Path) -> bytes:
+    """Return a source file as it is on disk, but for secrets."""
+    content = file.read_bytes()
+    if file.suffix == ".ipynb" and len(content) > MAX_SOURCE:
+        content = without_outputs(content)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content
+    code, count = scrubbed(text) if len(content) <= MAX_SOURCE else (without_secrets(text), 1)
+    return code.encode() if count else content
 
 
 def authorship() -> dict[str, Any]:
     """Return who runs something from which state of the project."""
-    tags = git_tags()
-    dirty = tags.get("git.dirty")
+    now = Context()
+    known = now.git.commit is not None
     return {
-        "developer": developer(),
-        "commit": tags.get("mlflow.source.git.commit"),
-        "branch": tags.get("git.branch"),
-        "dirty": None if dirty is None else dirty == "true",
+        "developer": now.developer,
+        "commit": now.git.commit,
+        "branch": now.git.branch if known else None,
+        "dirty": now.git.is_dirty if known else None,
     }
 
 
-def git_tags() -> dict[str, str]:
-    """Return commit, branch and dirty flag; outside git, a tag that says so."""
-    commit = _git("rev-parse", "HEAD")
-    if commit is None:
-        return {"git.commit": "none (not a git checkout)"}
-    return {
-        "git.commit": commit,
-        "git.branch": _git("rev-parse", "--abbrev-ref", "HEAD") or "",
-        "git.dirty": str(bool(_git("status", "--porcelain"))).lower(),
-        "mlflow.source.git.commit": commit,
-    }
-
-
-def _git(*arguments: str) -> str | None:
+def _system_user() -> str:
     try:
-        done = subprocess.run(
-            ["git", "-C", str(project_root()), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-@cache
-def developer() -> str:
-    """Return who makes runs: git's user, else the system's."""
-    return _git("config", "user.name") or getpass.getuser()
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # A container's user may have no name.
+        return "unknown"

@@ -1,4 +1,4 @@
-"""The names that everything tracked goes by: variables, tags, parameters."""
+"""The names that everything tracked goes by: variables, tags, parameters, artifacts, metrics."""
 
 from __future__ import annotations
 
@@ -15,15 +15,45 @@ NOTEBOOK_VARIABLE = "TAXI_NB_NOTEBOOK"
 UPSTREAM_VARIABLE = "TAXI_NB_UPSTREAM"
 
 KIND_TAG = "taxi_nb.kind"
+# On a pipeline's run and its steps' runs: the id of the folder runs/<id>.
+PIPELINE_RUN_TAG = "taxi_nb.pipeline_run"
+STEP_TAG = "taxi_nb.step"
 PARENT_TAG = "mlflow.parentRunId"
 OWNER_TAG = "taxi_nb.owner"
 SOURCE_TAG = "data.source"
 SYNTHETIC_TAG = "data.synthetic"
+
+DEVELOPER_TAG = "developer"
+COMMIT_TAG = "git.commit"
+BRANCH_TAG = "git.branch"
+DIRTY_TAG = "git.dirty"
+REMOTE_TAG = "git.remote"
+NOTEBOOK_TAG = "notebook"
+PYTHON_TAG = "python"
+# The digest of requirements.lock, or "none".
+LOCK_TAG = "lock.sha256"
+# Of what peak_memory_mb is the peak.
+PEAK_TAG = "taxi_nb.peak_memory"
+
 # What a registration decided, in one sentence, and about which registered model.
 DECISION_TAG = "promotion"
 REGISTERED_PARAM = "registered_model"
 CHAMPION = "champion"
 
-Kind = Literal["pipeline", "step", "training", "trial", "registration", "exploration"]
+# Artifacts. Below SOURCE_FOLDER are the notebook as it was on disk and these files.
+SOURCE_FOLDER = "source"
+DIFF_FILE = "uncommitted.diff"
+EXECUTED_FILE = "executed_cells.py"
+ENVIRONMENT_FOLDER = "environment"
+PACKAGES_FILE = "packages.txt"
+HOST_FILE = "host.json"
+PARAMETERS_FILE = "parameters.yaml"
+
+# Measurements of the machine, not results: never compared. So are all names that end in _seconds.
+WALL_METRIC = "wall_seconds"
+CPU_METRIC = "cpu_seconds"
+PEAK_METRIC = "peak_memory_mb"
+
+Kind = Literal["pipeline", "step", "training", "trial", "registration", "exploration", "scoring"]
 Role = Literal["training", "validation"]
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]

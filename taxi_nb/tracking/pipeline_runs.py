@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.tracking.context import developer, git_tags
+from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.found_runs import version_title
 from taxi_nb.tracking.lifecycle import close, close_abandoned, owner
 from taxi_nb.tracking.names import (
@@ -27,6 +28,7 @@ from taxi_nb.tracking.names import (
     Kind,
     RunStatus,
 )
+from taxi_nb.tracking.origin import origin_of
 from taxi_nb.tracking.project_run import adopt_run
 from taxi_nb.tracking.store import connect, experiment_name, store_problems_told, tracking_uri
 
@@ -99,25 +101,33 @@ class PipelineTracking:
             self._client = MlflowClient(self.uri)
 
     def open_run(
-        self, name: str, kind: Kind, tags: Mapping[str, str], parent: str | None = None
+        self,
+        name: str,
+        kind: Kind,
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        source: Path | None = None,
+        run_id: str | None = None,
     ) -> str:
-        """Create a run and return its id."""
-        nesting = {PARENT_TAG: parent} if parent else {}
-        all_tags = {
-            "developer": developer(),
-            **git_tags(),
-            **tags,
-            **nesting,
-            KIND_TAG: kind,
-            OWNER_TAG: owner(),
-            "mlflow.user": developer(),
-        }
-        run = self._client.create_run(self.experiment_id, run_name=name, tags=all_tags)
-        return str(run.info.run_id)
+        """Create a run and return its id.
 
-    def adopt_run(self, run_id: str, name: str, tags: Mapping[str, str]) -> str:
-        """Take over a run that `mlflow run` has opened, and return its id."""
-        adopt_run(self._client, run_id, name, tags)
+        Parameters
+        ----------
+        source : Path, optional
+            The notebook or the file that it comes from: the run gets what `tracked_run` says.
+        run_id : str, optional
+            A run that is open already, as `mlflow run` leaves one, in place of a new one.
+        """
+        context = Context(origin_of(source)) if source else Context()
+        nesting = {PARENT_TAG: parent} if parent else {}
+        all_tags = {**context.tags, **tags, **nesting, KIND_TAG: kind, OWNER_TAG: owner()}
+        if run_id is None:
+            run = self._client.create_run(self.experiment_id, run_name=name, tags=all_tags)
+            run_id = str(run.info.run_id)
+        else:
+            adopt_run(self._client, run_id, name, all_tags)
+        if source:
+            context.log_files(run_id)
         return run_id
 
     def close_run(self, run_id: str, status: RunStatus) -> None:
@@ -139,8 +149,10 @@ class PipelineTracking:
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
         """Log numbers to a run."""
-        for name, value in metrics.items():
-            self._client.log_metric(run_id, name, value)
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._client.log_batch(run_id, [Metric(name, v, now, 0) for name, v in metrics.items()])
 
     def outcome(self, run_id: str) -> tuple[dict[str, float], str | None]:
         """Return what a step logged: its metrics and the label of its data."""

@@ -7,15 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from taxi_nb.tracking.context import developer, git_tags
-from taxi_nb.tracking.lifecycle import owner
-from taxi_nb.tracking.names import (
-    EXPERIMENT_VARIABLE,
-    KIND_TAG,
-    OWNER_TAG,
-    RUN_VARIABLE,
-    URI_VARIABLE,
-)
+from taxi_nb.tracking.names import EXPERIMENT_VARIABLE, RUN_VARIABLE, URI_VARIABLE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,12 +54,9 @@ def absolute_store(uri: str) -> str:
 
 
 def adopt_run(client: MlflowClient, run_id: str, name: str, tags: Mapping[str, str]) -> None:
-    """Make a run that is open already the pipeline's; what `mlflow run` said of it stays."""
+    """Give a run that is open already a name and tags; what MLflow said of its source stays."""
     known = client.get_run(run_id).data.tags
-    said = {**git_tags(), **tags}
-    own = {name: value for name, value in said.items() if name not in known}
-    own |= {KIND_TAG: "pipeline", OWNER_TAG: owner(), "developer": developer()}
-    own |= {"taxi_nb.pipeline_run": name}
     client.update_run(run_id, name=name)
-    for tag, value in own.items():
-        client.set_tag(run_id, tag, value)
+    for tag, value in tags.items():
+        if not (tag.startswith("mlflow.source.") and tag in known):
+            client.set_tag(run_id, tag, value)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.tracking.context import source_tags
+from taxi_nb.credentials import has_credentials, without_credentials
+from taxi_nb.literal_secrets import require_no_literal_secrets
+from taxi_nb.secrets import without_secrets
+from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.lifecycle import close_abandoned, owner
+from taxi_nb.tracking.measuring import Measurement, measured
 from taxi_nb.tracking.names import KIND_TAG, OWNER_TAG, RUN_VARIABLE, Kind
+from taxi_nb.tracking.origin import is_step
 from taxi_nb.tracking.store import connect
 
 if TYPE_CHECKING:
@@ -17,6 +23,8 @@ if TYPE_CHECKING:
 
 # The step's run once this process has joined it: MLflow forgets it after that.
 _joined_run: str | None = None
+# Where the run comes from that is open: those within it come from there, too.
+_open_context: ContextVar[Context | None] = ContextVar("_open_context", default=None)
 
 
 @contextmanager
@@ -33,6 +41,11 @@ def tracked_run(
     in the same notebook, or one inside another, is a child of it. In
     JupyterLab or a script it is a run of its own.
 
+    A run of its own has where it comes from: notebook or script and its source, commit, branch,
+    remote and what is not committed, developer, Python, packages, lock, machine; and what the
+    block took. A child has the tags of that; its parent has the rest. A step's run has it from
+    the pipeline.
+
     Parameters
     ----------
     name : str, optional
@@ -46,29 +59,76 @@ def tracked_run(
     ------
     mlflow.ActiveRun
         FINISHED when the block ends, FAILED when it raises.
+
+    Raises
+    ------
+    SecretError
+        If one of `params` is a secret written out; it says what to write instead.
     """
     import mlflow
 
     global _joined_run
+    require_no_literal_secrets(params or {})
     nested = mlflow.active_run() is not None
     experiment = None if nested else connect()
     step_run = None if nested else os.environ.get(RUN_VARIABLE)
     parent = None if nested or step_run else _joined_run
     # Of what the pipeline opens, the pipeline is the owner.
     own = not (nested or step_run or parent)
-    if own and experiment:
-        close_abandoned(mlflow.MlflowClient(), experiment)
-    with mlflow.start_run(
-        run_id=step_run,
-        run_name=None if step_run else name,
-        nested=nested,
-        parent_run_id=parent,
-    ) as run:
-        if step_run:
-            _joined_run = step_run
-            # A second block must not join again, nor a subprocess of the kernel.
-            os.environ.pop(RUN_VARIABLE, None)
-        mine = {OWNER_TAG: owner()} if own else {}
-        mlflow.set_tags({**source_tags(), **mine, KIND_TAG: kind, **(tags or {})})
-        mlflow.log_params(dict(params or {}))
-        yield run
+    given = {KIND_TAG: kind, **without_secrets(dict(tags or {}))}
+    with _context(is_new=not nested) as context:
+        if own and experiment:
+            close_abandoned(mlflow.MlflowClient(), experiment)
+        if not step_run:
+            given = {**context.tags, **({OWNER_TAG: owner()} if own else {}), **given}
+        with mlflow.start_run(
+            run_id=step_run,
+            run_name=None if step_run else name,
+            nested=nested,
+            parent_run_id=parent,
+            tags=given,
+        ) as run:
+            if step_run:
+                _joined_run = step_run
+                # A second block must not join again, nor a subprocess of the kernel.
+                os.environ.pop(RUN_VARIABLE, None)
+            if own:
+                context.log_files(run.info.run_id)
+            mlflow.log_params(_loggable(params or {}))
+            # What a step takes the pipeline measures.
+            with _measured(run.info.run_id) if not step_run and kind != "trial" else nullcontext():
+                yield run
+
+
+@contextmanager
+def _context(*, is_new: bool) -> Iterator[Context]:
+    """Give where a run comes from; one within another comes from there, too."""
+    known = None if is_new else _open_context.get()
+    context = known or Context()
+    token = _open_context.set(context)
+    try:
+        yield context
+    finally:
+        _open_context.reset(token)
+
+
+@contextmanager
+def _measured(run_id: str) -> Iterator[None]:
+    """Log what a block took, also where it failed."""
+    measurement = Measurement()
+    try:
+        # To measure memory takes a mark back that the pipeline reads.
+        with measured(measurement, with_memory=not is_step()):
+            yield
+    finally:
+        measurement.log(run_id)
+
+
+def _loggable(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters without secrets, and addresses without credentials."""
+    return {
+        name: without_credentials(value)
+        if isinstance(value, str) and has_credentials(value)
+        else without_secrets(value)
+        for name, value in params.items()
+    }

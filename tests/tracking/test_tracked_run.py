@@ -182,10 +182,10 @@ def test_blocks_in_one_another_are_parent_and_child(store: str) -> None:
 
 
 def test_in_a_step_the_first_block_joins_its_run_and_the_next_is_a_child(
-    store: str, monkeypatch: pytest.MonkeyPatch
+    store: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = PipelineTracking("steps")
-    run_id = pipeline.open_run("01_a", "step", {})
+    run_id = pipeline.open_run("01_a", "step", {}, source=project.notebook("01_a"))
     environment = step_environment(
         uri=store, experiment="steps", run_id=run_id, notebook="notebooks/01_a.ipynb", upstream={}
     )

@@ -1,0 +1,98 @@
+"""What a run was executed with: Python, packages, the lock, the machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from taxi_nb.project import project_root
+
+LOCK_FILE = "requirements.lock"
+# They decide how sums are split over threads, and in which order sets are gone through.
+_DECISIVE = (
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "PYTHONHASHSEED",
+)
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the version of each installed package, by the names of its metadata folders.
+
+    Reading the metadata themselves takes a hundred times as long.
+    """
+    versions = {"python": platform.python_version()}
+    for place in reversed(sys.path):
+        try:
+            names = os.listdir(place or ".")
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith(".dist-info"):
+                package, _, version = name.removesuffix(".dist-info").rpartition("-")
+                versions[canonical(package)] = version
+    return versions
+
+
+def canonical(package: str) -> str:
+    """Return a package's name as all its spellings have it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def packages_text() -> str:
+    """Return a line ``name==version`` for each installed package."""
+    versions = installed_versions()
+    return "".join(f"{name}=={versions[name]}\n" for name in sorted(versions) if name != "python")
+
+
+def lock_digest() -> str:
+    """Return the sha256 of the project's lock file, or ``none`` where it has none."""
+    try:
+        content = (project_root() / LOCK_FILE).read_bytes()
+    except OSError:
+        return "none"
+    return hashlib.sha256(content).hexdigest()
+
+
+def host() -> dict[str, Any]:
+    """Return facts of the machine, and the settings that numbers may depend on.
+
+    Memory is in megabytes.
+    """
+    return {**_machine(), "variables": {name: os.environ.get(name) for name in _DECISIVE}}
+
+
+@cache
+def _machine() -> dict[str, Any]:
+    import psutil
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "usable_cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "memory_mb": round(psutil.virtual_memory().total / 1e6),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+
+
+def _processor() -> str:
+    """Return the processor's name; Linux keeps it where Python does not look."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
