@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from taxi_nb.tracking.names import PARENT_TAG
+from taxi_nb.tracking.names import PARENT_TAG, PEAK_METRIC
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["artifact_bytes", "client_of", "find_run", "nested_runs"]
+_ID_LENGTH = 32
 
 
 def client_of(uri: str) -> MlflowClient:
@@ -60,3 +61,43 @@ def artifact_bytes(client: MlflowClient, run: Run, path: str) -> bytes | None:
             return Path(client.download_artifacts(run.info.run_id, path, folder)).read_bytes()
         except (MlflowException, OSError):
             return None
+
+
+def runs_by_prefix(client: MlflowClient, beginning: str) -> list[Run]:
+    """Return the runs of all experiments whose ids begin so."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    if len(beginning) == _ID_LENGTH:
+        run = find_run(client, beginning)
+        return [run] if run else []
+    return list(client.search_runs(experiments, f"attributes.run_id LIKE '{beginning}%'"))
+
+
+def model_version(client: MlflowClient, address: str) -> ModelVersion | None:
+    """Return the version that ``models:/name/3`` or ``models:/name@alias`` names, if it is there."""
+    from mlflow.exceptions import MlflowException
+
+    name, at, alias = address.removeprefix("models:/").rpartition("@")
+    path, slash, number = address.removeprefix("models:/").rpartition("/")
+    try:
+        if at:
+            return client.get_model_version_by_alias(name, alias)
+        if slash and number.isdecimal():
+            return client.get_model_version(path, number)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+    return None
+
+
+def logged_at(client: MlflowClient, run: Run) -> dict[str, int]:
+    """Return when each metric came into the store, in milliseconds since 1970.
+
+    Measurements of the machine are left out: the pipeline logs those, no cell does.
+    """
+    results = [name for name in run.data.metrics if not name.endswith("seconds")]
+    histories = {
+        name: client.get_metric_history(run.info.run_id, name)
+        for name in results
+        if name != PEAK_METRIC
+    }
+    return {name: history[-1].timestamp for name, history in histories.items() if history}
