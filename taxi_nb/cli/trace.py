@@ -52,8 +52,8 @@ def _show(found: Trace) -> None:
 
     from taxi_nb.pipeline.trace.tree import tree_of
 
-    console = Console(soft_wrap=not Console().is_terminal)
-    console.print(tree_of(found.root))
+    # Ids and digests stay in one piece, to be copied.
+    Console(highlight=False).print(tree_of(found.root), soft_wrap=True)
     if found.commands:
         print("\nTo do it again:\n")
         print("\n".join(f"  {command}" for command in found.commands))

@@ -73,7 +73,7 @@ def runs_by_prefix(client: MlflowClient, beginning: str) -> list[Run]:
 
 
 def model_version(client: MlflowClient, address: str) -> ModelVersion | None:
-    """Return the version that ``models:/name/3`` or ``models:/name@alias`` names, if it is there."""
+    """Return what ``models:/name/3`` or ``models:/name@alias`` names; None if it is not there."""
     from mlflow.exceptions import MlflowException
 
     name, at, alias = address.removeprefix("models:/").rpartition("@")

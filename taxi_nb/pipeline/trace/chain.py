@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxi_nb import tracking
 from taxi_nb.credentials import without_credentials
+from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.plan import RUNS
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult
 from taxi_nb.pipeline.trace.cells import LoggingCell, cells_by_call, cells_by_time, joined
@@ -181,11 +183,11 @@ class _Tracer:
 
     def _step_node(self, step: StepResult) -> Node:
         run = find_run(self.client, step.mlflow_run_id or "")
-        facts = {"notebook": step.notebook, "status": str(step.status), **_reuse(step)}
-        if step.mlflow_run_id:
-            facts["MLflow run"] = step.mlflow_run_id
-        missing = () if run else ("its MLflow run is gone",)
-        return Node("step", step.name, facts, missing, tuple(_data(run)) if run else ())
+        facts = _step_facts(step)
+        if run is None:
+            return Node("step", step.name, facts, ("its MLflow run is gone",))
+        data = [f"{node.title}, digest {node.facts['digest']}" for node in _data(run)]
+        return Node("step", step.name, facts | ({"data": "; ".join(data)} if data else {}))
 
     def _of_step(self, step: StepResult) -> tuple[tuple[Node, ...], tuple[str, ...]]:
         run = find_run(self.client, step.mlflow_run_id or "")
@@ -202,9 +204,8 @@ class _Tracer:
         pipeline_run = above[-1] if above and _kind(above[-1]) == "pipeline" else None
         record, folder = self._record_of(pipeline_run) if pipeline_run else (None, None)
         step_run = [run, *above][-2] if pipeline_run else run
-        step = record and next(
-            (s for s in record.steps if s.mlflow_run_id == step_run.info.run_id), None
-        )
+        steps = record.steps if record else ()
+        step = next((s for s in steps if s.mlflow_run_id == step_run.info.run_id), None)
         made_from = [
             self._notebook_node(run, step_run, step, folder),
             _parameters(run if run.data.params else step_run),
@@ -214,9 +215,7 @@ class _Tracer:
         ]
         missing = ["it logged no data set"] if not list(_data(run)) else []
         if step is not None and record is not None:
-            pipeline = self._pipeline_node(record, folder, pipeline_run, ())
-            facts = {"status": str(step.status)}
-            made_from.append(Node("step", step.name, facts, (), (pipeline,)))
+            made_from.append(self._made_by(step, record, folder, pipeline_run))
         elif pipeline_run is not None:
             title = str(pipeline_run.info.run_name)
             lost = ("its record run.json is gone from its folder and from MLflow",)
@@ -233,6 +232,24 @@ class _Tracer:
         variables = _variables(folder, step) if folder and step else {}
         recipe = self._recipe(pipeline_run or step_run, record, variables)
         return Trace(root, tuple(recipe.commands()), tuple(_remarks(recipe)))
+
+    def _made_by(
+        self, step: StepResult, record: RunRecord, folder: Path | None, run: Run | None
+    ) -> Node:
+        pipeline = self._pipeline_node(record, folder, run, ())
+        kept = folder / step.inputs if folder and step.inputs else None
+        if kept is None or not kept.is_file():
+            missing = ("which files and runs it read: its list of them is gone",)
+            return Node("step", step.name, _step_facts(step), missing, (pipeline,))
+        read = Inputs.from_dict(json.loads(kept.read_bytes()))
+        data = [f"{used.name} {used.digest or 'none'}" for used in read.files.values() if used.name]
+        upstream = {name: run_id for asked in read.asked for name, run_id in asked.used.items()}
+        facts = {
+            **_step_facts(step),
+            **({"files of data, sha256": "; ".join(data)} if data else {}),
+            **({"built on": _listed(upstream)} if upstream else {}),
+        }
+        return Node("step", step.name, facts, (), (pipeline,))
 
     def _parents(self, run: Run) -> list[Run]:
         """Return the runs that a run is nested in, the nearest first."""
@@ -366,9 +383,11 @@ class _Tracer:
         alone = run if record is None else None
         notebook = alone.data.tags.get(names.NOTEBOOK_TAG) if alone else None
         given = artifact_bytes(self.client, alone, names.PARAMETERS_FILE) if alone else None
+        is_known = commit is not None and _is_hex(commit)
+        is_elsewhere = is_known and not _only_here(self.project, commit or "")
         return Recipe(
-            commit=commit if commit and _is_hex(commit) else None,
-            remote=tags.get(names.REMOTE_TAG),
+            commit=commit if is_known else None,
+            remote=tags.get(names.REMOTE_TAG) if is_elsewhere else None,
             tracking_uri=without_credentials(self.uri),
             diff_run=run.info.run_id if run and diff and b"diff --git" in diff else None,
             variables=variables,
@@ -447,6 +466,19 @@ def _data(run: Run) -> Iterator[Node]:
         yield Node("data", f"{', '.join(roles) or 'used'}: {used.dataset.name}", facts)
 
 
+def _step_facts(step: StepResult) -> dict[str, str]:
+    facts = {"notebook": step.notebook, "status": str(step.status), **_reuse(step)}
+    if step.mlflow_run_id:
+        facts["MLflow run"] = step.mlflow_run_id
+    if step.parameters:
+        facts["given"] = _listed(step.parameters)
+    return facts
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
 def _reuse(step: StepResult) -> dict[str, str]:
     if step.reused_from is None:
         return {}
@@ -464,6 +496,20 @@ def _variables(folder: Path, step: StepResult | None = None) -> dict[str, str]:
         for name, value in sorted(found.items())
         if value is not None and not name.startswith(_OWN_VARIABLES)
     }
+
+
+def _only_here(project: Path, commit: str) -> bool:
+    """Whether this repository has a commit that none of its remotes is known to have."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(project), *arguments], capture_output=True)
+        except OSError:
+            return None
+        return done.stdout.decode() if done.returncode == 0 else None
+
+    is_here = git("cat-file", "-e", f"{commit}^{{commit}}") is not None
+    return is_here and git("branch", "--remotes", "--contains", commit) == ""
 
 
 def _remarks(recipe: Recipe) -> Iterator[str]:
