@@ -58,7 +58,7 @@ lab: setup  ## explore in JupyterLab, with this project's store and data
 
 # .jupyter/ switches off what Lab would ask on its first start.
 lab-server:
-	@TAXI_NB_ROOT="$(CURDIR)" OMP_WAIT_POLICY=PASSIVE MLFLOW_TRACKING_URI="$(STORE)" MLFLOW_DISABLE_TELEMETRY=true \
+	@TAXI_NB_ROOT="$(CURDIR)" PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE MLFLOW_TRACKING_URI="$(STORE)" MLFLOW_DISABLE_TELEMETRY=true \
 	  JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	  $(BIN)/jupyter lab --notebook-dir="$(CURDIR)" $(LAB_ARGS) notebooks/01_ingest.ipynb
 

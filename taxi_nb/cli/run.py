@@ -89,19 +89,21 @@ def _nothing_to_do(pipeline: Pipeline, planner: Planner, plan: Plan) -> bool:
 def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, kernel: str) -> None:
     from rich.console import Console
 
-    from taxi_nb.pipeline.kernels import KernelPool, default_kind
+    from taxi_nb.pipeline.kernels import KernelPool, default_kind, in_one_order
     from taxi_nb.pipeline.preload import modules_to_preload
     from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
     from taxi_nb.pipeline.run import run_pipeline
     from taxi_nb.tracking import TrackingError
 
-    _set_conditions(jobs)
+    _share_cores(jobs)
     console = Console()
     kind = default_kind() if kernel == "auto" else kernel
     show = LiveProgress if console.is_terminal else PlainProgress
     try:
         with (
-            KernelPool(kind, modules_to_preload(pipeline)) as pool,  # type: ignore[arg-type]
+            KernelPool(  # type: ignore[arg-type]
+                kind, modules_to_preload(pipeline), env=in_one_order(os.environ)
+            ) as pool,
             show(console) as progress,
         ):
             record, folder = run_pipeline(
@@ -112,14 +114,12 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, ker
     _tell(record, folder)
 
 
-def _set_conditions(jobs: int) -> None:
-    """Give each of the kernels that run together its share of the cores, and all one hash order.
+def _share_cores(jobs: int) -> None:
+    """Give each of the kernels that run together its share of the cores.
 
     OpenMP's threads spin while they wait: with more threads than cores that
-    made a fit of 6 s take 33 s. Both variables are read when a library loads. The order of
-    sets of texts is drawn when a process starts, and forked kernels inherit it.
+    made a fit of 6 s take 33 s. Both variables are read when a library loads.
     """
-    os.environ.setdefault("PYTHONHASHSEED", "0")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
 

@@ -52,8 +52,9 @@ def _show(found: Trace) -> None:
 
     from taxi_nb.pipeline.trace.tree import tree_of
 
-    # Ids and digests stay in one piece, to be copied.
-    Console(highlight=False).print(tree_of(found.root), soft_wrap=True)
+    # Where nobody looks at it, nothing is broken into lines.
+    width = None if Console().is_terminal else 10_000
+    Console(highlight=False, width=width).print(tree_of(found.root))
     if found.commands:
         print("\nTo do it again:\n")
         print("\n".join(f"  {command}" for command in found.commands))
