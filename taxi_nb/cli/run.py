@@ -101,8 +101,10 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, ker
     show = LiveProgress if console.is_terminal else PlainProgress
     try:
         with (
-            KernelPool(  # type: ignore[arg-type]
-                kind, modules_to_preload(pipeline), env=in_one_order(os.environ)
+            KernelPool(
+                kind,  # type: ignore[arg-type]
+                modules_to_preload(pipeline),
+                env=in_one_order(os.environ),
             ) as pool,
             show(console) as progress,
         ):
