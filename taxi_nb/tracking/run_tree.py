@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taxi_nb.tracking.names import PARENT_TAG, PEAK_METRIC
@@ -22,6 +23,11 @@ def client_of(uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     return MlflowClient(uri)
+
+
+def is_there(uri: str) -> bool:
+    """Whether a store can be asked without making one: MLflow makes what is not there."""
+    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists()
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:
@@ -52,7 +58,6 @@ def nested_runs(client: MlflowClient, run: Run) -> Iterator[Run]:
 def artifact_bytes(client: MlflowClient, run: Run, path: str) -> bytes | None:
     """Return an artifact's content; None if the run has none of that name, or it is gone."""
     import tempfile
-    from pathlib import Path
 
     from mlflow.exceptions import MlflowException
 

@@ -24,6 +24,7 @@ from taxi_nb.tracking.run_tree import (
     artifact_bytes,
     client_of,
     find_run,
+    is_there,
     logged_at,
     model_version,
     runs_by_prefix,
@@ -101,6 +102,8 @@ class _Tracer:
         self.project = project
         self.runs = project / RUNS
         self.uri = tracking.tracking_uri()
+        if not is_there(self.uri):
+            raise TraceError(f"there is no store yet: {without_credentials(self.uri)}")
         self.client: MlflowClient = client_of(self.uri)
 
     def trace(self, what: str) -> Trace:

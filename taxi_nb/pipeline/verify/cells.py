@@ -14,7 +14,7 @@ from taxi_nb.pipeline.report.figures import IMAGES, decoded_image
 
 # The rule that a reader of the notebook sees: what such a cell shows is not compared.
 _VARIES = re.compile(r"^\s*#\s*varies:\s*(?P<what>\S.*?)\s*$", re.MULTILINE)
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?\.?\d+(?:[eE][-+]?\d+)?")
 _SHOWN = 100
 
 Normalise = Callable[[str], str]
