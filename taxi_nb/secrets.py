@@ -14,11 +14,13 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 __all__ = [
     "SecretError",
+    "hide_secrets_in",
     "secret",
     "secret_variables",
     "secrets_in",
@@ -101,7 +103,7 @@ def value_of(variable: str) -> str:
 def _spellings(value: str) -> Iterator[str]:
     """Yield a value as texts, code, JSON, addresses and pages have it."""
     for one in {value, value.strip()}:
-        yield from (one, repr(one)[1:-1], quote(one, safe=""), quote_plus(one))
+        yield from (one, repr(one)[1:-1], quote(one), quote(one, safe=""), quote_plus(one))
         yield from (json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1])
         # The second: a JSON text within JSON, such as a notebook's cell.
         yield from (html.escape(one), json.dumps(json.dumps(one)[1:-1])[1:-1])
@@ -139,6 +141,12 @@ def without_secrets(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(without_secrets, value))
     return value
+
+
+def hide_secrets_in(file: Path) -> None:
+    """Write a text file again without secrets, if it has any."""
+    if _known and secrets_in(content := file.read_bytes()):
+        file.write_text(without_secrets(content.decode("utf-8", "replace")), "utf-8")
 
 
 def secrets_in(content: bytes) -> list[str]:

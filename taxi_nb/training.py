@@ -6,7 +6,6 @@ import importlib.metadata
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb import plots
@@ -18,8 +17,9 @@ from taxi_nb.batch_training import (
 )
 from taxi_nb.evaluation import regression_metrics
 from taxi_nb.inputs import not_inputs
+from taxi_nb.model_code import model_code
 from taxi_nb.models import MODELS, make_model
-from taxi_nb.tracking import connect, log_figure, log_trips, tracked_run
+from taxi_nb.tracking import RunContents, connect, tracked_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,8 +151,6 @@ def fit_and_log(
     seed: int,
 ) -> TrainingResult:
     """Fit a model and log it to the active run; what `train` and `tune` end in."""
-    import mlflow
-
     started = time.perf_counter()
     estimator = _fitted(model, estimator, training)
     fit_seconds = time.perf_counter() - started
@@ -163,19 +161,18 @@ def fit_and_log(
         **_metrics("valid", validation, estimator, predicted),
         "fit_seconds": fit_seconds,
     }
-    mlflow.log_params(
-        {"model": model, "seed": seed, "features": MODELS[model].features_summary, **used}
-    )
+    known = {"model": model, "seed": seed, "features": MODELS[model].features_summary, **used}
     if is_part(training):
-        mlflow.log_param("learned", f"in batches, as {MODELS[model].in_batches}")
-    mlflow.set_tag("model", model)
-    log_trips(training, "training")
-    log_trips(validation, "validation")
-    mlflow.log_metrics(metrics)
-    log_figure(plots.predicted_against_actual(validation, predicted), "predicted_against_actual")
-    log_figure(plots.residuals(validation, predicted), "residuals")
+        known["learned"] = f"in batches, as {MODELS[model].in_batches}"
     model_uri = _log_model(model, estimator, validation)
-    mlflow.set_tag(MODEL_URI_TAG, model_uri)
+    contents = RunContents(known, metrics, {"model": model, MODEL_URI_TAG: model_uri})
+    contents.add_trips(training, "training")
+    contents.add_trips(validation, "validation")
+    contents.add_figure(
+        plots.predicted_against_actual(validation, predicted), "predicted_against_actual"
+    )
+    contents.add_figure(plots.residuals(validation, predicted), "residuals")
+    contents.log(run_id)
     return TrainingResult(model, used, estimator, metrics, run_id, model_uri)
 
 
@@ -218,7 +215,7 @@ def _log_model(model: str, estimator: Pipeline, trips: pd.DataFrame) -> str:
             signature=model_signature(model),
             input_example=example,
             pip_requirements=model_requirements(model),
-            code_paths=[str(Path(__file__).parent)],
+            code_paths=[str(model_code())],
             serialization_format="skops",
             skops_trusted_types=[*_OWN_TYPES, *_trusted_types(model)],
         )

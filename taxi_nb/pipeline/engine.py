@@ -11,6 +11,8 @@ from papermill.engines import Engine
 from papermill.log import logger
 
 from taxi_nb.pipeline.execute import CellLog, KernelHandle
+from taxi_nb.pipeline.kernels.usage import usage_of
+from taxi_nb.secrets import without_secrets
 
 
 class _StepClient(PapermillNotebookClient):  # type: ignore[misc]
@@ -20,11 +22,28 @@ class _StepClient(PapermillNotebookClient):  # type: ignore[misc]
     handle: KernelHandle
     before_cells: str
 
+    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
+        """Take an output without secrets: what the kernel could not hide is hidden here."""
+        return super().process_message(_without_secrets(msg), cell, cell_index)
+
+    async def _check_raise_for_error(self, cell: Any, cell_index: int, exec_reply: Any) -> None:
+        await super()._check_raise_for_error(cell, cell_index, _without_secrets(exec_reply))
+
     def papermill_execute_cells(self) -> None:
         self.handle.attach(self.km)
         self.cell_log.kernel_is_ready()
         # The kernel takes requests in turn: this one is done before the first cell.
         self.kc.execute(self.before_cells, silent=True, store_history=False)
+        try:
+            self._execute_cells()
+        finally:
+            self.cell_log.usage = usage_of(self.km.provisioner.pid) if self._has_process else {}
+
+    @property
+    def _has_process(self) -> bool:
+        return getattr(self.km.provisioner, "pid", None) is not None
+
+    def _execute_cells(self) -> None:
         total = len(self.nb.cells)
         for index, cell in enumerate(self.nb.cells):
             self.nb_man.cell_start(cell, index)
@@ -42,6 +61,12 @@ class _StepClient(PapermillNotebookClient):  # type: ignore[misc]
                 raise
             self.cell_log.finish(time.perf_counter() - started)
             self.nb_man.cell_complete(cell, cell_index=index)
+
+
+def _without_secrets(message: Any) -> Any:
+    if not message:
+        return message
+    return {**message, "content": without_secrets(message["content"])}
 
 
 class StepEngine(Engine):  # type: ignore[misc]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.pipeline.record import Status, StepError
+from taxi_nb.secrets import hide_secrets_in
 
 if TYPE_CHECKING:
     from jupyter_client import AsyncKernelManager
@@ -38,6 +39,7 @@ class Execution:
     error: StepError | None = None
     cells: tuple[CellTiming, ...] = ()
     startup_seconds: float | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
 
 
 class KernelHandle:
@@ -83,6 +85,7 @@ class CellLog:
     failed: BaseException | None = None
     begun: float = field(default_factory=time.perf_counter)
     startup_seconds: float | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
 
     def kernel_is_ready(self) -> None:
         """Note that the kernel has started and answered."""
@@ -199,13 +202,15 @@ def execute_notebook(
         _keep(aside, target, log, status, problem)
     finally:
         aside.unlink(missing_ok=True)
-    return Execution(status, seconds, problem, tuple(log.timings), log.startup_seconds)
+    return Execution(status, seconds, problem, tuple(log.timings), log.startup_seconds, log.usage)
 
 
 def _keep_if_telling(raw_output: Path, status: Status) -> None:
     """Keep what a kernel said past Jupyter, such as a crash's stack, where it may explain."""
     if status is Status.OK or raw_output.stat().st_size == 0:
         raw_output.unlink()
+    else:
+        hide_secrets_in(raw_output)
 
 
 def _outcome(
@@ -239,6 +244,7 @@ def _keep(aside: Path, target: Path, log: CellLog, status: Status, error: StepEr
         notebook = nbformat.read(aside, as_version=4)
         _mark(notebook, log, status, error)
         nbformat.write(notebook, aside)
+    hide_secrets_in(aside)
     with aside.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(aside, target)

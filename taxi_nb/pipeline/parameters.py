@@ -10,6 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from taxi_nb.literal_secrets import INSTEAD, addresses_with_credentials, literal_secrets
+from taxi_nb.secrets import SecretError, secret_variables, value_of
+
 TAG = "parameters"
 
 _TYPES: dict[str, Any] = {
@@ -40,12 +43,15 @@ class Parameter:
         The type as the notebook writes it.
     required : bool
         Whether it has no default.
+    default : Any
+        The default, where the notebook writes it out.
     """
 
     name: str
     type: Any
     described: str
     required: bool
+    default: Any = None
 
     @cached_property
     def _adapter(self) -> Any:
@@ -57,6 +63,8 @@ class Parameter:
         """Say what is wrong with a value, or return None."""
         from pydantic import ValidationError
 
+        if (mistake := secret_mistake(self.name, value)) is not None:
+            return mistake
         if _unwritable(value) is not None:
             return f"must be {self.described}, got {type(_unwritable(value)).__name__} {value!r}"
         try:
@@ -64,6 +72,20 @@ class Parameter:
         except ValidationError:
             return f"must be {self.described}, got {type(value).__name__} {value!r}"
         return None
+
+
+def secret_mistake(name: str, value: Any) -> str | None:
+    """Say what is wrong with a value as a secret, without the value, or return None."""
+    if any(literal_secrets({name: value})):
+        return f"must not be written out, by its name it is a secret: {INSTEAD}"
+    if any(addresses_with_credentials({name: value})):
+        return f"must not have a password or a signature in it: {INSTEAD}"
+    try:
+        for variable in secret_variables(value):
+            value_of(variable)
+    except SecretError as error:
+        return str(error)
+    return None
 
 
 def _unwritable(value: Any) -> Any:
@@ -157,6 +179,7 @@ def _parameter(statement: ast.stmt) -> Parameter | None:
             _annotated_type(statement.annotation),
             ast.unparse(statement.annotation),
             required=statement.value is None,
+            default=_literal(statement.value),
         )
     if (
         isinstance(statement, ast.Assign)
@@ -165,9 +188,20 @@ def _parameter(statement: ast.stmt) -> Parameter | None:
     ):
         kind = _type_of_default(statement.value)
         return Parameter(
-            statement.targets[0].id, kind, getattr(kind, "__name__", "any value"), required=False
+            statement.targets[0].id,
+            kind,
+            getattr(kind, "__name__", "any value"),
+            required=False,
+            default=_literal(statement.value),
         )
     return None
+
+
+def _literal(node: ast.expr | None) -> Any:
+    try:
+        return None if node is None else ast.literal_eval(node)
+    except ValueError:
+        return None
 
 
 def _annotated_type(node: ast.expr) -> Any:

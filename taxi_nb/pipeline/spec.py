@@ -12,8 +12,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from taxi_nb.pipeline.located_yaml import Location, YamlError, parse_value, read_located_yaml
-from taxi_nb.pipeline.parameters import NotebookError, Parameter, close_to, declared_parameters
+from taxi_nb.pipeline.parameters import (
+    NotebookError,
+    Parameter,
+    close_to,
+    declared_parameters,
+    secret_mistake,
+)
 from taxi_nb.project import path_within
+from taxi_nb.secrets import secret_variables
 
 NOTEBOOKS = "notebooks"
 
@@ -224,10 +231,20 @@ class _Reader:
                 if not path.is_file():
                     raise NotebookError(f"there is no such notebook{self._close_notebook(path)}")
                 declared[index] = declared_parameters(path)
+                self._check_defaults(index, path, declared[index])
             except NotebookError as error:
                 shown = path_within(self.root, path)
                 self._wrong(("steps", index, "notebook"), f"{shown} {error}")
         return declared
+
+    def _check_defaults(self, index: int, path: Path, declared: Mapping[str, Parameter]) -> None:
+        """Refuse secrets in a notebook's own parameters cell, also where others are given."""
+        shown = path_within(self.root, path)
+        for name, parameter in declared.items():
+            if parameter.default and not any(secret_variables(parameter.default)):
+                mistake = secret_mistake(name, parameter.default)
+                if mistake:
+                    self._wrong(("steps", index, "notebook"), f"{shown}: {name!r} {mistake}")
 
     def _notebook(self, step: _StepInFile) -> Path:
         name = step.notebook if step.notebook.endswith(".ipynb") else f"{step.notebook}.ipynb"
@@ -247,7 +264,8 @@ class _Reader:
         given: dict[str, Any] = {}
         for override in overrides:
             name, equals, text = override.partition("=")
-            source = f"--set {override}"
+            # Without the value: it may be a secret that belongs elsewhere.
+            source = f"--set {name}"
             if not equals or not name:
                 self.problems.append(Problem(source, None, "", "must be NAME=VALUE"))
             elif name not in known:
@@ -363,8 +381,14 @@ class _Reader:
                 )
         fixed = {**shared, **step.params, **set_here}
         for name, parameter in declared.items():
-            if parameter.required and name not in fixed and name not in step.matrix:
+            if name in fixed or name in step.matrix:
+                continue
+            if parameter.required:
                 self._wrong(("steps", index), f"{step.notebook} needs a value for {name!r}")
+            elif any(secret_variables(parameter.default)) and (
+                mistake := secret_mistake(name, parameter.default)
+            ):
+                self._wrong(("steps", index), f"{step.notebook}: {name!r}: {mistake}")
         for combination in itertools.product(*step.matrix.values()):
             yield {**fixed, **dict(zip(step.matrix, combination, strict=True))}
 

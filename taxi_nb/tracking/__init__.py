@@ -5,7 +5,7 @@ opens its run with `tracked_run`; in the pipeline that line joins the run that
 the pipeline made for the step, in JupyterLab it opens one of its own.
 """
 
-from taxi_nb.tracking.contents import log_figure, log_tables, log_trips
+from taxi_nb.tracking.contents import RunContents, log_figure, log_tables, log_trips
 from taxi_nb.tracking.context import authorship
 from taxi_nb.tracking.found_runs import Champion, champion_run, training_runs, upstream_runs
 from taxi_nb.tracking.names import (
@@ -68,6 +68,7 @@ __all__ = [
     "ModelOutcomes",
     "PipelineTracking",
     "Role",
+    "RunContents",
     "RunStatus",
     "TrackingError",
     "TrainedModel",

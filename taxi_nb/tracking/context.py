@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import platform
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import Any
 from taxi_nb.literal_secrets import scrubbed
 from taxi_nb.project import project_root
 from taxi_nb.secrets import without_secrets
+from taxi_nb.tracking.contents import log_contents
 from taxi_nb.tracking.environment import host, lock_digest, packages_text
 from taxi_nb.tracking.git import GitState, git_state, without_outputs
 from taxi_nb.tracking.names import (
@@ -88,14 +88,7 @@ class Context:
 
     def log_files(self, run_id: str) -> None:
         """Log source, uncommitted changes, packages and machine to a run, all at once."""
-        from mlflow import MlflowClient
-
-        with tempfile.TemporaryDirectory(prefix="taxi-nb-") as folder:
-            for name, content in self._files():
-                file = Path(folder, name)
-                file.parent.mkdir(exist_ok=True)
-                file.write_bytes(content)
-            MlflowClient().log_artifacts(run_id, folder)
+        log_contents(run_id, dict(self._files()))
 
     def _files(self) -> Iterator[tuple[str, bytes]]:
         import yaml

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import nbformat
 import psutil
 import pytest
@@ -92,6 +93,12 @@ def test_a_notebook_runs_in_lab_with_a_pipelines_parameters(
     assert run.info.status == "FINISHED"
     assert run.data.tags["notebook"] == "notebooks/03_train.ipynb"
     assert run.data.metrics["training_trips"] < 3_000
+    kept = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/source/03_train.ipynb")
+    assert "%params params/smoke.yaml" in kept
+    executed = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/source/executed_cells.py")
+    assert executed.index("# In [1]\nsource: str") < executed.index("result = train(")
+    given = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/parameters.yaml")
+    assert "sample_rows: 3000\n" in given
     context.close()
 
 

@@ -192,10 +192,10 @@ def test_values_that_fit_are_taken(project: Project, value: str) -> None:
 
 
 def test_a_parameter_without_a_default_has_to_be_given(project: Project) -> None:
-    project.notebook("06_strict", "1", parameters="key: str")
+    project.notebook("06_strict", "1", parameters="place: str")
     found = problems(project, "steps: [{notebook: 06_strict}]")
-    assert found == ["params/test.yaml:1: steps[0]: 06_strict needs a value for 'key'"]
-    read(project, "steps: [{notebook: 06_strict, params: {key: x}}]")
+    assert found == ["params/test.yaml:1: steps[0]: 06_strict needs a value for 'place'"]
+    read(project, "steps: [{notebook: 06_strict, params: {place: x}}]")
 
 
 def test_set_overrides_the_file_for_every_notebook_that_declares_the_name(
