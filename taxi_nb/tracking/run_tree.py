@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 _ID_LENGTH = 32
 
 
-def client_of(uri: str) -> MlflowClient:
-    """Return a client of a store, with downloads that print nothing."""
+def client_of(uri: str, registry: str | None = None) -> MlflowClient:
+    """Return a client of a store, with downloads that print nothing.
+
+    The registry is ``MLFLOW_REGISTRY_URI``, else the store, unless another is named.
+    """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
-    return MlflowClient(uri)
+    return MlflowClient(uri, registry)
 
 
 def is_there(uri: str) -> bool:

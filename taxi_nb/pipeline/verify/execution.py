@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,14 @@ from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.pipeline.spec import Step, read_pipeline
 from taxi_nb.pipeline.verify.checkout import Checkout, without_store
-from taxi_nb.tracking.names import EXPERIMENT_VARIABLE, RUN_VARIABLE, URI_VARIABLE
+from taxi_nb.tracking.names import (
+    EXPERIMENT_VARIABLE,
+    NOTEBOOK_VARIABLE,
+    RUN_VARIABLE,
+    UPSTREAM_VARIABLE,
+    URI_VARIABLE,
+)
+from taxi_nb.tracking.project_run import EXPERIMENT_ID_VARIABLE
 from taxi_nb.tracking.registry_state import RegistryBefore, recreate, registry_before
 from taxi_nb.tracking.run_tree import client_of
 
@@ -26,6 +34,16 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 Say = Callable[[str], None]
+
+# By these a run would find its way into a store that is not the scratch one, or into another run.
+_OF_OTHER_RUNS = (
+    RUN_VARIABLE,
+    EXPERIMENT_VARIABLE,
+    EXPERIMENT_ID_VARIABLE,
+    NOTEBOOK_VARIABLE,
+    UPSTREAM_VARIABLE,
+    "MLFLOW_REGISTRY_URI",
+)
 
 
 class VerificationError(RuntimeError):
@@ -57,12 +75,10 @@ class ScratchExecution:
         self.record = record
         self.root = checkout.root
         self.uri = f"sqlite:///{scratch / 'mlflow.db'}"
-        self.client = client_of(self.uri)
+        self.client = client_of(self.uri, registry=self.uri)
         self.source = source
         self.trees = trees
-        self.file = checkout.root / record.parameter_file
-        if not self.file.is_file():
-            raise VerificationError(f"{checkout.state} has no {record.parameter_file}")
+        self.file = _file_in(checkout, record.parameter_file)
 
     def carry_out(self, jobs: int, variables: Mapping[str, str | None], say: Say) -> RunOnDisk:
         """Execute all steps; `variables` are set as they were, None: not at all."""
@@ -78,7 +94,7 @@ class ScratchExecution:
         return self._run(self.file, self.record.overrides, jobs, environment, say)
 
     def _environment(self, variables: Mapping[str, str | None]) -> dict[str, str]:
-        left_out = {RUN_VARIABLE, EXPERIMENT_VARIABLE, *variables}
+        left_out = {*_OF_OTHER_RUNS, *variables}
         kept = {name: value for name, value in os.environ.items() if name not in left_out}
         threads = {"OMP_NUM_THREADS": str(self.record.threads)} if self.record.threads else {}
         code = [str(self.root), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -156,6 +172,18 @@ class ScratchExecution:
         if process.returncode not in (0, 1) or not (folder / "run.json").is_file():
             raise VerificationError("\n".join(["this state could not be executed:", *said[-15:]]))
         return RunOnDisk.read(folder)
+
+
+def _file_in(checkout: Checkout, name: str) -> Path:
+    """Return the pipeline file in a copy of the project; one from outside is copied there."""
+    source = checkout.root / name
+    if not source.is_file():
+        raise VerificationError(f"{checkout.state} has no {name}")
+    if not os.path.isabs(name):
+        return source
+    inside = checkout.root / source.name
+    shutil.copyfile(source, inside)
+    return inside
 
 
 def _written_out(step: Step) -> dict[str, Any]:
