@@ -21,7 +21,7 @@ from taxi_nb.tracking.run_tree import client_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 # Steps at the same time, threads of each, and the seed from which the order of sets is drawn.
-CONDITIONS = ((1, 2, "0"), (2, 1, "0"), (2, 2, "0"), (1, 1, "1"), (1, 3, "random"))
+CONDITIONS = ((1, 2, "0"), (2, 1, "0"), (2, 2, "1"), (1, 3, "random"))
 
 
 def main(arguments: list[str]) -> int:
@@ -29,17 +29,26 @@ def main(arguments: list[str]) -> int:
     file = arguments[0] if arguments else "params/default.yaml"
     differing = 0
     with tempfile.TemporaryDirectory() as temporary:
+        # Whatever is committed meanwhile, all execute the same.
+        project = Path(temporary).resolve() / "project"
+        clone(PROJECT, project)
         first: Execution | None = None
         for number, condition in enumerate(CONDITIONS):
-            made = execute(file, Path(temporary).resolve() / str(number), *condition)
+            copy = project.with_name(str(number))
+            clone(project, copy)
+            made = execute(file, copy, *condition)
             first = first or made
             differing += tell(condition, first, made)
     return min(differing, 1)
 
 
+def clone(project: Path, copy: Path) -> None:
+    """Copy what is committed."""
+    subprocess.run(["git", "clone", "--quiet", "--shared", str(project), str(copy)], check=True)
+
+
 def execute(file: str, copy: Path, jobs: int, threads: int, hash_seed: str) -> Execution:
     """Execute a pipeline in a copy of the project."""
-    subprocess.run(["git", "clone", "--quiet", "--shared", str(PROJECT), str(copy)], check=True)
     uri = f"sqlite:///{copy / 'mlflow.db'}"
     environment = {
         **os.environ,
