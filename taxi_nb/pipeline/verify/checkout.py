@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from taxi_nb.credentials import without_credentials
 from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.remote_file import is_remote
 
@@ -64,7 +65,7 @@ def check_out(project: Path, record: RunRecord, diff: bytes | None, target: Path
     changes = RecordedChanges.read(diff)
     if record.dirty and not changes.is_whole:
         return _present(project, target, "the run's uncommitted changes were not kept whole")
-    prefix = _clone(project, record.commit, target)
+    prefix = _clone(project, record, target)
     state = f"commit {record.commit[:10]}"
     if not record.dirty:
         return Checkout(target / prefix, state)
@@ -130,11 +131,12 @@ def _present(project: Path, target: Path, reason: str) -> Checkout:
     return Checkout(target, "the present files", (f"{reason}: the present files are executed",))
 
 
-def _clone(project: Path, commit: str, target: Path) -> str:
+def _clone(project: Path, record: RunRecord, target: Path) -> str:
     """Make a copy of the repository at a commit; return where in it the project is.
 
     Not a `git worktree`: what is left of one after a kill stays in the project's repository.
     """
+    commit = str(record.commit)
     found = _git(project, "cat-file", "-e", f"{commit}^{{commit}}")
     if found.returncode:
         raise CheckoutError(
@@ -142,24 +144,26 @@ def _clone(project: Path, commit: str, target: Path) -> str:
             "where it is"
         )
     prefix = _git(project, "rev-parse", "--show-prefix").stdout.decode().strip()
-    quiet = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
-    for command in (
-        [
-            "git",
-            *quiet,
-            "clone",
-            "--quiet",
-            "--shared",
-            "--no-checkout",
-            str(_top(project)),
-            str(target),
-        ],
-        ["git", *quiet, "-C", str(target), "checkout", "--quiet", "--detach", commit],
-    ):
-        done = subprocess.run(command, capture_output=True)
+    clone = ["clone", "--quiet", "--shared", "--no-checkout", str(_top(project)), str(target)]
+    # On a branch of the same name: runs say which.
+    branch = record.branch if record.branch and record.branch.isprintable() else ""
+    named = [] if branch.startswith(("(", "HEAD")) or not branch else ["-B", branch]
+    check_out = ["-C", str(target), "checkout", "--quiet", *(named or ["--detach"]), commit]
+    for arguments in (clone, check_out):
+        done = _git(project, "-c", "core.hooksPath=/dev/null", *arguments)
         if done.returncode:
             raise CheckoutError(f"commit {commit[:10]}: {_last_line(done.stderr)}")
+    _take_over_settings(project, target)
     return prefix
+
+
+def _take_over_settings(project: Path, target: Path) -> None:
+    """Let what runs in a copy say of user and remote what the project's runs say."""
+    wanted = _git(project, "config", "--get-regexp", r"^(user\.name|remote\..*\.url)$")
+    _git(target, "remote", "remove", "origin")
+    for line in wanted.stdout.decode().splitlines():
+        name, _, value = line.partition(" ")
+        _git(target, "config", name, without_credentials(value))
 
 
 def _top(project: Path) -> Path:
@@ -207,6 +211,16 @@ def link_files(
         if here.is_file() and not there.exists():
             there.parent.mkdir(parents=True, exist_ok=True)
             there.symlink_to(here)
+
+
+def ignore_in(root: Path, name: str) -> None:
+    """Let git not see a file that is put into a copy: its runs would call the copy dirty."""
+    found = _git(root, "rev-parse", "--git-path", "info/exclude")
+    if found.returncode == 0:
+        exclude = root / found.stdout.decode().strip()
+        exclude.parent.mkdir(parents=True, exist_ok=True)
+        with exclude.open("a", encoding="utf-8") as file:
+            file.write(f"\n{name}\n")
 
 
 def without_store(pipeline_file: Path) -> None:

@@ -151,7 +151,8 @@ def _common_names(execution: Execution) -> Normalise:
     ids = {record.mlflow_run_id, *(step.mlflow_run_id for step in record.steps)}
     ids |= {run.info.run_id for tree in trees.values() for run in tree}
     names = {known: "<run id>" for known in ids if known}
-    names |= {record.id: "<pipeline run>", str(execution.root): "<project>"}
+    runs = {record.id, *(step.reused_from for step in record.steps if step.reused_from)}
+    names |= dict.fromkeys(runs, "<pipeline run>") | {str(execution.root): "<project>"}
     pattern = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
 
     def normalise(text: str) -> str:

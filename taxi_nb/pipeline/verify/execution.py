@@ -17,7 +17,7 @@ import yaml
 from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.pipeline.spec import Step, read_pipeline
-from taxi_nb.pipeline.verify.checkout import Checkout, without_store
+from taxi_nb.pipeline.verify.checkout import Checkout, ignore_in, without_store
 from taxi_nb.tracking.names import (
     EXPERIMENT_VARIABLE,
     NOTEBOOK_VARIABLE,
@@ -137,6 +137,7 @@ class ScratchExecution:
             return None
         content = {"experiment": pipeline.experiment, "steps": [*map(_written_out, before)]}
         path = self.file.with_name(f"before-deciding-{self.file.name}")
+        ignore_in(self.root, path.name)
         path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
         return path
 
