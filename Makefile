@@ -26,7 +26,7 @@ install_lock = $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 install_self = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
 
-.PHONY: help setup setup-dev run-notebooks lab ui report diff hooks test lint lock clean
+.PHONY: help setup setup-dev run-notebooks lab ui report verify diff hooks test lint lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,7 +58,7 @@ lab: setup  ## explore in JupyterLab, with this project's store and data
 
 # .jupyter/ switches off what Lab would ask on its first start.
 lab-server:
-	@TAXI_NB_ROOT="$(CURDIR)" OMP_WAIT_POLICY=PASSIVE MLFLOW_TRACKING_URI="$(STORE)" MLFLOW_DISABLE_TELEMETRY=true \
+	@TAXI_NB_ROOT="$(CURDIR)" PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE MLFLOW_TRACKING_URI="$(STORE)" MLFLOW_DISABLE_TELEMETRY=true \
 	  JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	  $(BIN)/jupyter lab --notebook-dir="$(CURDIR)" $(LAB_ARGS) notebooks/01_ingest.ipynb
 
@@ -68,6 +68,9 @@ ui: setup  ## look at the runs in MLflow's own pages, on this machine only (PORT
 
 report: setup  ## write a run's pages again and print their path (RUN=20260203-140501-default)
 	@$(BIN)/taxi-nb report $(RUN)
+
+verify: setup  ## execute the newest run again, elsewhere, and compare every number and figure (RUN=... JOBS=2)
+	@$(BIN)/taxi-nb verify $(RUN) --jobs $(JOBS)
 
 diff: setup  ## show changed notebooks as prose and code, not JSON (SINCE=main)
 	@git --no-pager -c core.attributesFile="$(CURDIR)/.gitattributes" \

@@ -87,9 +87,9 @@ def _lasso_exact(**params: Any) -> Any:
 
 
 def _ridge(**params: Any) -> Any:
-    from sklearn.linear_model import Ridge
+    from taxi_nb.linear import SingleThreadedRidge
 
-    return Ridge(**params)
+    return SingleThreadedRidge(**params)
 
 
 def _lasso(**params: Any) -> Any:
@@ -146,6 +146,7 @@ MODELS: Mapping[str, ModelSpec] = {
         "scikit-learn's Ridge as it comes, not converged",
         _ridge,
         {"alpha": 1.0},
+        trusted_types=("taxi_nb.linear.SingleThreadedRidge",),
         in_batches="ridge-exact",
     ),
     "ridge-exact": ModelSpec(

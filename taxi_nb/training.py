@@ -58,6 +58,10 @@ class TrainingResult:
     run_id: str
     model_uri: str
 
+    def __repr__(self) -> str:
+        # What is shown is the result alone: no times and ids, which are others each time.
+        return self.to_frame().to_string(float_format="{:.4f}".format)
+
     def _repr_html_(self) -> str:
         return self.to_frame().to_html(float_format="{:.4f}".format)
 

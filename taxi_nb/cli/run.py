@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +18,7 @@ from taxi_nb.cli.pipeline_file import (
     make_plan,
     read,
 )
+from taxi_nb.cli.signals import signals_interrupt
 from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
 from taxi_nb.pipeline.interrupted import Interrupted
 
@@ -49,16 +48,29 @@ def run(
 
     if kernel not in ("auto", "fork", "spawn"):
         stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
-    pipeline = read(params, overrides)
+    pipeline = _in_project_run(read(params, overrides))
     try:
-        with _signals_interrupt(), project_lock(pipeline.root / RUNS, say):
+        with signals_interrupt(), project_lock(pipeline.root / RUNS, say):
             planned = make_plan(pipeline, force or [])
-            if not _nothing_to_do(pipeline, *planned):
+            # A run that is open already has to be filled, if only with what is used again.
+            if pipeline.mlflow_run or not _nothing_to_do(pipeline, *planned):
                 _carry_out(pipeline, planned, jobs, kernel)
     except Interrupted as interrupted:
         stop("interrupted: kernels ended, runs closed", 128 + interrupted.signal_number)
     except OSError as error:
         stop(f"the run could not be finished: {error}", FAILURE)
+
+
+def _in_project_run(pipeline: Pipeline) -> Pipeline:
+    """Let the run that `mlflow run` has opened be the pipeline's, in its experiment and store."""
+    from taxi_nb.tracking.project_run import take_project_run
+
+    handed = take_project_run()
+    if handed is None:
+        return pipeline
+    return replace(
+        pipeline, mlflow_run=handed.run_id, experiment=handed.experiment, tracking_uri=None
+    )
 
 
 def _nothing_to_do(pipeline: Pipeline, planner: Planner, plan: Plan) -> bool:
@@ -77,7 +89,7 @@ def _nothing_to_do(pipeline: Pipeline, planner: Planner, plan: Plan) -> bool:
 def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, kernel: str) -> None:
     from rich.console import Console
 
-    from taxi_nb.pipeline.kernels import KernelPool, default_kind
+    from taxi_nb.pipeline.kernels import KernelPool, default_kind, in_one_order
     from taxi_nb.pipeline.preload import modules_to_preload
     from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
     from taxi_nb.pipeline.run import run_pipeline
@@ -89,7 +101,11 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, ker
     show = LiveProgress if console.is_terminal else PlainProgress
     try:
         with (
-            KernelPool(kind, modules_to_preload(pipeline)) as pool,  # type: ignore[arg-type]
+            KernelPool(
+                kind,  # type: ignore[arg-type]
+                modules_to_preload(pipeline),
+                env=in_one_order(os.environ),
+            ) as pool,
             show(console) as progress,
         ):
             record, folder = run_pipeline(
@@ -121,22 +137,3 @@ def _tell(record: RunRecord, folder: Path) -> None:
     print(f"MLflow: {record.experiment}, run {record.mlflow_run_id} (make ui)")
     if not record.status.is_good:
         raise typer.Exit(FAILURE)
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the run in order; a second one is not heard."""
-
-    def interrupt(number: int, _: object) -> None:
-        for heard in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(heard, signal.SIG_IGN)
-        raise Interrupted(number)
-
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -124,6 +124,10 @@ class RunRecord:
         Whether a model was promoted, and why, in one sentence.
     champion : str or None
         The model to use when the run ended, also where an earlier run trained it.
+    overrides : tuple of str
+        What ``--set`` gave: ``NAME=VALUE``.
+    threads : int or None
+        How many threads each kernel's numerical libraries could use; None: as many as they like.
     """
 
     id: str
@@ -144,6 +148,8 @@ class RunRecord:
     models: tuple[ModelResult, ...] = ()
     decision: str | None = None
     champion: str | None = None
+    overrides: tuple[str, ...] = ()
+    threads: int | None = None
 
     def to_json(self) -> str:
         """Return the text of ``run.json``."""
@@ -163,7 +169,9 @@ class RunRecord:
             steps = tuple(step_result(step) for step in known.pop("steps"))
             models = tuple(ModelResult(**model) for model in known.pop("models", []))
             status = Status(known["status"])
-            return cls(**{**known, "status": status, "steps": steps, "models": models})
+            overrides = tuple(known.pop("overrides", []))
+            read = {"status": status, "steps": steps, "models": models, "overrides": overrides}
+            return cls(**{**known, **read})
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a run record: {error!r}") from None
 

@@ -136,11 +136,19 @@ class _Run:
         self.files = {step: StepFiles(self.folder, name) for step, name in names.items()}
         self.started = time.perf_counter()
         file = path_within(pipeline.root, pipeline.file)
-        tags = {"pipeline": file, tracking.PIPELINE_RUN_TAG: self.folder.name}
-        parent = self.tracking.open_run(self.folder.name, "pipeline", tags, source=pipeline.file)
-        self.runner = StepRunner(pipeline, pool, planner, self.tracking, parent)
+        self.runner = StepRunner(pipeline, pool, planner, self.tracking, self._open_run(file))
         self.record = self._first_record(file)
         self.settled = {result.name: result for result in self.record.steps}
+
+    def _open_run(self, file: str) -> str:
+        tags = {"pipeline": file, tracking.PIPELINE_RUN_TAG: self.folder.name}
+        return self.tracking.open_run(
+            self.folder.name,
+            "pipeline",
+            tags,
+            source=self.pipeline.file,
+            run_id=self.pipeline.mlflow_run,
+        )
 
     def _first_record(self, file: str) -> RunRecord:
         return RunRecord(
@@ -154,6 +162,8 @@ class _Run:
             experiment_id=self.tracking.experiment_id,
             **tracking.authorship(),
             mlflow_run_id=self.runner.parent,
+            overrides=self.pipeline.overrides,
+            threads=_threads(),
             steps=tuple(
                 StepResult(
                     name=step.name,
@@ -393,6 +403,11 @@ class _Run:
             for m in found.models
         )
         return {"models": models, "decision": found.decision, "champion": found.champion}
+
+
+def _threads() -> int | None:
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() else None
 
 
 def _second_name(file: Path, name: Path) -> None:

@@ -82,7 +82,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A checked pipeline file: nothing in it can fail before a notebook runs."""
+    """A checked pipeline file: nothing in it can fail before a notebook runs.
+
+    Attributes
+    ----------
+    overrides : tuple of str
+        The ``NAME=VALUE`` that it was read with.
+    mlflow_run : str or None
+        A run that is open already and is to be the pipeline's.
+    """
 
     name: str
     file: Path
@@ -90,6 +98,8 @@ class Pipeline:
     experiment: str | None
     tracking_uri: str | None
     steps: tuple[Step, ...]
+    overrides: tuple[str, ...] = ()
+    mlflow_run: str | None = None
 
 
 def _seconds(value: Any) -> Any:
@@ -177,6 +187,7 @@ class _Reader:
             experiment=written.experiment,
             tracking_uri=written.tracking_uri,
             steps=steps,
+            overrides=tuple(overrides),
         )
 
     def _wrong(self, location: Location, message: str) -> None:

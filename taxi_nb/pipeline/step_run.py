@@ -11,7 +11,7 @@ from pathlib import Path
 from taxi_nb import tracking
 from taxi_nb.pipeline.execute import Execution, KernelHandle, OnCell, execute_notebook
 from taxi_nb.pipeline.inputs import Inputs, InputsLostError, RecordedInputs
-from taxi_nb.pipeline.kernels import KernelPool, start_recording
+from taxi_nb.pipeline.kernels import KernelPool, in_one_order, start_recording
 from taxi_nb.pipeline.plan import Planner
 from taxi_nb.pipeline.record import Status, StepResult, write_aside
 from taxi_nb.pipeline.results import StoredResult
@@ -151,7 +151,7 @@ class StepRunner:
             notebook=path_within(self.pipeline.root, step.notebook),
             upstream=upstream,
         )
-        return {**os.environ, "TAXI_NB_ROOT": str(self.pipeline.root), **handed}
+        return {**in_one_order(os.environ), "TAXI_NB_ROOT": str(self.pipeline.root), **handed}
 
     def _land(
         self, step: Step, begun: StepResult, execution: Execution, files: StepFiles

@@ -29,6 +29,7 @@ from taxi_nb.tracking.names import (
     RunStatus,
 )
 from taxi_nb.tracking.origin import origin_of
+from taxi_nb.tracking.project_run import adopt_run
 from taxi_nb.tracking.store import connect, experiment_name, store_problems_told, tracking_uri
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class PipelineTracking:
         tags: Mapping[str, str],
         parent: str | None = None,
         source: Path | None = None,
+        run_id: str | None = None,
     ) -> str:
         """Create a run and return its id.
 
@@ -113,12 +115,17 @@ class PipelineTracking:
         ----------
         source : Path, optional
             The notebook or the file that it comes from: the run gets what `tracked_run` says.
+        run_id : str, optional
+            A run that is open already, as `mlflow run` leaves one, in place of a new one.
         """
         context = Context(origin_of(source)) if source else Context()
         nesting = {PARENT_TAG: parent} if parent else {}
         all_tags = {**context.tags, **tags, **nesting, KIND_TAG: kind, OWNER_TAG: owner()}
-        run = self._client.create_run(self.experiment_id, run_name=name, tags=all_tags)
-        run_id = str(run.info.run_id)
+        if run_id is None:
+            run = self._client.create_run(self.experiment_id, run_name=name, tags=all_tags)
+            run_id = str(run.info.run_id)
+        else:
+            adopt_run(self._client, run_id, name, all_tags)
         if source:
             context.log_files(run_id)
         return run_id

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from taxi_nb.pipeline.kernels import KernelPool, default_kind
+from taxi_nb.pipeline.kernels import KernelPool, default_kind, in_one_order
 from taxi_nb.pipeline.run import run_pipeline
 from taxi_nb.pipeline.spec import read_pipeline
 from tests.conftest import Project
@@ -155,7 +155,10 @@ def sites(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Sites:
         "good",
     )
     project.pipeline("steps: [{notebook: 04_fails}, {notebook: 01_look}]", "bad")
-    with pytest.MonkeyPatch.context() as patch, KernelPool(default_kind()) as pool:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        KernelPool(default_kind(), env=in_one_order(os.environ)) as pool,
+    ):
         patch.setenv("TAXI_NB_ROOT", str(project.root))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root}/mlflow.db")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from taxi_nb.pipeline.kernels import KernelPool, default_kind
+from taxi_nb.pipeline.kernels import KernelPool, default_kind, in_one_order
 from taxi_nb.pipeline.record import RunRecord, StepResult
 from taxi_nb.pipeline.run import run_pipeline
 from taxi_nb.pipeline.spec import read_pipeline
@@ -44,7 +44,7 @@ class Listener:
 @pytest.fixture(scope="session")
 def warm_pool() -> Iterator[KernelPool]:
     """Kernels for all tests of a worker: the libraries are imported once."""
-    with KernelPool(default_kind()) as pool:
+    with KernelPool(default_kind(), env=in_one_order(os.environ)) as pool:
         yield pool
 
 

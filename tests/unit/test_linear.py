@@ -22,6 +22,7 @@ from taxi_nb.linear import (
     GroupLasso,
     GroupRidge,
     SingleThreadedLinearRegression,
+    SingleThreadedRidge,
 )
 from taxi_nb.pair_statistics import pair_statistics
 
@@ -190,6 +191,15 @@ def test_lsqr_runs_with_one_thread_and_puts_the_number_back(
     assert set(during) == {1}
     reference = LinearRegression().fit(matrix(trips), trips["duration"])
     assert fitted.coef_ == pytest.approx(reference.coef_, abs=1e-6)
+
+
+def test_ridge_is_the_same_to_the_last_bit_whatever_the_number_of_threads() -> None:
+    trips = some_trips(20_000)
+    fitted = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(limits=threads, user_api="blas"):
+            fitted.append(SingleThreadedRidge().fit(matrix(trips), trips["duration"]).coef_)
+    assert all((other == fitted[0]).all() for other in fitted[1:])
 
 
 def _blas_threads() -> list[int]:

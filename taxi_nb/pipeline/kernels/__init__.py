@@ -36,7 +36,20 @@ a warning in the log; see `KernelPool`'s `env` for how to avoid it. Warnings tha
 library prints while it is imported do not appear in the notebook.
 """
 
-from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD, KernelKind, KernelPool, default_kind
+from taxi_nb.pipeline.kernels.pool import (
+    DEFAULT_PRELOAD,
+    KernelKind,
+    KernelPool,
+    default_kind,
+    in_one_order,
+)
 from taxi_nb.pipeline.kernels.recording import start_recording
 
-__all__ = ["DEFAULT_PRELOAD", "KernelKind", "KernelPool", "default_kind", "start_recording"]
+__all__ = [
+    "DEFAULT_PRELOAD",
+    "KernelKind",
+    "KernelPool",
+    "default_kind",
+    "in_one_order",
+    "start_recording",
+]

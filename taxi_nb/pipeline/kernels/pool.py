@@ -78,6 +78,15 @@ def default_kind() -> KernelKind:
     return "fork" if sys.platform == "linux" and fork_is_supported() else "spawn"
 
 
+def in_one_order(env: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which sets of texts have the same order in every process.
+
+    It is drawn when a process starts, and what is forked inherits it: a pool and its kernels
+    have to agree.
+    """
+    return {"PYTHONHASHSEED": "0", **env}
+
+
 class KernelPool:
     """Makes kernel managers that share one fork server and one private directory.
 

@@ -1,0 +1,62 @@
+"""`taxi-nb trace`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taxi_nb.cli.stopping import FAILURE, USAGE, stop
+from taxi_nb.project import project_root
+
+if TYPE_CHECKING:
+    from taxi_nb.pipeline.trace import Trace
+
+
+def trace(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="models:/NAME@champion, models:/NAME/3, the id of an MLflow run or its beginning, "
+            "a run's id below runs/, or the file of an executed notebook.",
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the chain as JSON.")] = False,
+) -> None:
+    """Lead a model, a run or a notebook back to all that made it.
+
+    Shows training run, step, pipeline run, notebook and cell, parameters, data with digests,
+    commit and lock; what is not known is said. Ends in the commands that do it again.
+    """
+    from taxi_nb.pipeline.trace import TraceError
+    from taxi_nb.pipeline.trace import trace as lead_back
+    from taxi_nb.tracking import TrackingError
+
+    try:
+        found = lead_back(what, project_root())
+    except TraceError as error:
+        stop(str(error), USAGE)
+    except TrackingError as error:
+        stop(str(error), FAILURE)
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        _show(found)
+
+
+def _show(found: Trace) -> None:
+    from rich.console import Console
+
+    from taxi_nb.pipeline.trace.tree import tree_of
+
+    # Where nobody looks at it, nothing is broken into lines.
+    width = None if Console().is_terminal else 10_000
+    Console(highlight=False, width=width).print(tree_of(found.root))
+    if found.commands:
+        print("\nTo do it again:\n")
+        print("\n".join(f"  {command}" for command in found.commands))
+    for remark in found.remarks:
+        print(f"\nNote: {remark}.")

@@ -1,0 +1,104 @@
+"""What a registry held at an earlier moment, made again in another store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from taxi_nb.tracking.names import CHAMPION, REGISTERED_PARAM
+from taxi_nb.tracking.run_tree import artifact_bytes, find_run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+
+@dataclass(frozen=True)
+class RegistryBefore:
+    """A registered model as a run found it.
+
+    Attributes
+    ----------
+    champion : str or None
+        The version that was champion.
+    versions : tuple of ModelVersion
+        Those that there were, by number.
+    """
+
+    name: str
+    champion: str | None
+    versions: tuple[ModelVersion, ...]
+
+
+def registry_before(client: MlflowClient, run: Run) -> RegistryBefore | None:
+    """Return what a run found that decided about a registered model; None if it decided nothing."""
+    name = run.data.params.get(REGISTERED_PARAM)
+    written = artifact_bytes(client, run, "promotion.json") if name else None
+    if name is None or written is None:
+        return None
+    versions = [
+        version
+        for version in client.search_model_versions(f"name = '{name}'")
+        if version.creation_timestamp < run.info.start_time
+    ]
+    versions.sort(key=lambda version: int(version.version))
+    return RegistryBefore(name, json.loads(written).get("champion_version"), tuple(versions))
+
+
+def recreate(
+    state: RegistryBefore, source: MlflowClient, target: MlflowClient, same_runs: Mapping[str, str]
+) -> None:
+    """Make a registered model in a store that does not have it.
+
+    Versions keep their numbers and point at the same files; the champion comes with a copy of
+    its run.
+
+    Parameters
+    ----------
+    same_runs : mapping
+        Run id in `source` -> run id in `target`, of runs that both have.
+    """
+    if not state.versions:
+        return
+    target.create_registered_model(state.name)
+    by_number = {int(version.version): version for version in state.versions}
+    for number in range(1, max(by_number) + 1):
+        version = by_number.get(number)
+        if version is None:  # It was deleted; the next has to get its number all the same.
+            made = target.create_model_version(state.name, source="file:///deleted")
+            target.delete_model_version(state.name, made.version)
+            continue
+        run_id = same_runs.get(str(version.run_id))
+        if run_id is None and str(number) == state.champion:
+            run_id = _copied_run(source, target, str(version.run_id))
+        target.create_model_version(
+            state.name,
+            source=source.get_model_version_download_uri(state.name, version.version),
+            run_id=run_id,
+            tags=version.tags,
+        )
+    if state.champion:
+        target.set_registered_model_alias(state.name, CHAMPION, state.champion)
+
+
+def _copied_run(source: MlflowClient, target: MlflowClient, run_id: str) -> str | None:
+    """Copy a run and what it says of its data."""
+    from mlflow.entities import Metric, Param
+
+    run = find_run(source, run_id)
+    if run is None:
+        return None
+    copy = target.create_run("0", run_name=run.info.run_name, tags=run.data.tags)
+    new_id = str(copy.info.run_id)
+    metrics = [Metric(key, value, 0, 0) for key, value in run.data.metrics.items()]
+    params = [Param(key, value) for key, value in run.data.params.items()]
+    target.log_batch(new_id, metrics, params)
+    for file in source.list_artifacts(run_id, "data"):
+        content = artifact_bytes(source, run, file.path)
+        if content is not None:
+            target.log_text(new_id, content.decode(), file.path)
+    target.set_terminated(new_id)
+    return new_id

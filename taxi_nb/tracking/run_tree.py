@@ -1,0 +1,111 @@
+"""Runs, what is nested in them, and what they hold: read, never written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taxi_nb.tracking.names import PARENT_TAG, PEAK_METRIC
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+_ID_LENGTH = 32
+
+
+def client_of(uri: str, registry: str | None = None) -> MlflowClient:
+    """Return a client of a store, with downloads that print nothing.
+
+    The registry is ``MLFLOW_REGISTRY_URI``, else the store, unless another is named.
+    """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri, registry)
+
+
+def is_there(uri: str) -> bool:
+    """Whether a store can be asked without making one: MLflow makes what is not there."""
+    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists()
+
+
+def find_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Return a run; None if the store does not have it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def nested_runs(client: MlflowClient, run: Run) -> Iterator[Run]:
+    """Yield all runs below a run, each before those below it, the oldest first."""
+    children = client.search_runs(
+        [run.info.experiment_id],
+        f"tags.`{PARENT_TAG}` = '{run.info.run_id}'",
+        order_by=["attributes.start_time ASC"],
+        max_results=10_000,
+    )
+    for child in children:
+        yield child
+        yield from nested_runs(client, child)
+
+
+def artifact_bytes(client: MlflowClient, run: Run, path: str) -> bytes | None:
+    """Return an artifact's content; None if the run has none of that name, or it is gone."""
+    import tempfile
+
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return Path(client.download_artifacts(run.info.run_id, path, folder)).read_bytes()
+        except (MlflowException, OSError):
+            return None
+
+
+def runs_by_prefix(client: MlflowClient, beginning: str) -> list[Run]:
+    """Return the runs of all experiments whose ids begin so."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    if len(beginning) == _ID_LENGTH:
+        run = find_run(client, beginning)
+        return [run] if run else []
+    return list(client.search_runs(experiments, f"attributes.run_id LIKE '{beginning}%'"))
+
+
+def model_version(client: MlflowClient, address: str) -> ModelVersion | None:
+    """Return what ``models:/name/3`` or ``models:/name@alias`` names; None if it is not there."""
+    from mlflow.exceptions import MlflowException
+
+    name, at, alias = address.removeprefix("models:/").rpartition("@")
+    path, slash, number = address.removeprefix("models:/").rpartition("/")
+    try:
+        if at:
+            return client.get_model_version_by_alias(name, alias)
+        if slash and number.isdecimal():
+            return client.get_model_version(path, number)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+    return None
+
+
+def logged_at(client: MlflowClient, run: Run) -> dict[str, int]:
+    """Return when each metric came into the store, in milliseconds since 1970.
+
+    Measurements of the machine are left out: the pipeline logs those, no cell does.
+    """
+    results = [name for name in run.data.metrics if not name.endswith("seconds")]
+    histories = {
+        name: client.get_metric_history(run.info.run_id, name)
+        for name in results
+        if name != PEAK_METRIC
+    }
+    return {name: history[-1].timestamp for name, history in histories.items() if history}
