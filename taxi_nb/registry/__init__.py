@@ -11,6 +11,7 @@ from taxi_nb.registry.versions import (
     RegistryError,
     champion,
     registered_versions,
+    usable,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "promotion_history",
     "registered_versions",
     "rollback",
+    "usable",
 ]

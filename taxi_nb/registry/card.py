@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.registry.logged_trips import logged_trips
-from taxi_nb.registry.versions import RegistryError, is_synthetic, registry_client, usable
+from taxi_nb.registry.versions import RegistryError, is_synthetic, usable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def model_card(name: str, version: str) -> str:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    found = usable(registry_client(), name, version)
+    found = usable(name, version)
     try:
         return str(mlflow.artifacts.load_text(f"runs:/{found.run_id}/{CARD_FILE}"))
     except (MlflowException, OSError) as error:

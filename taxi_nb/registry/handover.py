@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from taxi_nb.registry.history import Promotion, PromotionHistory, PromotionLog
-from taxi_nb.registry.versions import champion
+from taxi_nb.registry.versions import RegistryError, champion
 from taxi_nb.tracking import CHAMPION
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def settled_history(client: MlflowClient, log: PromotionLog) -> PromotionHistory
     An interrupted promotion is finished, and what moved the alias outside is noted.
     """
     while True:
-        history = _read(client, log)
+        history = read_history(log)
         latest = history.latest
         if latest and latest.pending:
             _wait_for(log, latest)
@@ -34,9 +34,11 @@ def settled_history(client: MlflowClient, log: PromotionLog) -> PromotionHistory
             log.append(_noticed(latest, history.champion), history.promotions)
 
 
-def read_history(client: MlflowClient, log: PromotionLog) -> PromotionHistory:
+def read_history(log: PromotionLog) -> PromotionHistory:
     """Return the history as it is, and change nothing."""
-    return _read(client, log)
+    promotions = log.read()
+    version = champion(log.name)
+    return PromotionHistory(log.name, promotions, str(version.version) if version else None)
 
 
 def hand_over(
@@ -48,21 +50,30 @@ def hand_over(
     -------
     Promotion or None
         As it is in the history; None if another process was first.
+
+    Raises
+    ------
+    RegistryError
+        If the version was deleted at the same moment.
     """
     made = log.append(promotion, history.promotions)
-    if made is not None:
-        follow(client, log)
+    if made is None:
+        return None
+    follow(client, log)
+    made = log.read()[made.number - 1]
+    if not made.carried_out:
+        raise RegistryError(f"{log.name}: {made.outcome}; the champion is who it was")
     return made
 
 
 def follow(client: MlflowClient, log: PromotionLog) -> None:
     """Let the alias name what the history says, until no newer promotion has come meanwhile."""
     while True:
-        latest = _read(client, log).latest
+        latest = read_history(log).latest
         if latest is None or latest.after is None:
             return
         log.settle(latest.number, _move(client, log.name, latest.after))
-        now = _read(client, log).latest
+        now = read_history(log).latest
         if now is not None and now.number == latest.number:
             return
 
@@ -79,12 +90,6 @@ def _move(client: MlflowClient, name: str, version: str) -> str:
     return "moved"
 
 
-def _read(client: MlflowClient, log: PromotionLog) -> PromotionHistory:
-    promotions = log.read()
-    version = champion(client, log.name)
-    return PromotionHistory(log.name, promotions, str(version.version) if version else None)
-
-
 def _wait_for(log: PromotionLog, promotion: Promotion) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline and log.read()[promotion.number - 1].pending:
@@ -92,7 +97,10 @@ def _wait_for(log: PromotionLog, promotion: Promotion) -> None:
 
 
 def _noticed(latest: Promotion | None, champion: str | None) -> Promotion:
-    reason = "the alias was found like this" if latest is None else "found moved outside taxi-nb"
+    if latest is None:
+        reason = "the alias was there before this history"
+    else:
+        reason = f"found {'moved' if champion else 'removed'} outside taxi-nb"
     return Promotion.now(
         "outside",
         latest.after if latest else None,

@@ -82,6 +82,13 @@ class Promotion:
         return cls(kind=kind, before=before, after=after, at=at, **rest)
 
     @property
+    def what(self) -> str:
+        """Its kind, and whether the alias followed."""
+        if self.pending:
+            return f"{self.kind} (the alias has not followed yet)"
+        return self.kind if self.carried_out else f"{self.kind} ({self.outcome})"
+
+    @property
     def pending(self) -> bool:
         """Whether it is decided and the alias has not followed yet."""
         return self.outcome is None
@@ -144,7 +151,7 @@ class PromotionHistory:
 
         columns = ["when (UTC)", "what", "from", "to", "by", "why"]
         rows = [
-            [one.at, _what(one), one.before, one.after, one.who, one.reason]
+            [one.at, one.what, one.before or "", one.after or "", one.who, one.reason]
             for one in self.promotions
         ]
         index = pd.Index([one.number for one in self.promotions], name="number")
@@ -154,7 +161,7 @@ class PromotionHistory:
         from html import escape
 
         remark = f"<p>Note: {escape(self.remark)}.</p>" if self.remark else ""
-        return self.to_frame().to_html(na_rep="") + remark
+        return self.to_frame().to_html() + remark
 
 
 def _succeed(line: list[str], kind: Kind, version: str) -> None:
@@ -163,12 +170,6 @@ def _succeed(line: list[str], kind: Kind, version: str) -> None:
             line.pop()
     elif not line or line[-1] != version:
         line.append(version)
-
-
-def _what(promotion: Promotion) -> str:
-    if promotion.pending:
-        return f"{promotion.kind} (the alias has not followed yet)"
-    return promotion.kind if promotion.carried_out else f"{promotion.kind} ({promotion.outcome})"
 
 
 def _version(version: str | None) -> str:

@@ -126,7 +126,7 @@ def promote(version: str, *, reason: str, name: str = DEFAULT_NAME) -> Promotion
         raise ValueError("`reason` must say why, got nothing")
     client = registry_client()
     log = PromotionLog(client, name)
-    chosen = usable(client, name, version)
+    chosen = usable(name, version)
     history = settled_history(client, log)
     _require_another(chosen, history)
     held = _version(client, name, history.champion)
@@ -159,7 +159,7 @@ def rollback(
     client = registry_client()
     log = PromotionLog(client, name)
     history = settled_history(client, log)
-    chosen = usable(client, name, to or _predecessor(history))
+    chosen = usable(name, to or _predecessor(history))
     _require_was_champion(chosen, history)
     _require_another(chosen, history)
     held = _version(client, name, history.champion)
@@ -180,7 +180,7 @@ def rollback(
 def promotion_history(name: str = DEFAULT_NAME) -> PromotionHistory:
     """Return who became champion when, by whom and why; notebooks show it as a table."""
     client = registry_client()
-    return read_history(client, PromotionLog(client, name))
+    return read_history(PromotionLog(client, name))
 
 
 def _version(client: MlflowClient, name: str, number: str | None) -> ModelVersion | None:
@@ -218,7 +218,7 @@ def _by_somebody(
     """Carry out what a person decided; a person decides again if the champion has changed."""
     made = hand_over(client, log, promotion, history)
     if made is None:
-        now = champion(client, log.name)
+        now = champion(log.name)
         raise RegistryError(
             f"another process changed the champion of {log.name} at the same moment: it is "
             f"version {now.version if now else 'none'} now. Nothing was done; see "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,16 +30,17 @@ def registry_client() -> MlflowClient:
     import mlflow
     from mlflow import MlflowClient
 
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow.set_tracking_uri(tracking_uri())
     return MlflowClient()
 
 
-def champion(client: MlflowClient, name: str) -> ModelVersion | None:
+def champion(name: str) -> ModelVersion | None:
     """Return the version that the alias ``champion`` names; None if there is none."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_model_version_by_alias(name, CHAMPION)
+        return registry_client().get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
         if error.error_code in _MISSING:
             return None
@@ -91,7 +93,7 @@ def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
     return first
 
 
-def usable(client: MlflowClient, name: str, version: str) -> ModelVersion:
+def usable(name: str, version: str) -> ModelVersion:
     """Return a version that can be made champion.
 
     Raises
@@ -102,6 +104,7 @@ def usable(client: MlflowClient, name: str, version: str) -> ModelVersion:
     import mlflow
     from mlflow.exceptions import MlflowException
 
+    client = registry_client()
     try:
         found = client.get_model_version(name, version)
     except MlflowException as error:
@@ -151,7 +154,7 @@ class RegisteredVersion:
     tags: Mapping[str, str]
 
 
-def registered_versions(client: MlflowClient, name: str) -> list[RegisteredVersion]:
+def registered_versions(name: str) -> list[RegisteredVersion]:
     """Return all versions of a registered model, newest first.
 
     Raises
@@ -161,6 +164,7 @@ def registered_versions(client: MlflowClient, name: str) -> list[RegisteredVersi
     """
     from mlflow.exceptions import MlflowException
 
+    client = registry_client()
     try:
         aliases = client.get_registered_model(name).aliases
     except MlflowException as error:

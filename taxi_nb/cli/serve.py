@@ -1,0 +1,55 @@
+"""`taxi-nb serve`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taxi_nb.cli.registry import Name, champion_number, model_name, registry_problems_told
+from taxi_nb.cli.stopping import USAGE, say, stop
+
+_HOST = "127.0.0.1"
+
+
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="On this machine only.")] = 5001,
+    name: Name = None,
+) -> None:
+    """Answer requests with the champion's predictions, until Ctrl-C.
+
+    This is `mlflow models serve` in the present environment. The champion is looked up once:
+    start it again after a promotion.
+    """
+    _require_free(port)
+    with registry_problems_told():
+        from taxi_nb.registry import usable
+
+        version = champion_number(model_name(name))
+        usable(model_name(name), version)
+    say(f"{model_name(name)} version {version} at http://{_HOST}:{port}/invocations")
+    from mlflow.models.cli import serve as serve_model
+
+    # MLflow starts uvicorn by name, and this environment need not be on PATH.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    options = ["--env-manager", "local", "--host", _HOST, "--port", str(port)]
+    try:
+        serve_model.main(["--model-uri", f"models:/{model_name(name)}/{version}", *options])
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((_HOST, port))
+        except OSError as error:
+            stop(
+                f"port {port} cannot be used ({error.strerror}); give another, by --port or PORT=",
+                USAGE,
+            )
