@@ -18,35 +18,49 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from multiprocessing.synchronize import Barrier
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from taxi_nb.tracking import tracking_uri
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROWS = 2_000
 # What a promoter has to import; done once, promoters are forked from that.
-PRELOAD = ["mlflow", "sklearn.linear_model", "skops.io", "taxi_nb.registry", "taxi_nb.training"]
+PRELOAD = [
+    "mlflow.sklearn",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "sklearn.linear_model",
+    "skops.io",
+    "taxi_nb.registry",
+    "taxi_nb.training",
+]
 
 
-def train_challengers(count: int) -> list[str]:
-    """Train models each better than the one before; return their runs."""
+def train_challengers(count: int) -> tuple[list[str], pd.DataFrame]:
+    """Train models each better than the one before; return their runs and the trips to judge on."""
     from taxi_nb import load_trips, train
 
     training, validation = (
         load_trips("green", [month], "sample", sample_rows=ROWS) for month in ("2021-01", "2021-02")
     )
-    alphas = [40 * 0.6**step for step in range(count)]
-    return [
+    alphas = [35 - 30 * step / max(1, count - 1) for step in range(count)]
+    runs = [
         train("lasso", training, validation, params={"alpha": alpha}).run_id for alpha in alphas
     ]
+    return runs, validation
 
 
-def race(run_ids: Sequence[str], name: str) -> list[dict[str, Any]]:
+def race(run_ids: Sequence[str], validation: pd.DataFrame, name: str) -> list[dict[str, Any]]:
     """Let a process for each run promote it; return the decisions, with the attempts made."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(PRELOAD)
+    processes = fresh_processes()
     together = processes.Barrier(len(run_ids))
     answers = processes.Queue()
+    store = tracking_uri()
     promoters = [
-        processes.Process(target=_promote, args=(run_id, name, together, answers))
-        for run_id in run_ids
+        processes.Process(target=_promote, args=(store, run, validation, name, together, answers))
+        for run in run_ids
     ]
     for promoter in promoters:
         promoter.start()
@@ -56,16 +70,28 @@ def race(run_ids: Sequence[str], name: str) -> list[dict[str, Any]]:
     return decided
 
 
-def _promote(run_id: str, name: str, together: Barrier, answers: Any) -> None:
+def fresh_processes() -> Any:
+    """Return what starts processes that have imported everything and connected to nothing."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(PRELOAD)
+    return processes
+
+
+def _promote(
+    store: str, run_id: str, validation: pd.DataFrame, name: str, together: Barrier, answers: Any
+) -> None:
     from dataclasses import asdict
 
     import mlflow
 
-    from taxi_nb import load_trips, promote_if_better
+    from taxi_nb import promote_if_better
     from taxi_nb.registry.history import PromotionLog
     from taxi_nb.tracking import connect
 
-    append, attempts = PromotionLog.append, []
+    # Processes inherit the variables of the first that asked for one.
+    os.environ["MLFLOW_TRACKING_URI"] = store
+    append = PromotionLog.append
+    attempts: list[float] = []
 
     def append_together(self: PromotionLog, *given: Any) -> Any:
         if not attempts:
@@ -73,9 +99,8 @@ def _promote(run_id: str, name: str, together: Barrier, answers: Any) -> None:
         attempts.append(time.monotonic())
         return append(self, *given)
 
-    PromotionLog.append = append_together  # type: ignore[method-assign]
+    PromotionLog.append = append_together  # type: ignore
     connect()
-    validation = load_trips("green", ["2021-02"], "sample", sample_rows=ROWS)
     try:
         decision = promote_if_better(mlflow.get_run(run_id), validation, margin=0.0, name=name)
         answers.put({**asdict(decision), "attempts": len(attempts)})
@@ -91,9 +116,9 @@ def main(promoters: int) -> None:
     from taxi_nb.registry import promotion_history
 
     name = f"race-{os.getpid()}"
-    run_ids = train_challengers(promoters)
+    run_ids, validation = train_challengers(promoters)
     started = time.perf_counter()
-    decided = race(run_ids, name)
+    decided = race(run_ids, validation, name)
     seconds = time.perf_counter() - started
     history = promotion_history(name)
     succeeded = Counter(one.before for one in history.promotions)
