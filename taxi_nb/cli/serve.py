@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from taxi_nb.cli.registry import Name, champion_number, model_name, registry_problems_told
-from taxi_nb.cli.stopping import USAGE, say, stop
+from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
 
 _HOST = "127.0.0.1"
 
@@ -32,15 +32,22 @@ def serve(
         version = champion_number(model_name(name))
         usable(model_name(name), version)
     say(f"{model_name(name)} version {version} at http://{_HOST}:{port}/invocations")
-    from mlflow.models.cli import serve as serve_model
+    _answer(f"models:/{model_name(name)}/{version}", port)
+
+
+def _answer(model_uri: str, port: int) -> None:
+    """Do what `mlflow models serve --env-manager local` does, without importing MLflow again."""
+    from mlflow.models.flavor_backend_registry import get_flavor_backend
 
     # MLflow starts uvicorn by name, and this environment need not be on PATH.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    options = ["--env-manager", "local", "--host", _HOST, "--port", str(port)]
+    backend = get_flavor_backend(model_uri, env_manager="local", workers=1)
     try:
-        serve_model.main(["--model-uri", f"models:/{model_name(name)}/{version}", *options])
+        backend.serve(model_uri=model_uri, port=port, host=_HOST, timeout=None)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except Exception as error:  # MLflow raises nothing more precise.
+        stop(f"the server has ended: {error}", FAILURE)
 
 
 def _require_free(port: int) -> None:
@@ -49,7 +56,4 @@ def _require_free(port: int) -> None:
         try:
             one.bind((_HOST, port))
         except OSError as error:
-            stop(
-                f"port {port} cannot be used ({error.strerror}); give another, by --port or PORT=",
-                USAGE,
-            )
+            stop(f"port {port}: {error.strerror}. Give another: --port, or make serve PORT=", USAGE)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
     from taxi_nb.registry.gate import Judged
 
@@ -46,11 +47,15 @@ def model_card(name: str, version: str) -> str:
 
     found = usable(name, version)
     try:
-        return str(mlflow.artifacts.load_text(f"runs:/{found.run_id}/{CARD_FILE}"))
-    except (MlflowException, OSError) as error:
-        if found.description:
-            return str(found.description)
-        raise RegistryError(f"{name} version {version} was registered without a card") from error
+        card = str(mlflow.artifacts.load_text(f"runs:/{found.run_id}/{CARD_FILE}"))
+    except (MlflowException, OSError):
+        card = ""
+    # A run that is registered under several names has the card of the last one.
+    if card.startswith(_title(found)):
+        return card
+    if found.description:
+        return str(found.description)
+    raise RegistryError(f"{name} version {version} was registered without a card")
 
 
 def attach_card(client: MlflowClient, judged: Judged) -> None:
@@ -65,6 +70,10 @@ def attach_card(client: MlflowClient, judged: Judged) -> None:
     if len(card) > _LONGEST_DESCRIPTION:
         card = _template().render({**content, "slices": {}})[:_LONGEST_DESCRIPTION]
     client.update_model_version(version.name, version.version, description=card)
+
+
+def _title(version: ModelVersion) -> str:
+    return f"# {version.name}, version {version.version}\n"
 
 
 def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
@@ -83,6 +92,7 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
     columns = info.signature.inputs.input_names()
     data = {role: logged_trips(run.info.run_id, role) for role in ("training", "validation")}
     return {
+        "title": _title(version),
         "version": version,
         "run": run,
         "tags": version.tags,

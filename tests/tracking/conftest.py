@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +25,25 @@ class TrainedModels:
 
     database: Path
     run_ids: Mapping[str, str]
+    training: pd.DataFrame
     validation: pd.DataFrame
 
     def run(self, name: str) -> Run:
         return mlflow.get_run(self.run_ids[name])
+
+
+@contextmanager
+def store_in(root: Path) -> Iterator[None]:
+    """Let the store of a folder be the current one, for a while."""
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAXI_NB_ROOT", str(root))
+        # MLflow sets this variable, too.
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+        patch.setattr("taxi_nb.tracking._joined_run", None)
+        mlflow.set_tracking_uri(f"sqlite:///{root}/mlflow.db")
+        yield
+        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +51,7 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) 
     """Three models, each better than the one before: poor, fair, good."""
     root = tmp_path_factory.mktemp("trained")
     shutil.copy(empty_store, root / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAXI_NB_ROOT", str(root))
-        patch.setattr("taxi_nb.tracking._joined_run", None)
+    with store_in(root):
         training, validation = (
             load_trips("green", [month], source="sample", sample_rows=ROWS)
             for month in ("2021-01", "2021-02")
@@ -47,7 +61,7 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) 
             name: train("lasso", training, validation, params={"alpha": alpha}).run_id
             for name, alpha in alphas.items()
         }
-    return TrainedModels(root / "mlflow.db", run_ids, validation)
+    return TrainedModels(root / "mlflow.db", run_ids, training, validation)
 
 
 @pytest.fixture(scope="session")
@@ -57,10 +71,7 @@ def database_of_three_champions(
     """The same store after poor, fair and good were promoted, one after the other."""
     root = tmp_path_factory.mktemp("champions")
     shutil.copy(trained_models.database, root / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAXI_NB_ROOT", str(root))
-        patch.setattr("taxi_nb.tracking._joined_run", None)
-        mlflow.set_tracking_uri(f"sqlite:///{root}/mlflow.db")
+    with store_in(root):
         for name in trained_models.run_ids:
             decision = promote_if_better(trained_models.run(name), trained_models.validation)
             assert decision.promoted
