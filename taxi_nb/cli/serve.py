@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,7 +41,9 @@ def _answer(model_uri: str, port: int) -> None:
 
     # MLflow starts uvicorn by name, and this environment need not be on PATH.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    backend = get_flavor_backend(model_uri, env_manager="local", workers=1)
+    backend: Any = get_flavor_backend(  # type: ignore[no-untyped-call]
+        model_uri, env_manager="local", workers=1
+    )
     try:
         backend.serve(model_uri=model_uri, port=port, host=_HOST, timeout=None)
     except KeyboardInterrupt:

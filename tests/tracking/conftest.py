@@ -40,7 +40,6 @@ def store_in(root: Path) -> Iterator[None]:
         patch.setenv("TAXI_NB_ROOT", str(root))
         # MLflow sets this variable, too.
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
-        patch.setattr("taxi_nb.tracking._joined_run", None)
         mlflow.set_tracking_uri(f"sqlite:///{root}/mlflow.db")
         yield
         mlflow.set_tracking_uri(before)
