@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # A gain that is smaller than this many of its standard errors may be chance.
 _STANDARD_ERRORS = 2.0
-# Of fewer trips an RMSE says little.
-_SLICE_TRIPS = 100
+# Of fewer trips an RMSE says little, and of a smaller share a user seldom is one.
+_SLICE_TRIPS, _SLICE_SHARE = 100, 0.01
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ class Gate:
     margin : float
         Minutes of RMSE by which it has to be better.
     slice_margin : float
-        Minutes of RMSE by which it may be worse in a slice of 100 trips or more: an hour of the
-        day, a band of distances, a borough.
+        Minutes of RMSE by which it may be worse in a slice: an hour of the day, a band of
+        distances, a borough, of at least 100 trips and 1 % of all.
     """
 
     margin: float
@@ -184,11 +184,12 @@ class Gate:
     def _worse_slices(self, challenger: Judged, champion: Judged) -> Iterator[str]:
         from taxi_nb.slices import SLICES, trip_slices
 
+        enough = max(_SLICE_TRIPS, _SLICE_SHARE * len(challenger.validation))
         worse = []
         for name, slices in trip_slices(challenger.validation).items():
             for value in slices.dropna().unique():
                 rows = (slices == value).to_numpy(bool)
-                if rows.sum() < _SLICE_TRIPS:
+                if rows.sum() < enough:
                     continue
                 gain, error = _gain(challenger, champion, rows)
                 if -gain > max(self.slice_margin, _STANDARD_ERRORS * error):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -77,7 +77,7 @@ class Promotion:
         author = authorship()
         rest.setdefault("who", str(author["developer"]))
         rest.setdefault("commit", author["commit"])
-        rest["reason"] = rest["reason"][:_LONGEST_REASON]
+        rest["reason"] = _shortened(rest["reason"])
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(kind=kind, before=before, after=after, at=at, **rest)
 
@@ -91,7 +91,7 @@ class Promotion:
     @property
     def pending(self) -> bool:
         """Whether it is decided and the alias has not followed yet."""
-        return self.outcome is None
+        return self.kind != "outside" and self.outcome is None
 
     @property
     def carried_out(self) -> bool:
@@ -198,14 +198,10 @@ class PromotionLog:
 
     def append(self, promotion: Promotion, after: Sequence[Promotion]) -> Promotion | None:
         """Add one as the successor of those read before; None if another process was first."""
-        number = len(after) + 1
-        outcome = _MOVED if promotion.kind == "outside" else None
-        written = json.dumps({**asdict(promotion), "number": number, "id": uuid4().hex})
-        if not self._write_once(_key(number), written):
-            return None
-        if outcome:
-            self.settle(number, outcome)
-        return next(one for one in self.read() if one.number == number)
+        numbered = replace(promotion, number=len(after) + 1)
+        content = {**asdict(numbered), "id": uuid4().hex}
+        written = json.dumps(content, ensure_ascii=False)
+        return numbered if self._write_once(_key(numbered.number), written) else None
 
     def settle(self, number: int, outcome: str = _MOVED) -> None:
         """Note whether the alias followed; the first to say so is right."""
@@ -282,6 +278,11 @@ def _promotions(params: Mapping[str, str]) -> tuple[Promotion, ...]:
         values["outcome"] = params.get(_outcome_key(values["number"]))
         found.append(Promotion(**values))
     return tuple(found)
+
+
+def _shortened(reason: str) -> str:
+    """Return a reason that fits into the history; one that is cut ends in an ellipsis."""
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"
 
 
 def _key(number: int) -> str:

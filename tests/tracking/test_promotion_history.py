@@ -16,6 +16,7 @@ from benchmarks.promotions import fresh_processes, race
 from taxi_nb import promote_if_better
 from taxi_nb.cli import app
 from taxi_nb.registry import RegistryError, promote, promotion_history, rollback
+from taxi_nb.registry.history import PromotionLog
 from taxi_nb.tracking import connect
 from tests.tracking.conftest import TrainedModels
 
@@ -219,3 +220,35 @@ def test_two_who_roll_back_at_once_go_back_one_champion_not_two(
 def test_without_reason_nothing_is_promoted_by_hand(three_champions: TrainedModels) -> None:
     with pytest.raises(ValueError, match="`reason` must say why"):
         promote("1", reason=" ")
+
+
+def test_a_long_reason_is_cut_where_one_can_see_it(three_champions: TrainedModels) -> None:
+    promote("1", reason='"☃"' * 5_000)
+    kept = promotion_history().promotions[-1].reason
+    assert kept.endswith("☃…")
+    assert len(kept) == 2_000
+    assert champion() == "1"
+
+
+def test_an_alias_that_was_removed_can_be_given_back(three_champions: TrainedModels) -> None:
+    MlflowClient().delete_registered_model_alias(NAME, "champion")
+    assert "the alias names no version" in str(promotion_history().remark)
+    assert rollback().after == "3"
+    assert [one.kind for one in promotion_history().promotions[-2:]] == ["outside", "rollback"]
+
+
+def test_a_version_deleted_just_then_does_not_become_champion(
+    three_champions: TrainedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = PromotionLog.append
+
+    def deleted_meanwhile(self: PromotionLog, *given: Any) -> Any:
+        MlflowClient().delete_model_version(NAME, "2")
+        return append(self, *given)
+
+    monkeypatch.setattr(PromotionLog, "append", deleted_meanwhile)
+    with pytest.raises(RegistryError, match="not carried out: version 2 was deleted"):
+        rollback()
+    assert champion() == "3"
+    assert "not carried out" in command("history")[1]
+    assert promotion_history().remark is None
