@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,8 +44,6 @@ def registry_problems_told() -> Iterator[None]:
 
 def _require_store() -> None:
     """Stop where a store of one file has none: MLflow would make it."""
-    from pathlib import Path
-
     from taxi_nb.tracking import tracking_uri
 
     uri = tracking_uri()
