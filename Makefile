@@ -4,7 +4,6 @@ SHELL := /bin/bash
 
 PARAMS ?= params/default.yaml
 JOBS   ?= 1
-PORT   ?= 5000
 SINCE  ?= HEAD
 STORE  ?= $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlflow.db)
 # A Python of 3.11 or newer to build the environment with.
@@ -26,7 +25,7 @@ install_lock = $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 install_self = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
 
-.PHONY: help setup setup-dev run-notebooks lab ui report verify diff hooks test lint lock clean
+.PHONY: help setup setup-dev run-notebooks lab ui serve report verify diff hooks test lint lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,7 +63,10 @@ lab-server:
 
 ui: setup  ## look at the runs in MLflow's own pages, on this machine only (PORT=5000)
 	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-	  $(BIN)/mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(PORT)
+	  $(BIN)/mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(or $(PORT),5000)
+
+serve: setup  ## answer requests with the champion's predictions, on this machine only (PORT=5001)
+	@MLFLOW_TRACKING_URI="$(STORE)" $(BIN)/taxi-nb serve $(if $(PORT),--port $(PORT)) $(if $(NAME),--name $(NAME))
 
 report: setup  ## write a run's pages again and print their path (RUN=20260203-140501-default)
 	@$(BIN)/taxi-nb report $(RUN)

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from taxi_nb.evaluation import error_by, regression_metrics, rule_of_thumb
     from taxi_nb.intervals import ConformalIntervals
     from taxi_nb.models import MODELS, make_model
-    from taxi_nb.registry import PromotionDecision, promote_if_better
+    from taxi_nb.registry import (
+        PromotionDecision,
+        model_card,
+        promote_if_better,
+        promotion_history,
+    )
     from taxi_nb.secrets import secret
     from taxi_nb.tracking import log_trips, tracked_run, training_runs
     from taxi_nb.training import TrainingResult, load_model, train
@@ -39,7 +44,9 @@ _HOMES = {
     "load_trips": "trips",
     "log_trips": "tracking",
     "make_model": "models",
+    "model_card": "registry",
     "promote_if_better": "registry",
+    "promotion_history": "registry",
     "provenance": "trips",
     "regression_metrics": "evaluation",
     "rule_of_thumb": "evaluation",
@@ -64,7 +71,9 @@ __all__ = [
     "load_trips",
     "log_trips",
     "make_model",
+    "model_card",
     "promote_if_better",
+    "promotion_history",
     "provenance",
     "regression_metrics",
     "rule_of_thumb",

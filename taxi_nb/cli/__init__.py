@@ -1,4 +1,4 @@
-"""The front desk: `taxi-nb run | plan | report | trace | verify`, a module for each command."""
+"""The front desk: `taxi-nb`, a module for each command."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import NoReturn
 import typer
 
 from taxi_nb.cli.plan import plan
+from taxi_nb.cli.registry import registry
 from taxi_nb.cli.report import report
 from taxi_nb.cli.run import run
+from taxi_nb.cli.serve import serve
 from taxi_nb.cli.trace import trace
 from taxi_nb.cli.verify import verify
 
@@ -22,8 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run numbered notebooks as a tracked pipeline.",
 )
-for command in (run, plan, report, trace, verify):
+for command in (run, plan, report, trace, verify, serve):
     app.command()(command)
+app.add_typer(registry, name="registry")
 
 
 def main() -> None:

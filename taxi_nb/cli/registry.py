@@ -1,0 +1,188 @@
+"""`taxi-nb registry`: which model people should use, since when, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taxi_nb.cli.stopping import FAILURE, USAGE, stop
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from taxi_nb.registry import Promotion, RegisteredVersion
+
+registry = typer.Typer(
+    no_args_is_help=True,
+    help="Which model people should use, since when, and why; put back the one before.",
+)
+
+Name = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="The registered model; nyc-taxi-duration if left out."),
+]
+
+
+@contextmanager
+def registry_problems_told() -> Iterator[None]:
+    """End with one message if the store or the registry cannot be used as asked."""
+    _require_store()
+    from taxi_nb.registry import RegistryError
+    from taxi_nb.tracking import TrackingError, store_problems_told
+
+    try:
+        with store_problems_told():
+            yield
+    except (RegistryError, TrackingError) as error:
+        stop(str(error), FAILURE)
+
+
+def _require_store() -> None:
+    """Stop where a store of one file has none: MLflow would make it."""
+    from taxi_nb.tracking import tracking_uri
+
+    uri = tracking_uri()
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        stop(
+            f"there is no store yet: {uri.removeprefix('sqlite:///')} does not exist. "
+            "`make run-notebooks` makes it, MLFLOW_TRACKING_URI names another",
+            FAILURE,
+        )
+
+
+def model_name(name: str | None) -> str:
+    """Return the name given, or the project's own."""
+    from taxi_nb.registry import DEFAULT_NAME
+
+    return name or DEFAULT_NAME
+
+
+@registry.command(name="list")
+def list_versions(name: Name = None) -> None:
+    """Show the versions of the model, newest first, and what came of them."""
+    with registry_problems_told():
+        from taxi_nb.registry import registered_versions
+
+        found = registered_versions(model_name(name))
+    table = _table(model_name(name), "version", "alias", "model", "RMSE (min)", "commit", "created")
+    for one in found:
+        table.add_row(*_version_row(one))
+    _print(table)
+
+
+@registry.command()
+def history(name: Name = None) -> None:
+    """Show every change of champion, oldest first."""
+    with registry_problems_told():
+        from taxi_nb.registry import promotion_history
+
+        found = promotion_history(model_name(name))
+    if not found.promotions:
+        print(f"{found.name} has no promotions yet")
+    else:
+        table = _table(found.name, "", "when (UTC)", "what", "from", "to", "by", "why")
+        for one in found.promotions:
+            table.add_row(*_promotion_row(one))
+        _print(table)
+    if found.remark:
+        print(f"note: {found.remark}")
+
+
+@registry.command()
+def card(
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="The champion if left out.")
+    ] = None,
+    name: Name = None,
+) -> None:
+    """Print the model card of a version, in Markdown."""
+    with registry_problems_told():
+        from taxi_nb.registry import model_card
+
+        print(model_card(model_name(name), version or champion_number(model_name(name))))
+
+
+@registry.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="The version that shall be champion.")],
+    reason: Annotated[str, typer.Option(help="Why; it stays in the history.")],
+    name: Name = None,
+) -> None:
+    """Make a version champion by hand, past the gate."""
+    if not reason.strip():
+        stop("--reason must say why", USAGE)
+    with registry_problems_told():
+        from taxi_nb.registry import promote as promote_version
+
+        print(_said(promote_version(version, reason=reason, name=model_name(name)), name))
+
+
+@registry.command()
+def rollback(
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="A champion from further back, by its number."),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; it stays in the history.")] = "rolled back",
+    name: Name = None,
+) -> None:
+    """Make the champion before this one champion again."""
+    with registry_problems_told():
+        from taxi_nb.registry import rollback as roll_back
+
+        print(_said(roll_back(to, reason=reason, name=model_name(name)), name))
+
+
+def champion_number(name: str) -> str:
+    """Return the champion's version, or stop and say that there is none."""
+    from taxi_nb.registry import champion, registered_versions
+
+    found = champion(name)
+    if found is None:
+        there = registered_versions(name)
+        stop(
+            f"{name} has no champion: none of its {len(there)} versions carries the alias. "
+            f"`taxi-nb registry promote VERSION --reason WHY --name {name}` gives it to one",
+            FAILURE,
+        )
+    return str(found.version)
+
+
+def _said(made: Promotion, name: str | None) -> str:
+    before = f"version {made.before} before" if made.before else "none before"
+    return f"{model_name(name)}: the champion is version {made.after} now, {before}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    Console().print(table)
+
+
+def _version_row(one: RegisteredVersion) -> list[str]:
+    model = f"{one.model} (synthetic)" if one.synthetic else one.model
+    rmse = "?" if one.valid_rmse is None else f"{one.valid_rmse:.3f}"
+    created = datetime.fromtimestamp(one.created / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    commit = one.tags.get("lineage.commit", "?").split(" ")[0][:10]
+    dirty = "+" if one.tags.get("lineage.dirty") == "true" else ""
+    return [one.version, ", ".join(one.aliases), model, rmse, commit + dirty, created]
+
+
+def _promotion_row(one: Promotion) -> list[str]:
+    at = datetime.fromisoformat(one.at).strftime("%Y-%m-%d %H:%M:%S")
+    return [str(one.number), at, one.what, one.before or "", one.after or "", one.who, one.reason]

@@ -1,0 +1,192 @@
+"""The model card: what a version is, what it learned from, how good it is and where it is not.
+
+Its parts follow Mitchell et al., "Model Cards for Model Reporting", FAT* 2019,
+https://arxiv.org/abs/1810.03993.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from taxi_nb.registry.logged_trips import logged_trips
+from taxi_nb.registry.versions import RegistryError, is_synthetic, usable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from jinja2 import Template
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+    from taxi_nb.registry.gate import Judged
+
+CARD_FILE = "model_card.md"
+# The run that measured how often intervals hold names the run of the model by this tag.
+EVALUATED_RUN_TAG = "evaluated_run"
+
+# What a column of MLflow's databases holds for a version's description.
+_LONGEST_DESCRIPTION = 5_000
+_FEW_TRIPS = 30
+_EXAMPLE_TRIPS = 2
+_METRICS = ("rmse", "mae", "r2")
+
+
+def model_card(name: str, version: str) -> str:
+    """Return the model card of a registered version, in Markdown.
+
+    Raises
+    ------
+    RegistryError
+        If there is no such version, or it was registered without a card.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    found = usable(name, version)
+    try:
+        card = str(mlflow.artifacts.load_text(f"runs:/{found.run_id}/{CARD_FILE}"))
+    except (MlflowException, OSError):
+        card = ""
+    # A run that is registered under several names has the card of the last one.
+    if card.startswith(_title(found)):
+        return card
+    if found.description:
+        return str(found.description)
+    raise RegistryError(f"{name} version {version} was registered without a card")
+
+
+def attach_card(client: MlflowClient, judged: Judged) -> None:
+    """Write the card of a version, if it has none: as its description and beside its run."""
+    version = judged.version
+    if version.description:
+        return
+    run = client.get_run(str(version.run_id))
+    content = _content(client, judged, run)
+    card = _template().render(content)
+    client.log_text(run.info.run_id, card, CARD_FILE)
+    if len(card) > _LONGEST_DESCRIPTION:
+        card = _template().render({**content, "slices": {}})[:_LONGEST_DESCRIPTION]
+    client.update_model_version(version.name, version.version, description=card)
+
+
+def _title(version: ModelVersion) -> str:
+    return f"# {version.name}, version {version.version}\n"
+
+
+def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    from taxi_nb.models import MODELS
+    from taxi_nb.slices import SLICES
+    from taxi_nb.trips import provenance
+
+    version, slices = judged.version, _errors_by_slice(judged)
+    try:
+        info = mlflow.models.get_model_info(f"models:/{version.name}/{version.version}")
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"{version.name} version {version.version} has no files") from error
+    columns = info.signature.inputs.input_names()
+    data = {role: logged_trips(run.info.run_id, role) for role in ("training", "validation")}
+    return {
+        "title": _title(version),
+        "version": version,
+        "run": run,
+        "tags": version.tags,
+        "synthetic": is_synthetic(version),
+        "model": run.data.params["model"],
+        "parameters": _parameters(run, MODELS[run.data.params["model"]].defaults),
+        "columns": columns,
+        "data": {role: origin for role, origin in data.items() if origin},
+        "metrics": {
+            label: {name: run.data.metrics.get(f"{prefix}_{name}") for name in _METRICS}
+            for label, prefix in (("training", "train"), ("validation", "valid"))
+        },
+        "judged_on": provenance(judged.validation),
+        "slices": slices,
+        "slice_titles": SLICES,
+        "few": _FEW_TRIPS,
+        "weakest": {name: _weakest(table) for name, table in slices.items()},
+        "rare": {name: _rare(table) for name, table in slices.items()},
+        "intervals": _interval_metrics(client, run),
+        "example": _example(judged, columns),
+    }
+
+
+def _parameters(run: Run, defaults: Mapping[str, Any]) -> dict[str, str]:
+    return {name: run.data.params[name] for name in defaults if name in run.data.params}
+
+
+def _errors_by_slice(judged: Judged) -> dict[str, pd.DataFrame]:
+    from taxi_nb.evaluation import error_by
+    from taxi_nb.slices import trip_slices
+
+    return {
+        name: error_by(judged.validation, judged.predicted, slices)
+        for name, slices in trip_slices(judged.validation).items()
+    }
+
+
+def _weakest(table: pd.DataFrame) -> Any:
+    """Return the slice with the largest error, of those with enough trips to tell."""
+    enough = table[table["trips"] >= _FEW_TRIPS]
+    return None if enough.empty else enough.iloc[int(enough["rmse"].argmax())]
+
+
+def _rare(table: pd.DataFrame) -> list[str]:
+    return [str(value) for value in table.index[table["trips"] < _FEW_TRIPS]]
+
+
+def _interval_metrics(client: MlflowClient, run: Run) -> dict[str, float] | None:
+    """Return how wide intervals were and how often they held, where somebody measured it."""
+    found = client.search_runs(
+        [run.info.experiment_id],
+        f"tags.`{EVALUATED_RUN_TAG}` = '{run.info.run_id}'",
+        order_by=["attributes.start_time DESC"],
+    )
+    measured = [one.data.metrics for one in found if "interval_coverage" in one.data.metrics]
+    return dict(measured[0]) if measured else None
+
+
+def _example(judged: Judged, columns: list[str]) -> dict[str, Any]:
+    """Return a few trips as Python writes them, and what the model says of them."""
+    trips = judged.validation[columns].head(_EXAMPLE_TRIPS)
+    return {
+        "columns": {name: _literal(trips[name]) for name in columns},
+        "minutes": [round(float(value), 2) for value in judged.predicted[:_EXAMPLE_TRIPS]],
+    }
+
+
+def _literal(values: pd.Series) -> str:
+    if values.dtype.kind == "M":
+        return f"pd.to_datetime({[str(value) for value in values]})"
+    return repr(values.tolist())
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # Markdown is not HTML: what comes from outside goes through `plain`.
+    environment = Environment(
+        loader=PackageLoader("taxi_nb.registry", "."),
+        autoescape=False,  # noqa: S701
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"plain": _plain, "minutes": _minutes}
+    return environment.get_template("model_card.md.j2")
+
+
+def _plain(value: object) -> str:
+    """Return a text that neither HTML nor Markdown's tables and links can be made of."""
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", text)
+
+
+def _minutes(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"

@@ -1,0 +1,111 @@
+"""The alias ``champion`` follows the history, also after a kill and after other hands moved it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from taxi_nb.registry.history import Promotion, PromotionHistory, PromotionLog
+from taxi_nb.registry.versions import RegistryError, champion
+from taxi_nb.tracking import CHAMPION
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# How long a promotion may take to move the alias before another process does it for it.
+_PATIENCE_SECONDS = 5.0
+_POLL_SECONDS = 0.1
+
+
+def settled_history(client: MlflowClient, log: PromotionLog) -> PromotionHistory:
+    """Return the history once it and the alias agree; what comes next is decided against it.
+
+    An interrupted promotion is finished, and what moved the alias outside is noted.
+    """
+    while True:
+        history = read_history(log)
+        latest = history.latest
+        if latest and latest.pending:
+            _wait_for(log, latest)
+            follow(client, log)
+        elif history.champion == (latest.after if latest else None):
+            return history
+        else:
+            log.append(_noticed(latest, history.champion), history.promotions)
+
+
+def read_history(log: PromotionLog) -> PromotionHistory:
+    """Return the history as it is, and change nothing."""
+    promotions = log.read()
+    version = champion(log.name)
+    return PromotionHistory(log.name, promotions, str(version.version) if version else None)
+
+
+def hand_over(
+    client: MlflowClient, log: PromotionLog, promotion: Promotion, history: PromotionHistory
+) -> Promotion | None:
+    """Make a version champion, unless the champion is another than when it was decided.
+
+    Returns
+    -------
+    Promotion or None
+        As it is in the history; None if another process was first.
+
+    Raises
+    ------
+    RegistryError
+        If the version was deleted at the same moment.
+    """
+    made = log.append(promotion, history.promotions)
+    if made is None:
+        return None
+    follow(client, log)
+    made = log.read()[made.number - 1]
+    if not made.carried_out:
+        raise RegistryError(f"{log.name}: {made.outcome}; the champion is who it was")
+    return made
+
+
+def follow(client: MlflowClient, log: PromotionLog) -> None:
+    """Let the alias name what the history says, until no newer promotion has come meanwhile."""
+    while True:
+        latest = read_history(log).latest
+        if latest is None or latest.after is None:
+            return
+        log.settle(latest.number, _move(client, log.name, latest.after))
+        now = read_history(log).latest
+        if now is not None and now.number == latest.number:
+            return
+
+
+def _move(client: MlflowClient, name: str, version: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.set_registered_model_alias(name, CHAMPION, version)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return f"not carried out: version {version} was deleted"
+    return "moved"
+
+
+def _wait_for(log: PromotionLog, promotion: Promotion) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline and log.read()[promotion.number - 1].pending:
+        time.sleep(_POLL_SECONDS)
+
+
+def _noticed(latest: Promotion | None, champion: str | None) -> Promotion:
+    if latest is None:
+        reason = "the alias was there before this history"
+    else:
+        reason = f"found {'moved' if champion else 'removed'} outside taxi-nb"
+    return Promotion.now(
+        "outside",
+        latest.after if latest else None,
+        champion,
+        reason=f"{reason}; who did it is not known",
+        who="unknown",
+        commit=None,
+    )

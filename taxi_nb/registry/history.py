@@ -1,0 +1,293 @@
+"""Who became champion when, and why: a history that the store itself keeps append-only.
+
+MLflow moves an alias without asking what it names at that moment, so two promotions at once
+could both win. What every store does once and for all is writing a run's parameter: a second
+value for the same name is refused. The history is therefore a run whose parameters are the
+promotions, numbered from 1. Who writes number n+1 has promoted; whoever decided against the
+same champion finds the number taken and decides again. A process that is killed holds nothing
+that others wait for.
+
+The run lives in an experiment of its own, which is filled under another name and then renamed:
+names of experiments are unique, so that one history is made, however many processes begin it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
+
+from taxi_nb.registry.versions import RegistryError
+from taxi_nb.tracking import KIND_TAG, authorship
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+
+Kind = Literal["promotion", "by hand", "rollback", "outside"]
+
+_RUN_TAG = "promotion_history.run"
+_MOVED = "moved"
+# MLflow takes 6,000 characters for a parameter.
+_LONGEST_REASON = 2_000
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One change of champion.
+
+    Attributes
+    ----------
+    kind : {"promotion", "by hand", "rollback", "outside"}
+        ``"promotion"`` passed the gate, ``"by hand"`` is somebody's decision without it,
+        ``"outside"`` was done with other means, such as MLflow's pages, and noticed later.
+    before, after : str or None
+        The version that was champion, and the one that is now.
+    at : str
+        When it was decided, or noticed: UTC, in ISO 8601.
+    numbers : mapping
+        What the gate measured: RMSE and margin, in minutes.
+    run_id, commit : str or None
+        The run that decided, and the commit of the project there.
+    number : int
+        Its place in the history, from 1.
+    outcome : str or None
+        ``"moved"`` once the alias followed; otherwise why it could not, or None until then.
+    """
+
+    kind: Kind
+    before: str | None
+    after: str | None
+    reason: str
+    who: str
+    at: str
+    commit: str | None = None
+    run_id: str | None = None
+    validation_digest: str | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    number: int = 0
+    outcome: str | None = None
+
+    @classmethod
+    def now(cls, kind: Kind, before: str | None, after: str | None, **rest: Any) -> Promotion:
+        """Make one of this moment, by whoever runs this process unless `rest` says otherwise."""
+        author = authorship()
+        rest.setdefault("who", str(author["developer"]))
+        rest.setdefault("commit", author["commit"])
+        rest["reason"] = _shortened(rest["reason"])
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(kind=kind, before=before, after=after, at=at, **rest)
+
+    @property
+    def what(self) -> str:
+        """Its kind, and whether the alias followed."""
+        if self.pending:
+            return f"{self.kind} (the alias has not followed yet)"
+        return self.kind if self.carried_out else f"{self.kind} ({self.outcome})"
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is decided and the alias has not followed yet."""
+        return self.kind != "outside" and self.outcome is None
+
+    @property
+    def carried_out(self) -> bool:
+        """Whether it holds; not if the alias could not follow."""
+        return self.outcome in (None, _MOVED)
+
+
+@dataclass(frozen=True)
+class PromotionHistory:
+    """All changes of champion of a registered model, oldest first.
+
+    Attributes
+    ----------
+    champion : str or None
+        The version that the alias ``champion`` names now.
+    """
+
+    name: str
+    promotions: tuple[Promotion, ...]
+    champion: str | None
+
+    @property
+    def latest(self) -> Promotion | None:
+        """The last one that holds."""
+        held = [promotion for promotion in self.promotions if promotion.carried_out]
+        return held[-1] if held else None
+
+    @property
+    def remark(self) -> str | None:
+        """What the history does not account for, if anything."""
+        latest = self.latest
+        said = latest.after if latest else None
+        if latest and latest.pending and self.champion != said:
+            return (
+                f"number {latest.number} was interrupted: the alias still names "
+                f"{_version(self.champion)}; the next promotion or rollback finishes it"
+            )
+        if self.champion == said:
+            return None
+        return (
+            f"the alias names {_version(self.champion)}, the history {_version(said)}: it was "
+            "moved outside taxi-nb; the next promotion or rollback notes it"
+        )
+
+    @property
+    def succession(self) -> list[str]:
+        """The versions that led to the last champion, which is at the end; rollbacks undone."""
+        line: list[str] = []
+        for promotion in self.promotions:
+            if promotion.carried_out and promotion.after is not None:
+                _succeed(line, promotion.kind, promotion.after)
+        return line
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return it as a table: one row a promotion, oldest first, numbered from 1."""
+        import pandas as pd
+
+        columns = ["when (UTC)", "what", "from", "to", "by", "why"]
+        rows = [
+            [one.at, one.what, one.before or "", one.after or "", one.who, one.reason]
+            for one in self.promotions
+        ]
+        index = pd.Index([one.number for one in self.promotions], name="number")
+        return pd.DataFrame(rows, columns=columns, index=index)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        remark = f"<p>Note: {escape(self.remark)}.</p>" if self.remark else ""
+        return self.to_frame().to_html() + remark
+
+
+def _succeed(line: list[str], kind: Kind, version: str) -> None:
+    if kind == "rollback" and version in line:
+        while line[-1] != version:
+            line.pop()
+    elif not line or line[-1] != version:
+        line.append(version)
+
+
+def _version(version: str | None) -> str:
+    return f"version {version}" if version else "no version"
+
+
+class PromotionLog:
+    """The history's place in the store: it can be read and added to, and nothing else.
+
+    Parameters
+    ----------
+    name : str
+        Of the registered model.
+    """
+
+    def __init__(self, client: MlflowClient, name: str) -> None:
+        self._client = client
+        self.name = name
+        self.title = f"{name} promotions"
+        self._run_id: str | None = None
+
+    def read(self) -> tuple[Promotion, ...]:
+        """Return all promotions, oldest first."""
+        run_id = self._run_id or self._find()
+        return () if run_id is None else _promotions(self._params(run_id))
+
+    def append(self, promotion: Promotion, after: Sequence[Promotion]) -> Promotion | None:
+        """Add one as the successor of those read before; None if another process was first."""
+        numbered = replace(promotion, number=len(after) + 1)
+        content = {**asdict(numbered), "id": uuid4().hex}
+        written = json.dumps(content, ensure_ascii=False)
+        return numbered if self._write_once(_key(numbered.number), written) else None
+
+    def settle(self, number: int, outcome: str = _MOVED) -> None:
+        """Note whether the alias followed; the first to say so is right."""
+        self._write_once(_outcome_key(number), outcome)
+
+    def _write_once(self, key: str, value: str) -> bool:
+        """Write a parameter; False if it had another value already."""
+        from mlflow.exceptions import MlflowException
+
+        run_id = self._run_id or self._find() or self._create()
+        try:
+            self._client.log_param(run_id, key, value)
+        except MlflowException:
+            # What counts is what is there: an answer can get lost, too.
+            found = self._params(run_id).get(key)
+            if found is None:
+                raise
+            return found == value
+        return True
+
+    def _params(self, run_id: str) -> dict[str, str]:
+        run = self._client.get_run(run_id)
+        if run.info.lifecycle_stage != "active":
+            raise RegistryError(
+                f"the promotion history of {self.name} was deleted; get it back with "
+                f"`mlflow runs restore --run-id {run_id}`"
+            )
+        return dict(run.data.params)
+
+    def _find(self) -> str | None:
+        experiment = self._client.get_experiment_by_name(self.title)
+        if experiment is None:
+            return None
+        if experiment.lifecycle_stage != "active":
+            raise RegistryError(
+                f"the experiment {self.title!r}, which holds the promotion history of {self.name}, "
+                "was deleted; get it back with "
+                f"`mlflow experiments restore -x {experiment.experiment_id}`"
+            )
+        if _RUN_TAG not in experiment.tags:
+            raise RegistryError(
+                f"the experiment {self.title!r} is not the promotion history of {self.name}, whose "
+                "name it has; rename it"
+            )
+        self._run_id = experiment.tags[_RUN_TAG]
+        return self._run_id
+
+    def _create(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        aside = self._client.create_experiment(f"{self.title} (aside, {uuid4().hex})")
+        run = self._client.create_run(
+            aside, run_name=self.title, tags={KIND_TAG: "promotions", "registered_model": self.name}
+        )
+        self._client.set_terminated(run.info.run_id)
+        self._client.set_experiment_tag(aside, _RUN_TAG, run.info.run_id)
+        try:
+            self._client.rename_experiment(aside, self.title)
+        except MlflowException:
+            self._client.delete_experiment(aside)
+            found = self._find()
+            if found is None:
+                raise
+            return found
+        self._run_id = str(run.info.run_id)
+        return self._run_id
+
+
+def _promotions(params: Mapping[str, str]) -> tuple[Promotion, ...]:
+    found: list[Promotion] = []
+    while (written := params.get(_key(len(found) + 1))) is not None:
+        values = json.loads(written)
+        values.pop("id")
+        values["outcome"] = params.get(_outcome_key(values["number"]))
+        found.append(Promotion(**values))
+    return tuple(found)
+
+
+def _shortened(reason: str) -> str:
+    """Return a reason that fits into the history; one that is cut ends in an ellipsis."""
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"
+
+
+def _key(number: int) -> str:
+    return f"{number:05}"
+
+
+def _outcome_key(number: int) -> str:
+    return f"{number:05}.alias"

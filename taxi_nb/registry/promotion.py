@@ -1,0 +1,238 @@
+"""Challenger against champion: what moves the alias that people load, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from taxi_nb.registry.card import attach_card
+from taxi_nb.registry.gate import Gate, Judged, PromotionDecision, judge
+from taxi_nb.registry.handover import hand_over, read_history, settled_history
+from taxi_nb.registry.history import Promotion, PromotionHistory, PromotionLog
+from taxi_nb.registry.versions import (
+    DEFAULT_NAME,
+    RegistryError,
+    champion,
+    is_synthetic,
+    register,
+    registry_client,
+    usable,
+)
+from taxi_nb.tracking import DECISION_TAG, REGISTERED_PARAM, connect, log_trips, tracked_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+
+def promote_if_better(
+    challenger: Run,
+    validation: pd.DataFrame,
+    *,
+    margin: float = 0.05,
+    slice_margin: float = 0.5,
+    name: str = DEFAULT_NAME,
+) -> PromotionDecision:
+    """Register a run's model and let it become champion if it is better by a margin.
+
+    Both models predict the same validation trips here and now. The gain has to be above the
+    margin and more than chance, no slice of the trips may get much worse, neither model may have
+    learned from these trips, and a model of synthetic trips never replaces one of real ones. The
+    decision and its numbers are logged either way. If another process changes the champion
+    meanwhile, the challenger is judged again, against the new one.
+
+    Parameters
+    ----------
+    challenger : mlflow.entities.Run
+        A training run, as `training_runs` returns them.
+    validation : DataFrame
+        As `load_trips` returned them.
+    margin : float
+        Minutes of RMSE that a challenger must gain; 0 or more.
+    slice_margin : float
+        Minutes of RMSE that it may lose in an hour, a band of distances or a borough; 0 or more.
+    name : str
+        Of the registered model.
+
+    Raises
+    ------
+    ValueError
+        If a margin is negative.
+    RegistryError
+        If the champion cannot be loaded.
+    """
+    for label, value in (("margin", margin), ("slice_margin", slice_margin)):
+        if value < 0:
+            raise ValueError(f"`{label}` must be 0 or more minutes, got: {value!r}")
+    import mlflow
+    from mlflow import MlflowClient
+
+    connect()
+    client = MlflowClient()
+    with tracked_run(name="promotion", kind="registration") as run:
+        judged = judge(register(client, challenger, name), validation)
+        attach_card(client, judged)
+        decision = _decided(client, judged, Gate(margin, slice_margin), run.info.run_id)
+        log_trips(validation, "validation")
+        mlflow.log_params({REGISTERED_PARAM: name, "margin": margin, "slice_margin": slice_margin})
+        mlflow.set_tag(DECISION_TAG, str(decision))
+        mlflow.log_metrics(_numbers(decision))
+        mlflow.log_dict(asdict(decision), "promotion.json")
+    return decision
+
+
+def _decided(
+    client: MlflowClient, challenger: Judged, gate: Gate, run_id: str
+) -> PromotionDecision:
+    """Judge against the champion, again whenever it is another one by then."""
+    from taxi_nb.trips import provenance
+
+    log = PromotionLog(client, challenger.version.name)
+    while True:
+        history = settled_history(client, log)
+        held = _version(client, log.name, history.champion)
+        decision = gate.decide(challenger, judge(held, challenger.validation) if held else None)
+        if not decision.promoted:
+            return decision
+        promotion = Promotion.now(
+            "promotion",
+            history.champion,
+            decision.challenger_version,
+            reason=decision.reason,
+            run_id=run_id,
+            validation_digest=provenance(challenger.validation).digest,
+            numbers=_numbers(decision) | {"margin": gate.margin},
+        )
+        made = hand_over(client, log, promotion, history)
+        if made is not None:
+            return replace(decision, number=made.number)
+
+
+def promote(version: str, *, reason: str, name: str = DEFAULT_NAME) -> Promotion:
+    """Make a version champion without the gate; the history says who did, and why.
+
+    Raises
+    ------
+    RegistryError
+        If there is no such version, it cannot be used, it is champion already, or the champion
+        changed meanwhile; also if it learned from synthetic trips and the champion from real
+        ones.
+    ValueError
+        If no reason is given.
+    """
+    if not reason.strip():
+        raise ValueError("`reason` must say why, got nothing")
+    client = registry_client()
+    log = PromotionLog(client, name)
+    chosen = usable(name, version)
+    history = settled_history(client, log)
+    _require_another(chosen, history)
+    held = _version(client, name, history.champion)
+    if held and is_synthetic(chosen) and not is_synthetic(held):
+        raise RegistryError(
+            f"{name} version {version} learned from synthetic trips and version {held.version}, "
+            "the champion, from real ones: it must not replace it"
+        )
+    return _by_somebody(
+        client, log, Promotion.now("by hand", history.champion, version, reason=reason), history
+    )
+
+
+def rollback(
+    to: str | None = None, *, reason: str = "rolled back", name: str = DEFAULT_NAME
+) -> Promotion:
+    """Make the champion before this one champion again.
+
+    Parameters
+    ----------
+    to : str, optional
+        A version that has been champion before; the one before this one if left out.
+
+    Raises
+    ------
+    RegistryError
+        If there was no champion before, it cannot be used any more, or the champion changed
+        meanwhile.
+    """
+    client = registry_client()
+    log = PromotionLog(client, name)
+    history = settled_history(client, log)
+    chosen = usable(name, to or _predecessor(history))
+    _require_was_champion(chosen, history)
+    _require_another(chosen, history)
+    held = _version(client, name, history.champion)
+    if to is None and held and is_synthetic(chosen) and not is_synthetic(held):
+        raise RegistryError(
+            f"the champion before, version {chosen.version}, learned from synthetic trips and "
+            f"version {held.version} from real ones; --to {chosen.version} puts it back all the "
+            "same"
+        )
+    return _by_somebody(
+        client,
+        log,
+        Promotion.now("rollback", history.champion, str(chosen.version), reason=reason),
+        history,
+    )
+
+
+def promotion_history(name: str = DEFAULT_NAME) -> PromotionHistory:
+    """Return who became champion when, by whom and why; notebooks show it as a table."""
+    client = registry_client()
+    return read_history(PromotionLog(client, name))
+
+
+def _version(client: MlflowClient, name: str, number: str | None) -> ModelVersion | None:
+    return None if number is None else client.get_model_version(name, number)
+
+
+def _require_another(chosen: ModelVersion, history: PromotionHistory) -> None:
+    if str(chosen.version) == history.champion:
+        raise RegistryError(f"{history.name} version {chosen.version} is the champion already")
+
+
+def _require_was_champion(chosen: ModelVersion, history: PromotionHistory) -> None:
+    if not any(one.after == str(chosen.version) for one in history.promotions):
+        raise RegistryError(
+            f"{history.name} version {chosen.version} has never been champion; to make it so: "
+            f"taxi-nb registry promote {chosen.version} --reason WHY"
+        )
+
+
+def _predecessor(history: PromotionHistory) -> str:
+    line = history.succession
+    if history.champion is not None:
+        line = line[:-1]
+    if not line:
+        said = (
+            f"version {history.champion} is the first" if history.champion else "it never had one"
+        )
+        raise RegistryError(f"{history.name} has no champion to go back to: {said}")
+    return line[-1]
+
+
+def _by_somebody(
+    client: MlflowClient, log: PromotionLog, promotion: Promotion, history: PromotionHistory
+) -> Promotion:
+    """Carry out what a person decided; a person decides again if the champion has changed."""
+    made = hand_over(client, log, promotion, history)
+    if made is None:
+        now = champion(log.name)
+        raise RegistryError(
+            f"another process changed the champion of {log.name} at the same moment: it is "
+            f"version {now.version if now else 'none'} now. Nothing was done; see "
+            f"taxi-nb registry history --name {log.name}"
+        )
+    return made
+
+
+def _numbers(decision: PromotionDecision) -> dict[str, float]:
+    numbers = {
+        "challenger_rmse": decision.challenger_rmse,
+        "champion_rmse": decision.champion_rmse,
+        "gain": decision.gain,
+        "gain_error": decision.gain_error,
+    }
+    known = {name: value for name, value in numbers.items() if value is not None}
+    return {**known, "promoted": float(decision.promoted)}

@@ -1,0 +1,199 @@
+"""Model versions: registered once for a run, found by alias, checked before they are used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from taxi_nb.registry.lineage import lineage_tags
+from taxi_nb.tracking import CHAMPION, SYNTHETIC_TAG, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+DEFAULT_NAME = "nyc-taxi-duration"
+CHALLENGER = "challenger"
+# What stores say of a model, version or alias that is not there.
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+class RegistryError(RuntimeError):
+    """A registered model, or its history, that cannot be used as asked; says what would be."""
+
+
+def registry_client() -> MlflowClient:
+    """Return a client of the store, without making an experiment in it."""
+    import mlflow
+    from mlflow import MlflowClient
+
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    mlflow.set_tracking_uri(tracking_uri())
+    return MlflowClient()
+
+
+def champion(name: str) -> ModelVersion | None:
+    """Return the version that the alias ``champion`` names; None if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return registry_client().get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in _MISSING:
+            return None
+        raise
+
+
+def is_synthetic(version: ModelVersion) -> bool:
+    """Return whether the version learned from synthetic trips."""
+    return version.tags.get(SYNTHETIC_TAG) == "true"
+
+
+def register(client: MlflowClient, run: Run, name: str) -> ModelVersion:
+    """Register a run's model, or find the version that it already is; it is challenger then."""
+    version = _version_of(client, run, name) or _new_version(client, run, name)
+    client.set_registered_model_alias(name, CHALLENGER, version.version)
+    return version
+
+
+def _version_of(client: MlflowClient, run: Run, name: str) -> ModelVersion | None:
+    found = client.search_model_versions(f"name = '{name}' and run_id = '{run.info.run_id}'")
+    return min(found, key=lambda version: int(version.version), default=None)
+
+
+def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    from taxi_nb.training import model_uri
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    address = model_uri(run)
+    made = client.create_model_version(
+        name,
+        source=address,
+        run_id=run.info.run_id,
+        model_id=address.removeprefix("models:/"),
+        tags={
+            "model": run.data.params["model"],
+            SYNTHETIC_TAG: run.data.tags.get(SYNTHETIC_TAG, "unknown"),
+            **lineage_tags(client, run),
+        },
+    )
+    # Two processes may have looked for it at once: both take the first.
+    first = _version_of(client, run, name) or made
+    if int(first.version) < int(made.version):
+        client.delete_model_version(name, made.version)
+    return first
+
+
+def usable(name: str, version: str) -> ModelVersion:
+    """Return a version that can be made champion.
+
+    Raises
+    ------
+    RegistryError
+        If it does not exist, is archived, or its files are gone.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = registry_client()
+    try:
+        found = client.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code not in _MISSING:
+            raise
+        raise RegistryError(
+            f"{name} has no version {version}: it was deleted, or never registered. "
+            f"{_versions_there(client, name)}"
+        ) from error
+    if found.current_stage == "Archived":
+        raise RegistryError(f"{name} version {version} is archived; take it out of the archive")
+    try:
+        mlflow.models.get_model_info(f"models:/{name}/{version}")
+    except (MlflowException, OSError) as error:
+        raise RegistryError(
+            f"{name} version {version} cannot be loaded, its files are gone: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    return found
+
+
+def _versions_there(client: MlflowClient, name: str) -> str:
+    versions = sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
+    if not versions:
+        return "Nothing is registered under this name: run the notebooks first"
+    return f"There are versions {', '.join(map(str, versions))}"
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """What a list of versions says of one.
+
+    Attributes
+    ----------
+    valid_rmse : float or None
+        Minutes, as its run measured it on its own validation trips; None if the run is gone.
+    created : int
+        Milliseconds since 1970, UTC.
+    """
+
+    version: str
+    aliases: tuple[str, ...]
+    model: str
+    synthetic: bool
+    valid_rmse: float | None
+    created: int
+    tags: Mapping[str, str]
+
+
+def registered_versions(name: str) -> list[RegisteredVersion]:
+    """Return all versions of a registered model, newest first.
+
+    Raises
+    ------
+    RegistryError
+        If nothing is registered under this name.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = registry_client()
+    try:
+        aliases = client.get_registered_model(name).aliases
+    except MlflowException as error:
+        if error.error_code not in _MISSING:
+            raise
+        others = [model.name for model in client.search_registered_models()]
+        there = f"; there are {', '.join(others)}" if others else ""
+        raise RegistryError(
+            f"nothing is registered as {name!r}{there}. Running the notebooks registers a model"
+        ) from error
+    found = client.search_model_versions(f"name = '{name}'")
+    return [
+        RegisteredVersion(
+            version=str(one.version),
+            aliases=tuple(sorted(a for a, v in aliases.items() if str(v) == str(one.version))),
+            model=one.tags.get("model", ""),
+            synthetic=is_synthetic(one),
+            valid_rmse=_valid_rmse(client, one),
+            created=int(one.creation_timestamp),
+            tags=dict(one.tags),
+        )
+        for one in sorted(found, key=lambda version: int(version.version), reverse=True)
+    ]
+
+
+def _valid_rmse(client: MlflowClient, version: ModelVersion) -> float | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(str(version.run_id)).data.metrics.get("valid_rmse")
+    except MlflowException:
+        return None

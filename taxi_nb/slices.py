@@ -1,0 +1,47 @@
+"""The slices of trips that errors are looked at in: hour, distance, borough."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SLICES", "trip_slices"]
+
+_DISTANCE_EDGES = [-1, 0, 1, 2, 4, 8, 16, 30, float("inf")]
+_DISTANCE_LABELS = ["0", "0-1", "1-2", "2-4", "4-8", "8-16", "16-30", "over 30"]
+
+# Column of a table -> what it says.
+SLICES = {
+    "hour": "hour of pick-up",
+    "distance": "distance (miles)",
+    "borough": "borough of pick-up",
+}
+
+
+def trip_slices(trips: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the slice of each trip, by each of `SLICES`.
+
+    Parameters
+    ----------
+    trips : DataFrame, shape (n_trips, n_columns)
+        As `load_trips` returned them.
+
+    Returns
+    -------
+    dict of Series, shape (n_trips,)
+        ``hour`` of pick-up, 0 to 23; ``distance`` in bands of miles, in their order;
+        ``borough`` of pick-up.
+    """
+    import pandas as pd
+
+    from taxi_nb.trips.zones import boroughs
+
+    return {
+        "hour": trips["pickup_datetime"].dt.hour.rename("hour"),
+        "distance": pd.cut(trips["trip_distance"], _DISTANCE_EDGES, labels=_DISTANCE_LABELS).rename(
+            "distance"
+        ),
+        "borough": boroughs(trips["PULocationID"]),
+    }
