@@ -16,6 +16,7 @@ from taxi_nb.batch_training import (
     metrics_in_batches,
     require_learns_in_batches,
 )
+from taxi_nb.drift import log_drift_reference
 from taxi_nb.evaluation import regression_metrics
 from taxi_nb.inputs import not_inputs
 from taxi_nb.models import MODELS, make_model
@@ -168,6 +169,7 @@ def fit_and_log(
     log_trips(training, "training")
     log_trips(validation, "validation")
     mlflow.log_metrics(metrics)
+    log_drift_reference(training, validation, predicted)
     log_figure(plots.predicted_against_actual(validation, predicted), "predicted_against_actual")
     log_figure(plots.residuals(validation, predicted), "residuals")
     model_uri = _log_model(model, estimator, validation)

@@ -1,4 +1,4 @@
-"""The front desk: `taxi-nb run | plan | report`, a module for each command."""
+"""The front desk: `taxi-nb run | plan | report | score`, a module for each command."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 from taxi_nb.cli.plan import plan
 from taxi_nb.cli.report import report
 from taxi_nb.cli.run import run
+from taxi_nb.cli.score import score
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run numbered notebooks as a tracked pipeline.",
 )
-for command in (run, plan, report):
+for command in (run, plan, report, score):
     app.command()(command)
 
 

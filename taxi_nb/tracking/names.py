@@ -24,6 +24,6 @@ DECISION_TAG = "promotion"
 REGISTERED_PARAM = "registered_model"
 CHAMPION = "champion"
 
-Kind = Literal["pipeline", "step", "training", "trial", "registration", "exploration"]
+Kind = Literal["pipeline", "step", "training", "trial", "registration", "exploration", "scoring"]
 Role = Literal["training", "validation"]
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]

@@ -1,0 +1,433 @@
+"""Score a month: predict it in batches, compare it with what the model learned on, judge it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from taxi_nb.drift import COLUMNS, FEATURES, LARGE, PREDICTIONS, Distribution, Drift, counted
+from taxi_nb.month_records import MonthRecords, PredictableBatch
+from taxi_nb.predictions_file import PredictionsFile
+from taxi_nb.scored_model import ScoredModel, load_scored_model
+from taxi_nb.tracking import SOURCE_TAG, SYNTHETIC_TAG, connect, tracked_run
+from taxi_nb.trips import Cleaning, Provenance, iter_trips
+from taxi_nb.trips.errors import NoTripsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHAMPION_MODEL = "models:/nyc-taxi-duration@champion"
+VERDICT_TAG = "verdict"
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """How much change is too much.
+
+    Parameters
+    ----------
+    max_psi : float
+        The largest population stability index of a feature or of the predictions.
+    max_rmse_increase : float
+        Minutes by which the RMSE may be above that of the model's validation.
+
+    Raises
+    ------
+    ValueError
+        If one is not a number of 0 or more.
+    """
+
+    max_psi: float = LARGE
+    max_rmse_increase: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not value >= 0:
+                raise ValueError(f"`{name}` must be a number of 0 or more, got: {value!r}")
+
+
+@dataclass(frozen=True)
+class MonthError:
+    """How wrong the predictions of a month turned out to be.
+
+    Attributes
+    ----------
+    rmse, mae, bias : float
+        Minutes; the bias is the mean of predicted minus actual.
+    at_training : mapping of str to float
+        ``rmse`` and ``mae`` of the model's validation.
+    by_day : DataFrame, one row a day
+        ``trips`` (a count), ``rmse``, ``mae`` and ``bias`` (minutes).
+    """
+
+    rmse: float
+    mae: float
+    bias: float
+    at_training: Mapping[str, float]
+    by_day: pd.DataFrame
+
+    @property
+    def rmse_increase(self) -> float:
+        """Minutes by which the RMSE is above that of the model's validation."""
+        return self.rmse - self.at_training["rmse"]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What scoring a month found.
+
+    Attributes
+    ----------
+    model : ScoredModel
+        What predicted.
+    month : Provenance
+        The records, with what cleaning says of them.
+    predicted : int
+        How many records were predicted.
+    not_predicted : mapping of str to int
+        How many could not be, by what is wrong with them.
+    drift : tuple of Drift
+        Of each feature that the model uses, and of its predictions; of clean trips.
+    error : MonthError or None
+        Of clean trips; None where durations are not known yet.
+    run_id : str
+        Where MLflow has it.
+    """
+
+    model: ScoredModel
+    month: Provenance
+    predicted: int
+    not_predicted: Mapping[str, int]
+    drift: tuple[Drift, ...]
+    error: MonthError | None
+    thresholds: Thresholds
+    run_id: str
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the model should be trained again, a sentence each; none if it need not be."""
+        return [*map(self._drifted, filter(self._is_too_far, self.drift)), *self._errs()]
+
+    @property
+    def should_retrain(self) -> bool:
+        """Whether a threshold was passed."""
+        return bool(self.reasons)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: retrain, with which feature and by how much, or why not."""
+        if self.reasons:
+            return f"retrain: {'; '.join(self.reasons)}"
+        largest = max(self.drift, key=lambda drift: drift.index)
+        said = f"the largest drift is that of {largest.name}, PSI {largest.index:.3f}"
+        limits = f"{self.thresholds.max_psi:g} is the limit"
+        return f"keep the model: {said} ({limits}); {self._error_said()}"
+
+    def drift_table(self) -> pd.DataFrame:
+        """Return the drift, one row a feature: index, what chance explains, what changed most."""
+        import pandas as pd
+
+        rows = {
+            drift.name: {
+                "psi": drift.index,
+                "by chance below": drift.by_chance,
+                "changed most": drift.most_changed,
+                "too far": self._is_too_far(drift),
+            }
+            for drift in self.drift
+        }
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def _is_too_far(self, drift: Drift) -> bool:
+        # Few trips are apart by chance.
+        return drift.index > max(self.thresholds.max_psi, drift.by_chance)
+
+    def _drifted(self, drift: Drift) -> str:
+        return (
+            f"{drift.name} drifted: PSI {drift.index:.3f}, above max_psi "
+            f"{self.thresholds.max_psi:g} (most at {drift.most_changed})"
+        )
+
+    def _errs(self) -> list[str]:
+        limit = self.thresholds.max_rmse_increase
+        if self.error is None or self.error.rmse_increase <= limit:
+            return []
+        return [
+            f"RMSE {self.error.rmse:.3f} minutes is {self.error.rmse_increase:.3f} above the "
+            f"{self.error.at_training['rmse']:.3f} at training time, more than max_rmse_increase "
+            f"{limit:g}"
+        ]
+
+    def _error_said(self) -> str:
+        if self.error is None:
+            return "durations are not known yet"
+        return (
+            f"RMSE {self.error.rmse:.3f} minutes, {self.error.rmse_increase:+.3f} against training "
+            f"time ({self.thresholds.max_rmse_increase:+g} is the limit)"
+        )
+
+
+def score(
+    taxi: Literal["green", "yellow"],
+    month: str,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    source: str | os.PathLike[str] | None = None,
+    model: str = CHAMPION_MODEL,
+    cleaning: Cleaning | None = None,
+    seed: int = 42,
+    sample_rows: int = 60_000,
+    thresholds: Thresholds | None = None,
+) -> Scoring:
+    """Predict a month's trips in batches, measure drift and error, and log a scoring run.
+
+    Every record is predicted whose pick-up time, zones and distance are there, in an amount of
+    memory that does not grow with the month. Drift and error are those of the clean ones among
+    them: only such trips did the model learn from. Where the month has no drop-off times
+    there is no error, and the rules on durations are left out.
+
+    Parameters
+    ----------
+    taxi, source, cleaning, seed, sample_rows
+        As in `load_trips`.
+    month : str
+        The month, such as ``"2021-03"``.
+    output : path-like, optional
+        A parquet file for the predictions, replaced by a whole one at the end. Its columns:
+        ``row`` (of the month's file, from 0), ``pickup_datetime``, ``PULocationID``,
+        ``DOLocationID``, ``minutes``, for a model with intervals ``lower`` and ``upper``
+        (minutes), and ``clean``. Its metadata name the model's version and the runs.
+    model : str
+        The model's address in MLflow; its champion without it.
+    thresholds : Thresholds, optional
+        What is too much; the default ones without it.
+
+    Raises
+    ------
+    TripsError
+        If the month cannot be had.
+    ModelError
+        If the model cannot be had or used.
+    OutputError
+        If the predictions cannot be written. The file that was there stays.
+    """
+    batches = iter_trips(
+        taxi, [month], source, cleaning=cleaning, seed=seed, sample_rows=sample_rows
+    )
+    connect()
+    with ExitStack() as closing:
+        chosen = load_scored_model(model)
+        records = MonthRecords(batches.place, taxi, month, cleaning or Cleaning())
+        file = output and closing.enter_context(
+            PredictionsFile(output, with_intervals=chosen.intervals is not None)
+        )
+        limits = thresholds or Thresholds()
+        run = closing.enter_context(
+            tracked_run(name=f"score {taxi} {month}", kind="scoring", params=vars(limits))
+        )
+        tally = _Tally(chosen)
+        for batch, minutes in _predictions(records, chosen):
+            if file:
+                file.write(_columns(batch, minutes, chosen))
+            tally.add(batch, minutes, records.durations_known)
+        result = tally.result(records, limits, run.info.run_id)
+        if file:
+            file.finish(_metadata(result))
+        _log(result)
+        if file:
+            file.publish()
+    return result
+
+
+def _predictions(
+    records: MonthRecords, model: ScoredModel
+) -> Iterator[tuple[PredictableBatch, Floats]]:
+    from taxi_nb.progress import progress_bar
+
+    with progress_bar(total=records.rows, unit="record", unit_scale=True) as bar:
+        for batch in records.batches():
+            if len(batch):
+                yield batch, model.predict(batch.columns)
+            bar.update(len(batch))
+
+
+def _columns(
+    batch: PredictableBatch, minutes: Floats, model: ScoredModel
+) -> dict[str, npt.NDArray[Any]]:
+    columns = {
+        "row": batch.rows,
+        **batch.columns,
+        "minutes": minutes,
+        "clean": batch.is_clean,
+    }
+    if model.intervals is not None:
+        hours = FEATURES["pickup_hour"].read(batch.columns["pickup_datetime"])
+        columns["lower"], columns["upper"] = model.intervals.bounds(minutes, hours)
+    return columns
+
+
+@dataclass
+class _Tally:
+    """Sums over batches: what is to be known of a month at the end."""
+
+    model: ScoredModel
+    predicted: int = 0
+    found: dict[str, Distribution] = field(default_factory=dict)
+    days: dict[np.datetime64, Floats] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        reference = self.model.reference
+        self._expected = {name: reference.features[name] for name in self.model.features}
+        self.found = counted({**self._expected, PREDICTIONS: reference.predictions}, ())
+
+    def add(self, batch: PredictableBatch, minutes: Floats, durations_known: bool) -> None:
+        self.predicted += len(batch)
+        clean, minutes = batch.clean_columns(), minutes[batch.is_clean]
+        seen = counted(self._expected, [{name: clean[name] for name in COLUMNS}])
+        seen[PREDICTIONS] = self.model.reference.predictions.of(minutes)
+        self.found = {name: self.found[name] + more for name, more in seen.items()}
+        if durations_known:
+            error = minutes - batch.duration[batch.is_clean]
+            self._add_errors(clean["pickup_datetime"].astype("datetime64[D]"), error)
+
+    def _add_errors(self, days: npt.NDArray[np.datetime64], error: Floats) -> None:
+        different, day_of = np.unique(days, return_inverse=True)
+        weights = (None, error, np.abs(error), error**2)
+        sums = np.array([np.bincount(day_of, each, len(different)) for each in weights])
+        for day, more in zip(different, sums.T, strict=True):
+            self.days[day] = self.days.get(day, np.zeros(len(weights))) + more
+
+    def result(self, records: MonthRecords, thresholds: Thresholds, run_id: str) -> Scoring:
+        month = records.origin()
+        expected = {**self._expected, PREDICTIONS: self.model.reference.predictions}
+        if not month.cleaning.rows_kept:
+            raise NoTripsError(_no_clean_trip(month))
+        return Scoring(
+            model=self.model,
+            month=month,
+            predicted=self.predicted,
+            not_predicted={
+                month.cleaning.rules[rule]: count for rule, count in records.not_predicted.items()
+            },
+            drift=tuple(
+                Drift.between(name, before, self.found[name]) for name, before in expected.items()
+            ),
+            error=_month_error(self.days, self.model) if records.durations_known else None,
+            thresholds=thresholds,
+            run_id=run_id,
+        )
+
+
+def _no_clean_trip(month: Provenance) -> str:
+    report = month.cleaning
+    why = ", ".join(f"{n:,} for: {report.rules[rule]}" for rule, n in report.taken_out.items() if n)
+    return f"no clean trip is among the {report.rows_in:,} records of {month.title}: {why}"
+
+
+def _month_error(days: Mapping[np.datetime64, Floats], model: ScoredModel) -> MonthError:
+    import pandas as pd
+
+    sums = pd.DataFrame.from_dict(
+        {pd.Timestamp(day): days[day] for day in sorted(days)},
+        orient="index",
+        columns=["trips", "bias", "mae", "rmse"],
+    ).rename_axis("day")
+    whole = _means(sums.sum().to_frame().T).iloc[0]
+    return MonthError(
+        rmse=float(whole["rmse"]),
+        mae=float(whole["mae"]),
+        bias=float(whole["bias"]),
+        at_training=model.errors,
+        by_day=_means(sums)[["trips", "rmse", "mae", "bias"]].astype({"trips": int}),
+    )
+
+
+def _means(sums: pd.DataFrame) -> pd.DataFrame:
+    means = sums.div(sums["trips"], axis=0).assign(trips=sums["trips"])
+    return means.assign(rmse=means["rmse"].map(math.sqrt))
+
+
+def _metadata(result: Scoring) -> dict[str, str]:
+    return {
+        "taxi_nb.model": result.model.address,
+        "taxi_nb.model_run": result.model.run_id,
+        "taxi_nb.scoring_run": result.run_id,
+        "taxi_nb.month": result.month.title,
+        "taxi_nb.month_sha256": result.month.files[0].sha256,
+        "taxi_nb.synthetic": str(result.month.synthetic).lower(),
+    }
+
+
+def _log(result: Scoring) -> None:
+    import mlflow
+
+    from taxi_nb.tracking import log_tables
+
+    month = result.month
+    mlflow.log_params(
+        {
+            "scored_model": result.model.address,
+            "scored_model_run": result.model.run_id,
+            "scored_months": ",".join(month.months),
+            "scored_data": month.files[0].path,
+            "scored_digest": month.digest,
+        }
+    )
+    label = f"{month.source} (synthetic)" if month.synthetic else month.source
+    mlflow.set_tags(
+        {
+            SOURCE_TAG: label,
+            SYNTHETIC_TAG: str(month.synthetic).lower(),
+            VERDICT_TAG: result.verdict,
+        }
+    )
+    mlflow.log_metrics(_numbers(result))
+    mlflow.log_dict(month.to_dict(), "data/scored.json")
+    mlflow.log_text(str(month.cleaning), "data/scored_cleaning.txt")
+    mlflow.log_dict({one.name: one.to_dict() for one in result.drift}, "drift/scored.json")
+    log_tables(drift=result.drift_table())
+    if result.error:
+        log_tables(error_by_day=result.error.by_day)
+    _log_input(month)
+
+
+def _log_input(month: Provenance) -> None:
+    import mlflow
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
+
+    path = month.files[0].path
+    # Named, since MLflow finds two kinds of source that a local path could be.
+    source = resolve_dataset_source(path) if "://" in path else LocalArtifactDatasetSource(path)
+    dataset = MetaDataset(source, name=month.title, digest=month.digest)  # type: ignore[abstract]
+    mlflow.log_input(dataset, context="scoring")
+
+
+def _numbers(result: Scoring) -> dict[str, float]:
+    numbers = {
+        "records": result.month.cleaning.rows_in,
+        "predicted": result.predicted,
+        "not_predicted": result.month.cleaning.rows_in - result.predicted,
+        "clean": result.month.cleaning.rows_kept,
+        "retrain": float(result.should_retrain),
+        **{f"psi_{drift.name}": drift.index for drift in result.drift},
+    }
+    if result.error:
+        numbers |= {
+            "rmse": result.error.rmse,
+            "mae": result.error.mae,
+            "bias": result.error.bias,
+            "rmse_increase": result.error.rmse_increase,
+        }
+    return numbers
