@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from taxi_nb.intervals import ConformalIntervals
     from taxi_nb.models import MODELS, make_model
     from taxi_nb.registry import PromotionDecision, promote_if_better
+    from taxi_nb.scoring import Scoring, score
     from taxi_nb.tracking import log_trips, tracked_run, training_runs
     from taxi_nb.training import TrainingResult, load_model, train
     from taxi_nb.trips import (
@@ -31,6 +32,7 @@ _HOMES = {
     "ConformalIntervals": "intervals",
     "PromotionDecision": "registry",
     "Provenance": "trips",
+    "Scoring": "scoring",
     "TrainingResult": "training",
     "error_by": "evaluation",
     "iter_trips": "trips",
@@ -42,6 +44,7 @@ _HOMES = {
     "provenance": "trips",
     "regression_metrics": "evaluation",
     "rule_of_thumb": "evaluation",
+    "score": "scoring",
     "tracked_run": "tracking",
     "train": "training",
     "training_runs": "tracking",
@@ -55,6 +58,7 @@ __all__ = [
     "ConformalIntervals",
     "PromotionDecision",
     "Provenance",
+    "Scoring",
     "TrainingResult",
     "error_by",
     "iter_trips",
@@ -66,6 +70,7 @@ __all__ = [
     "provenance",
     "regression_metrics",
     "rule_of_thumb",
+    "score",
     "tracked_run",
     "train",
     "training_runs",

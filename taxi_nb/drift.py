@@ -218,7 +218,7 @@ def _weekdays(stamps: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 FEATURES: Mapping[str, Feature] = {
-    "trip_distance": Feature("trip_distance", "miles", True, _as_it_is),
+    "trip_distance": Feature("trip_distance", "distance (miles)", True, _as_it_is),
     "PULocationID": Feature("PULocationID", "pick-up zone", False, _as_it_is),
     "DOLocationID": Feature("DOLocationID", "drop-off zone", False, _as_it_is),
     "pickup_hour": Feature("pickup_datetime", "hour of pick-up", False, _hours),
@@ -356,6 +356,12 @@ class Drift:
             population_stability_index(expected.counts, found.counts),
             index_by_chance(len(expected.counts), expected.trips, found.trips),
         )
+
+    @property
+    def unit(self) -> str:
+        """What the bins are of, for axes."""
+        feature = FEATURES.get(self.name)
+        return feature.unit if feature else "predicted duration (minutes)"
 
     @property
     def most_changed(self) -> str:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,7 +19,9 @@ from taxi_nb.predictions_file import PredictionsFile
 from taxi_nb.scored_model import ScoredModel, load_scored_model
 from taxi_nb.tracking import SOURCE_TAG, SYNTHETIC_TAG, connect, tracked_run
 from taxi_nb.trips import Cleaning, Provenance, iter_trips
-from taxi_nb.trips.errors import NoTripsError
+from taxi_nb.trips.errors import NoTripsError, TripsError
+from taxi_nb.trips.loading import MONTH
+from taxi_nb.trips.sources import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,14 +93,14 @@ class Scoring:
     ----------
     model : ScoredModel
         What predicted.
-    month : Provenance
+    origin : Provenance
         The records, with what cleaning says of them.
     predicted : int
         How many records were predicted.
     not_predicted : mapping of str to int
         How many could not be, by what is wrong with them.
     drift : tuple of Drift
-        Of each feature that the model uses, and of its predictions; of clean trips.
+        Of each feature that the model uses, and last of its predictions; of clean trips.
     error : MonthError or None
         Of clean trips; None where durations are not known yet.
     run_id : str
@@ -105,7 +108,7 @@ class Scoring:
     """
 
     model: ScoredModel
-    month: Provenance
+    origin: Provenance
     predicted: int
     not_predicted: Mapping[str, int]
     drift: tuple[Drift, ...]
@@ -128,10 +131,20 @@ class Scoring:
         """One sentence: retrain, with which feature and by how much, or why not."""
         if self.reasons:
             return f"retrain: {'; '.join(self.reasons)}"
-        largest = max(self.drift, key=lambda drift: drift.index)
+        largest = max(self.drift, key=attrgetter("index"))
         said = f"the largest drift is that of {largest.name}, PSI {largest.index:.3f}"
         limits = f"{self.thresholds.max_psi:g} is the limit"
         return f"keep the model: {said} ({limits}); {self._error_said()}"
+
+    @property
+    def most_drifted(self) -> Drift:
+        """The drift of the feature that changed most."""
+        return max(self.drift[:-1], key=attrgetter("index"))
+
+    @property
+    def of_predictions(self) -> Drift:
+        """The drift of the predictions."""
+        return self.drift[-1]
 
     def drift_table(self) -> pd.DataFrame:
         """Return the drift, one row a feature: index, what chance explains, what changed most."""
@@ -221,13 +234,11 @@ def score(
     OutputError
         If the predictions cannot be written. The file that was there stays.
     """
-    batches = iter_trips(
-        taxi, [month], source, cleaning=cleaning, seed=seed, sample_rows=sample_rows
-    )
+    place = check_request(taxi, month, source, seed=seed, sample_rows=sample_rows)
     connect()
     with ExitStack() as closing:
         chosen = load_scored_model(model)
-        records = MonthRecords(batches.place, taxi, month, cleaning or Cleaning())
+        records = MonthRecords(place, taxi, month, cleaning or Cleaning())
         file = output and closing.enter_context(
             PredictionsFile(output, with_intervals=chosen.intervals is not None)
         )
@@ -247,6 +258,26 @@ def score(
         if file:
             file.publish()
     return result
+
+
+def check_request(
+    taxi: Literal["green", "yellow"],
+    month: str,
+    source: str | os.PathLike[str] | None = None,
+    *,
+    seed: int = 42,
+    sample_rows: int = 60_000,
+) -> Source:
+    """Check what `score` is asked for, as far as that needs no data, and return the place.
+
+    Raises
+    ------
+    TripsError
+        If an argument is not as described.
+    """
+    if not isinstance(month, str) or not MONTH.fullmatch(month):
+        raise TripsError(f"`month` must be a month such as '2021-03', got: {month!r}")
+    return iter_trips(taxi, [month], source, seed=seed, sample_rows=sample_rows).place
 
 
 def _predictions(
@@ -308,16 +339,16 @@ class _Tally:
             self.days[day] = self.days.get(day, np.zeros(len(weights))) + more
 
     def result(self, records: MonthRecords, thresholds: Thresholds, run_id: str) -> Scoring:
-        month = records.origin()
+        origin = records.origin()
         expected = {**self._expected, PREDICTIONS: self.model.reference.predictions}
-        if not month.cleaning.rows_kept:
-            raise NoTripsError(_no_clean_trip(month))
+        if not origin.cleaning.rows_kept:
+            raise NoTripsError(_no_clean_trip(origin))
         return Scoring(
             model=self.model,
-            month=month,
+            origin=origin,
             predicted=self.predicted,
             not_predicted={
-                month.cleaning.rules[rule]: count for rule, count in records.not_predicted.items()
+                origin.cleaning.rules[rule]: count for rule, count in records.not_predicted.items()
             },
             drift=tuple(
                 Drift.between(name, before, self.found[name]) for name, before in expected.items()
@@ -328,10 +359,10 @@ class _Tally:
         )
 
 
-def _no_clean_trip(month: Provenance) -> str:
-    report = month.cleaning
+def _no_clean_trip(origin: Provenance) -> str:
+    report = origin.cleaning
     why = ", ".join(f"{n:,} for: {report.rules[rule]}" for rule, n in report.taken_out.items() if n)
-    return f"no clean trip is among the {report.rows_in:,} records of {month.title}: {why}"
+    return f"no clean trip is among the {report.rows_in:,} records of {origin.title}: {why}"
 
 
 def _month_error(days: Mapping[np.datetime64, Floats], model: ScoredModel) -> MonthError:
@@ -362,64 +393,67 @@ def _metadata(result: Scoring) -> dict[str, str]:
         "taxi_nb.model": result.model.address,
         "taxi_nb.model_run": result.model.run_id,
         "taxi_nb.scoring_run": result.run_id,
-        "taxi_nb.month": result.month.title,
-        "taxi_nb.month_sha256": result.month.files[0].sha256,
-        "taxi_nb.synthetic": str(result.month.synthetic).lower(),
+        "taxi_nb.month": result.origin.title,
+        "taxi_nb.month_sha256": result.origin.files[0].sha256,
+        "taxi_nb.synthetic": str(result.origin.synthetic).lower(),
     }
 
 
 def _log(result: Scoring) -> None:
     import mlflow
 
-    from taxi_nb.tracking import log_tables
+    from taxi_nb import plots
+    from taxi_nb.tracking import log_figure, log_tables
 
-    month = result.month
+    origin = result.origin
     mlflow.log_params(
         {
             "scored_model": result.model.address,
             "scored_model_run": result.model.run_id,
-            "scored_months": ",".join(month.months),
-            "scored_data": month.files[0].path,
-            "scored_digest": month.digest,
+            "scored_months": ",".join(origin.months),
+            "scored_data": origin.files[0].path,
+            "scored_digest": origin.digest,
         }
     )
-    label = f"{month.source} (synthetic)" if month.synthetic else month.source
+    label = f"{origin.source} (synthetic)" if origin.synthetic else origin.source
     mlflow.set_tags(
         {
             SOURCE_TAG: label,
-            SYNTHETIC_TAG: str(month.synthetic).lower(),
+            SYNTHETIC_TAG: str(origin.synthetic).lower(),
             VERDICT_TAG: result.verdict,
         }
     )
     mlflow.log_metrics(_numbers(result))
-    mlflow.log_dict(month.to_dict(), "data/scored.json")
-    mlflow.log_text(str(month.cleaning), "data/scored_cleaning.txt")
+    mlflow.log_dict(origin.to_dict(), "data/scored.json")
+    mlflow.log_text(str(origin.cleaning), "data/scored_cleaning.txt")
     mlflow.log_dict({one.name: one.to_dict() for one in result.drift}, "drift/scored.json")
     log_tables(drift=result.drift_table())
     if result.error:
         log_tables(error_by_day=result.error.by_day)
-    _log_input(month)
+    for name, figure in plots.scoring_figures(result).items():
+        log_figure(figure, name)
+    _log_input(origin)
 
 
-def _log_input(month: Provenance) -> None:
+def _log_input(origin: Provenance) -> None:
     import mlflow
     from mlflow.data.dataset_source_registry import resolve_dataset_source
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
 
-    path = month.files[0].path
+    path = origin.files[0].path
     # Named, since MLflow finds two kinds of source that a local path could be.
     source = resolve_dataset_source(path) if "://" in path else LocalArtifactDatasetSource(path)
-    dataset = MetaDataset(source, name=month.title, digest=month.digest)  # type: ignore[abstract]
+    dataset = MetaDataset(source, name=origin.title, digest=origin.digest)  # type: ignore[abstract]
     mlflow.log_input(dataset, context="scoring")
 
 
 def _numbers(result: Scoring) -> dict[str, float]:
     numbers = {
-        "records": result.month.cleaning.rows_in,
+        "records": result.origin.cleaning.rows_in,
         "predicted": result.predicted,
-        "not_predicted": result.month.cleaning.rows_in - result.predicted,
-        "clean": result.month.cleaning.rows_kept,
+        "not_predicted": result.origin.cleaning.rows_in - result.predicted,
+        "clean": result.origin.cleaning.rows_kept,
         "retrain": float(result.should_retrain),
         **{f"psi_{drift.name}": drift.index for drift in result.drift},
     }

@@ -92,59 +92,52 @@ def _point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
 
 
 def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any]) -> Scoring:
-    from taxi_nb.scoring import CHAMPION_MODEL, Thresholds, score
+    from taxi_nb.scoring import CHAMPION_MODEL, score
+
+    registered = settings.get("registered_model")
+    champion = f"models:/{registered}@champion" if registered else CHAMPION_MODEL
+    request, judging = _checked(month, settings)
+    with _problems_told():
+        return score(**request, output=output, model=model or champion, **judging)
+
+
+def _checked(month: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is asked for and how it is to be judged; a mistake is wrong usage."""
+    from taxi_nb.scoring import Thresholds, check_request
     from taxi_nb.trips import Cleaning
 
     def chosen(*names: str) -> dict[str, Any]:
         return {name: settings[name] for name in names if name in settings}
 
-    with _problems_told():
-        registered = settings.get("registered_model")
-        champion = f"models:/{registered}@champion" if registered else CHAMPION_MODEL
-        return score(
-            settings.get("taxi", "green"),
-            month,
-            output,
-            model=model or champion,
-            cleaning=Cleaning(**settings.get("cleaning", {})),
-            thresholds=Thresholds(**chosen("max_psi", "max_rmse_increase")),
-            **chosen("source", "seed", "sample_rows"),
-        )
-
-
-@contextmanager
-def _problems_told() -> Iterator[None]:
-    """Turn what is wrong into one message and the exit code that it has."""
-    from taxi_nb.predictions_file import OutputError
-    from taxi_nb.scored_model import ModelError
-    from taxi_nb.tracking import TrackingError, store_problems_told
-    from taxi_nb.trips.errors import (
-        BrokenFileError,
-        DownloadError,
-        MissingMonthError,
-        NoTripsError,
-    )
-
+    request = {"taxi": "green", "month": month, **chosen("taxi", "source", "seed", "sample_rows")}
     try:
-        with store_problems_told():
-            yield
-    except (
-        BrokenFileError,
-        DownloadError,
-        MissingMonthError,
-        ModelError,
-        NoTripsError,
-        OutputError,
-        TrackingError,
-    ) as error:
-        stop(str(error), FAILURE)
+        check_request(**request)
+        return request, {
+            "cleaning": Cleaning(**settings.get("cleaning", {})),
+            "thresholds": Thresholds(**chosen("max_psi", "max_rmse_increase")),
+        }
     except (TypeError, ValueError) as error:
         stop(str(error), USAGE)
 
 
+@contextmanager
+def _problems_told() -> Iterator[None]:
+    """Turn what cannot be had, used or written into one message."""
+    from taxi_nb.predictions_file import OutputError
+    from taxi_nb.scored_model import ModelError
+    from taxi_nb.tracking import TrackingError, store_problems_told
+    from taxi_nb.trips import TripsError
+
+    try:
+        with store_problems_told():
+            yield
+    except (ModelError, OutputError, TrackingError, TripsError) as error:
+        stop(str(error), FAILURE)
+
+
 def _tell(result: Scoring, output: Path) -> None:
-    counts, model = result.month.cleaning, result.model
-    print(f"month:   {result.month.title}: {counts.rows_in:,} records")
+    counts, model = result.origin.cleaning, result.model
+    print(f"month:   {result.origin.title}: {counts.rows_in:,} records")
     print(f"model:   {model.title} ({model.address})")
     print(f"written: {output}, {result.predicted:,} predictions")
     for what, count in result.not_predicted.items():
@@ -154,16 +147,16 @@ def _tell(result: Scoring, output: Path) -> None:
         print(f"drift:   {drift.name:<15} PSI {drift.index:.3f}, most at {drift.most_changed}")
     _tell_error(result)
     print(f"MLflow:  run {result.run_id} (make ui)")
-    if result.month.synthetic != model.synthetic:
+    if result.origin.synthetic != model.synthetic:
         kinds = {True: "synthetic", False: "real"}
-        learned, asked = kinds[model.synthetic], kinds[result.month.synthetic]
+        learned, asked = kinds[model.synthetic], kinds[result.origin.synthetic]
         say(f"note: the model learned from {learned} trips, and these are {asked}")
     print(result.verdict)
 
 
 def _tell_left_out(result: Scoring) -> None:
     """Say which predictions count neither for the drift nor for the error."""
-    report = result.month.cleaning
+    report = result.origin.cleaning
     left_out = {
         says: report.taken_out[rule]
         for rule, says in report.rules.items()
