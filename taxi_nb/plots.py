@@ -218,16 +218,6 @@ def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
     return _finished(axes)
 
 
-def scoring_figures(scoring: Scoring) -> dict[str, Figure]:
-    """Return what is to be seen of a scored month, by name."""
-    figures = {
-        "drift": drift_by_feature(scoring),
-        "most_drifted": expected_and_found(scoring, scoring.most_drifted),
-        "predictions": expected_and_found(scoring, scoring.of_predictions),
-    }
-    return figures | ({"error_by_day": error_by_day(scoring)} if scoring.error else {})
-
-
 def drift_by_feature(scoring: Scoring) -> Figure:
     """Population stability index of each feature and of the predictions, and the limit."""
     rows = [drift.name for drift in scoring.drift]
@@ -252,6 +242,7 @@ def expected_and_found(scoring: Scoring, drift: Drift) -> Figure:
         axes.bar(places + shift, 100 * found.shares, 0.4, label=name)
     axes.set_xticks(places, labels, rotation=35, ha="right", fontsize=9)
     axes.set(xlabel=drift.unit, ylabel="trips (%)")
+    axes.grid(visible=False, axis="x")
     axes.legend()
     return _finished(axes)
 

@@ -402,8 +402,7 @@ def _metadata(result: Scoring) -> dict[str, str]:
 def _log(result: Scoring) -> None:
     import mlflow
 
-    from taxi_nb import plots
-    from taxi_nb.tracking import log_figure, log_tables
+    from taxi_nb.tracking import log_tables
 
     origin = result.origin
     mlflow.log_params(
@@ -430,8 +429,6 @@ def _log(result: Scoring) -> None:
     log_tables(drift=result.drift_table())
     if result.error:
         log_tables(error_by_day=result.error.by_day)
-    for name, figure in plots.scoring_figures(result).items():
-        log_figure(figure, name)
     _log_input(origin)
 
 
