@@ -30,6 +30,7 @@ CHAMPION_MODEL = "models:/nyc-taxi-duration@champion"
 VERDICT_TAG = "verdict"
 
 Floats = npt.NDArray[np.float64]
+Bounds = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,8 @@ class MonthError:
     ----------
     rmse, mae, bias : float
         Minutes; the bias is the mean of predicted minus actual.
+    coverage : float or None
+        The share of trips inside their intervals; None for a model without.
     at_training : mapping of str to float
         ``rmse`` and ``mae`` of the model's validation.
     by_day : DataFrame, one row a day
@@ -76,6 +79,7 @@ class MonthError:
     rmse: float
     mae: float
     bias: float
+    coverage: float | None
     at_training: Mapping[str, float]
     by_day: pd.DataFrame
 
@@ -248,9 +252,10 @@ def score(
         )
         tally = _Tally(chosen)
         for batch, minutes in _predictions(records, chosen):
+            bounds = _bounds(batch, minutes, chosen)
             if file:
-                file.write(_columns(batch, minutes, chosen))
-            tally.add(batch, minutes, records.durations_known)
+                file.write(_columns(batch, minutes, bounds))
+            tally.add(batch, minutes, bounds, records.durations_known)
         result = tally.result(records, limits, run.info.run_id)
         if file:
             file.finish(_metadata(result))
@@ -292,19 +297,24 @@ def _predictions(
             bar.update(len(batch))
 
 
+def _bounds(batch: PredictableBatch, minutes: Floats, model: ScoredModel) -> Bounds | None:
+    if model.intervals is None:
+        return None
+    hours = FEATURES["pickup_hour"].read(batch.columns["pickup_datetime"])
+    return model.intervals.bounds(minutes, hours)
+
+
 def _columns(
-    batch: PredictableBatch, minutes: Floats, model: ScoredModel
+    batch: PredictableBatch, minutes: Floats, bounds: Bounds | None
 ) -> dict[str, npt.NDArray[Any]]:
-    columns = {
+    intervals = dict(zip(("lower", "upper"), bounds, strict=True)) if bounds else {}
+    return {
         "row": batch.rows,
         **batch.columns,
         "minutes": minutes,
+        **intervals,
         "clean": batch.is_clean,
     }
-    if model.intervals is not None:
-        hours = FEATURES["pickup_hour"].read(batch.columns["pickup_datetime"])
-        columns["lower"], columns["upper"] = model.intervals.bounds(minutes, hours)
-    return columns
 
 
 @dataclass
@@ -313,6 +323,7 @@ class _Tally:
 
     model: ScoredModel
     predicted: int = 0
+    covered: int = 0
     found: dict[str, Distribution] = field(default_factory=dict)
     days: dict[np.datetime64, Floats] = field(default_factory=dict)
 
@@ -321,7 +332,13 @@ class _Tally:
         self._expected = {name: reference.features[name] for name in self.model.features}
         self.found = counted({**self._expected, PREDICTIONS: reference.predictions}, ())
 
-    def add(self, batch: PredictableBatch, minutes: Floats, durations_known: bool) -> None:
+    def add(
+        self,
+        batch: PredictableBatch,
+        minutes: Floats,
+        bounds: Bounds | None,
+        durations_known: bool,
+    ) -> None:
         self.predicted += len(batch)
         clean, minutes = batch.clean_columns(), minutes[batch.is_clean]
         seen = counted(self._expected, [{name: clean[name] for name in COLUMNS}])
@@ -330,6 +347,9 @@ class _Tally:
         if durations_known:
             error = minutes - batch.duration[batch.is_clean]
             self._add_errors(clean["pickup_datetime"].astype("datetime64[D]"), error)
+        if durations_known and bounds:
+            inside = (bounds[0] <= batch.duration) & (batch.duration <= bounds[1])
+            self.covered += int(np.count_nonzero(inside & batch.is_clean))
 
     def _add_errors(self, days: npt.NDArray[np.datetime64], error: Floats) -> None:
         different, day_of = np.unique(days, return_inverse=True)
@@ -353,9 +373,27 @@ class _Tally:
             drift=tuple(
                 Drift.between(name, before, self.found[name]) for name, before in expected.items()
             ),
-            error=_month_error(self.days, self.model) if records.durations_known else None,
+            error=self._error(origin.cleaning.rows_kept) if records.durations_known else None,
             thresholds=thresholds,
             run_id=run_id,
+        )
+
+    def _error(self, trips: int) -> MonthError:
+        import pandas as pd
+
+        sums = pd.DataFrame.from_dict(
+            {pd.Timestamp(day): self.days[day] for day in sorted(self.days)},
+            orient="index",
+            columns=["trips", "bias", "mae", "rmse"],
+        ).rename_axis("day")
+        whole = _means(sums.sum().to_frame().T).iloc[0]
+        return MonthError(
+            rmse=float(whole["rmse"]),
+            mae=float(whole["mae"]),
+            bias=float(whole["bias"]),
+            coverage=self.covered / trips if self.model.intervals else None,
+            at_training=self.model.errors,
+            by_day=_means(sums)[["trips", "rmse", "mae", "bias"]].astype({"trips": int}),
         )
 
 
@@ -363,24 +401,6 @@ def _no_clean_trip(origin: Provenance) -> str:
     report = origin.cleaning
     why = ", ".join(f"{n:,} for: {report.rules[rule]}" for rule, n in report.taken_out.items() if n)
     return f"no clean trip is among the {report.rows_in:,} records of {origin.title}: {why}"
-
-
-def _month_error(days: Mapping[np.datetime64, Floats], model: ScoredModel) -> MonthError:
-    import pandas as pd
-
-    sums = pd.DataFrame.from_dict(
-        {pd.Timestamp(day): days[day] for day in sorted(days)},
-        orient="index",
-        columns=["trips", "bias", "mae", "rmse"],
-    ).rename_axis("day")
-    whole = _means(sums.sum().to_frame().T).iloc[0]
-    return MonthError(
-        rmse=float(whole["rmse"]),
-        mae=float(whole["mae"]),
-        bias=float(whole["bias"]),
-        at_training=model.errors,
-        by_day=_means(sums)[["trips", "rmse", "mae", "bias"]].astype({"trips": int}),
-    )
 
 
 def _means(sums: pd.DataFrame) -> pd.DataFrame:
@@ -461,4 +481,6 @@ def _numbers(result: Scoring) -> dict[str, float]:
             "bias": result.error.bias,
             "rmse_increase": result.error.rmse_increase,
         }
+        if result.error.coverage is not None:
+            numbers["interval_coverage"] = result.error.coverage
     return numbers

@@ -175,3 +175,6 @@ def _tell_error(result: Scoring) -> None:
         f"error:   RMSE {error.rmse:.3f} minutes, MAE {error.mae:.3f}; at training time "
         f"{error.at_training['rmse']:.3f} and {error.at_training['mae']:.3f}"
     )
+    if error.coverage is not None and result.model.intervals is not None:
+        aim = result.model.intervals.level
+        print(f"         {error.coverage:.1%} of trips are inside their {aim:.0%} intervals")

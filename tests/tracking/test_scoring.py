@@ -162,6 +162,8 @@ def test_drift_and_error_are_those_of_clean_trips(champion: Project, tmp_path: P
     assert done.error.mae == pytest.approx(expected["mae"])
     assert done.error.by_day["trips"].sum() == len(trips)
     assert len(done.error.by_day) == 31
+    inside = trips["duration"].between(clean["lower"].array, clean["upper"].array)
+    assert done.error.coverage == inside.mean()
     # A linear model of pair and distance knows neither hour nor weekday.
     names = [drift.name for drift in done.drift]
     assert names == ["trip_distance", "PULocationID", "DOLocationID", "predictions"]
