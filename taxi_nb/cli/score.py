@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
 RETRAIN = 3
 
-_HELP = """Predict a month's trips, measure drift and error, and say whether to train again.
-
-The exit code is 0 when the model can be kept, 3 when it should be trained again, 1 when the
-month could not be scored, 2 for wrong usage.
-"""
-
 
 def score(
     month: Annotated[str, typer.Argument(help="The month to score, such as 2021-03.")],
@@ -56,7 +50,11 @@ def score(
         str | None, typer.Option(help="The MLflow experiment; the file's if left out.")
     ] = None,
 ) -> None:
-    """Score a month."""
+    """Predict a month's trips, measure drift and error, and say whether to train again.
+
+    The exit code is 0 when the model can be kept, 3 when it should be trained again, 1 when
+    the month could not be scored, 2 for wrong usage.
+    """
     given = {
         "taxi": taxi,
         "source": source,
@@ -77,9 +75,6 @@ def score(
     _tell(result, output)
     if result.should_retrain:
         raise typer.Exit(RETRAIN)
-
-
-score.__doc__ = _HELP
 
 
 def _point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
