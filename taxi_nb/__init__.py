@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         promote_if_better,
         promotion_history,
     )
+    from taxi_nb.scoring import Scoring, score
     from taxi_nb.secrets import secret
     from taxi_nb.tracking import log_trips, tracked_run, training_runs
     from taxi_nb.training import TrainingResult, load_model, train
@@ -37,6 +38,7 @@ _HOMES = {
     "ConformalIntervals": "intervals",
     "PromotionDecision": "registry",
     "Provenance": "trips",
+    "Scoring": "scoring",
     "TrainingResult": "training",
     "error_by": "evaluation",
     "iter_trips": "trips",
@@ -51,6 +53,7 @@ _HOMES = {
     "regression_metrics": "evaluation",
     "rule_of_thumb": "evaluation",
     "secret": "secrets",
+    "score": "scoring",
     "tracked_run": "tracking",
     "train": "training",
     "training_runs": "tracking",
@@ -64,6 +67,7 @@ __all__ = [
     "ConformalIntervals",
     "PromotionDecision",
     "Provenance",
+    "Scoring",
     "TrainingResult",
     "error_by",
     "iter_trips",
@@ -77,6 +81,7 @@ __all__ = [
     "provenance",
     "regression_metrics",
     "rule_of_thumb",
+    "score",
     "secret",
     "tracked_run",
     "train",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.base import clone
+
+INTERVALS_FILE = "intervals/calibration.json"
+"""The artifact of a training run that keeps the calibration of its model's intervals."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -128,18 +132,58 @@ class ConformalIntervals:
             ``lower``, ``predicted`` and ``upper``, minutes.
         """
         predicted = np.asarray(self.estimator.predict(trips), np.float64)
+        lower, upper = self.bounds(predicted, _hours(trips))
+        return pd.DataFrame(
+            {"lower": lower, "predicted": predicted, "upper": upper}, index=trips.index
+        )
+
+    def bounds(self, predicted: Floats, hours: Ints) -> tuple[Floats, Floats]:
+        """Return the intervals around predictions that have been made.
+
+        Parameters
+        ----------
+        predicted : ndarray of float64, shape (n_trips,)
+            Minutes, as the model predicts them.
+        hours : ndarray of int64, shape (n_trips,)
+            The hour of each pick-up.
+
+        Returns
+        -------
+        lower, upper : ndarray of float64, shape (n_trips,)
+            Minutes.
+        """
         scale = np.interp(predicted, self.knots, self.scales)
-        hours = _hours(trips)
         lower = predicted - self.below[hours] * scale
         upper = predicted + self.above[hours] * scale
-        return pd.DataFrame(
-            {
-                "lower": lower.clip(self.shortest, self.longest),
-                "predicted": predicted,
-                "upper": upper.clip(self.shortest, self.longest),
-            },
-            index=trips.index,
-        )
+        shortest, longest = self.shortest, self.longest
+        return lower.clip(shortest, longest), upper.clip(shortest, longest)
+
+    def log(self, run_id: str) -> None:
+        """Keep the calibration with the training run of the model that it belongs to.
+
+        Scoring finds it there, and gives its predictions intervals.
+        """
+        from mlflow import MlflowClient
+
+        kept = {name: _plain(value) for name, value in vars(self).items() if name != "estimator"}
+        MlflowClient().log_dict(run_id, kept, INTERVALS_FILE)
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any], estimator: Any) -> Self:
+        """Make the intervals of a model again from what `log` left.
+
+        Parameters
+        ----------
+        kept : mapping
+            The content of `INTERVALS_FILE`.
+        estimator : object
+            The model that they belong to.
+        """
+        values: dict[str, Any] = {
+            name: np.array(value) if isinstance(value, list) else value
+            for name, value in kept.items()
+        }
+        return cls(estimator=estimator, **values)
 
 
 def coverage_by(trips: pd.DataFrame, intervals: pd.DataFrame, by: pd.Series) -> pd.DataFrame:
@@ -196,6 +240,10 @@ def coverage_metrics(trips: pd.DataFrame, intervals: pd.DataFrame) -> dict[str, 
 
 BUSY_HOUR_TRIPS = 500
 """From so many trips on an hour's coverage is told apart from chance."""
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _check_share(name: str, value: float) -> None:

@@ -14,13 +14,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from taxi_nb.drift import Drift
+    from taxi_nb.scoring import Scoring
+
 _SIZE = (7.0, 4.0)
 _WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 # Enough points for a picture; more only make the file heavy.
 _MAX_POINTS = 5_000
 
 
-def _axes(title: str, trips: pd.DataFrame | None = None, size: tuple[float, float] = _SIZE) -> Axes:
+def _axes(
+    title: str, trips: pd.DataFrame | str | None = None, size: tuple[float, float] = _SIZE
+) -> Axes:
     """Return fresh axes whose title says which trips, and whether they are synthetic."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     _, axes = plt.subplots(figsize=size, layout="constrained")
@@ -29,10 +34,12 @@ def _axes(title: str, trips: pd.DataFrame | None = None, size: tuple[float, floa
     return axes
 
 
-def _of(trips: pd.DataFrame | None) -> str:
+def _of(trips: pd.DataFrame | str | None) -> str:
     from taxi_nb.trips import provenance
 
-    return "" if trips is None else provenance(trips).title
+    if trips is None or isinstance(trips, str):
+        return trips or ""
+    return provenance(trips).title
 
 
 def _finished(axes: Axes) -> Figure:
@@ -209,5 +216,49 @@ def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
     axes.plot(trials.index, trials["rmse"], "o", alpha=0.6, label="trial")
     axes.step(trials.index, trials["rmse"].cummin(), where="post", label="best so far")
     axes.set(xlabel="trial", ylabel="RMSE on the held-out week (minutes)")
+    axes.legend()
+    return _finished(axes)
+
+
+def drift_by_feature(scoring: Scoring) -> Figure:
+    """Population stability index of each feature and of the predictions, and the limit."""
+    rows = [drift.name for drift in scoring.drift]
+    axes = _axes("Drift since training", scoring.origin.title, (7.0, 0.5 * len(rows) + 1.6))
+    indices = [drift.index for drift in scoring.drift]
+    sns.barplot(x=indices, y=rows, ax=axes, color="C0")
+    axes.bar_label(axes.containers[0], fmt="%.3f", padding=3)  # type: ignore[arg-type]
+    limit = scoring.thresholds.max_psi
+    axes.axvline(limit, color="C1", linestyle="--", label=f"limit {limit:g}")
+    axes.set(xlabel="population stability index", ylabel="")
+    axes.set_xlim(0, 1.15 * max([limit, *indices]))
+    axes.legend(loc="lower right")
+    return _finished(axes)
+
+
+def expected_and_found(scoring: Scoring, drift: Drift) -> Figure:
+    """Shares of a distribution's bins, as the model learned them and as the month has them."""
+    axes = _axes(f"{drift.name}, expected and found", scoring.origin.title, (8.0, 3.8))
+    labels = drift.expected.labels
+    places = np.arange(len(labels))
+    for shift, name, found in ((-0.2, "expected", drift.expected), (0.2, "found", drift.found)):
+        axes.bar(places + shift, 100 * found.shares, 0.4, label=name)
+    axes.set_xticks(places, labels, rotation=35, ha="right", fontsize=9)
+    axes.set(xlabel=drift.unit, ylabel="trips (%)")
+    axes.grid(visible=False, axis="x")
+    axes.legend()
+    return _finished(axes)
+
+
+def error_by_day(scoring: Scoring) -> Figure:
+    """RMSE of each day of a month whose durations are known, and that of the validation."""
+    error = scoring.error
+    assert error is not None
+    axes = _axes("Error by day", scoring.origin.title, (8.0, 3.6))
+    axes.plot(error.by_day.index, error.by_day["rmse"], "o-", label="this month")
+    before = error.at_training["rmse"]
+    axes.axhline(before, color="C1", linestyle="--", label=f"at training time {before:.2f}")
+    axes.set(xlabel="day of pick-up", ylabel="RMSE (minutes)")
+    axes.set_ylim(bottom=0)
+    axes.tick_params(axis="x", rotation=35)
     axes.legend()
     return _finished(axes)

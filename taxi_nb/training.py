@@ -15,6 +15,7 @@ from taxi_nb.batch_training import (
     metrics_in_batches,
     require_learns_in_batches,
 )
+from taxi_nb.drift import REFERENCE_FILE, DriftReference
 from taxi_nb.evaluation import regression_metrics
 from taxi_nb.inputs import not_inputs
 from taxi_nb.model_code import model_code
@@ -173,6 +174,8 @@ def fit_and_log(
         plots.predicted_against_actual(validation, predicted), "predicted_against_actual"
     )
     contents.add_figure(plots.residuals(validation, predicted), "residuals")
+    reference = DriftReference.of(training, validation, predicted)
+    contents.files[REFERENCE_FILE] = reference.to_json().encode()
     contents.log(run_id)
     # After that: MLflow gives the model the parameters and metrics that its run has by then.
     model_uri = _log_model(model, estimator, validation)

@@ -14,6 +14,7 @@ from taxi_nb.cli.plan import plan
 from taxi_nb.cli.registry import registry
 from taxi_nb.cli.report import report
 from taxi_nb.cli.run import run
+from taxi_nb.cli.score import score
 from taxi_nb.cli.serve import serve
 from taxi_nb.cli.trace import trace
 from taxi_nb.cli.verify import verify
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run numbered notebooks as a tracked pipeline.",
 )
-for command in (run, plan, report, trace, verify, serve):
+for command in (run, plan, report, trace, verify, score, serve):
     app.command()(command)
 app.add_typer(registry, name="registry")
 

@@ -198,6 +198,11 @@ class TripBatches:
         self._batch_rows = batch_rows
         self._provenance: Provenance | None = None
 
+    @property
+    def place(self) -> Source:
+        """Where the months are."""
+        return self._place
+
     def __iter__(self) -> Iterator[pd.DataFrame]:
         for arrays in self.arrays(*COLUMNS):
             yield _frame(arrays)

@@ -49,6 +49,7 @@ def test_the_smoke_pipeline_from_ingest_to_champion(
     assert kinds.count("training") == 3
     assert kinds.count("trial") == 2
     assert kinds.count("registration") == 1
+    assert kinds.count("scoring") == 1
     assert {run.info.status for run in runs_of(store)} == {"FINISHED"}
     champion = mlflow.MlflowClient().get_model_version_by_alias("smoke", "champion")
     best = min(

@@ -18,9 +18,9 @@ def test_a_committed_notebook_is_clean(path: Path) -> None:
     assert list(complaints(path)) == []
 
 
-def test_there_are_six_or_seven_and_they_are_numbered() -> None:
+def test_there_are_seven_and_they_are_numbered() -> None:
     assert [path.stem[:2] for path in NOTEBOOKS] == [f"0{n}" for n in range(1, len(NOTEBOOKS) + 1)]
-    assert len(NOTEBOOKS) in (6, 7)
+    assert len(NOTEBOOKS) == 7
 
 
 def test_the_check_finds_what_it_looks_for(

@@ -1,0 +1,175 @@
+"""`taxi-nb score`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from taxi_nb.cli.pipeline_file import DEFAULT_FILE, Overrides, read
+from taxi_nb.cli.run import _signals_interrupt
+from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
+from taxi_nb.pipeline.interrupted import Interrupted
+
+if TYPE_CHECKING:
+    from taxi_nb.scoring import Scoring
+
+RETRAIN = 3
+
+
+def score(
+    month: Annotated[str, typer.Argument(help="The month to score, such as 2021-03.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The parquet file for the predictions.")
+    ],
+    params: Annotated[
+        Path,
+        typer.Option(help="The pipeline file whose source, taxi, cleaning and limits count."),
+    ] = DEFAULT_FILE,
+    overrides: Overrides = None,
+    taxi: Annotated[str | None, typer.Option(help="green or yellow.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="sample, tlc, a folder, or s3://bucket/prefix.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model's address in MLflow; the file's champion if left out."),
+    ] = None,
+    max_psi: Annotated[
+        float | None, typer.Option(help="The largest drift of a feature or the predictions.")
+    ] = None,
+    max_rmse_increase: Annotated[
+        float | None,
+        typer.Option(help="Minutes that the RMSE may be above that of the validation."),
+    ] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="The MLflow experiment; the file's if left out.")
+    ] = None,
+) -> None:
+    """Predict a month's trips, measure drift and error, and say whether to train again.
+
+    The exit code is 0 when the model can be kept, 3 when it should be trained again, 1 when
+    the month could not be scored, 2 for wrong usage.
+    """
+    given = {
+        "taxi": taxi,
+        "source": source,
+        "max_psi": max_psi,
+        "max_rmse_increase": max_rmse_increase,
+    }
+    pipeline = read(params, overrides)
+    _point_mlflow_at(pipeline.tracking_uri, experiment or pipeline.experiment)
+    settings: dict[str, Any] = {}
+    for step in pipeline.steps:
+        settings |= step.parameters
+    settings |= {name: value for name, value in given.items() if value is not None}
+    try:
+        with _signals_interrupt():
+            result = _scored(month, output, model, settings)
+    except Interrupted as interrupted:
+        stop("interrupted: nothing was written", 128 + interrupted.signal_number)
+    _tell(result, output)
+    if result.should_retrain:
+        raise typer.Exit(RETRAIN)
+
+
+def _point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
+    from taxi_nb.tracking import EXPERIMENT_VARIABLE, URI_VARIABLE
+
+    if tracking_uri:
+        os.environ[URI_VARIABLE] = tracking_uri
+    if experiment:
+        os.environ[EXPERIMENT_VARIABLE] = experiment
+
+
+def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any]) -> Scoring:
+    from taxi_nb.scoring import CHAMPION_MODEL, score
+
+    registered = settings.get("registered_model")
+    champion = f"models:/{registered}@champion" if registered else CHAMPION_MODEL
+    request, judging = _checked(month, settings)
+    with _problems_told():
+        return score(**request, output=output, model=model or champion, **judging)
+
+
+def _checked(month: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is asked for and how it is to be judged; a mistake is wrong usage."""
+    from taxi_nb.scoring import Thresholds, check_request
+    from taxi_nb.trips import Cleaning
+
+    def chosen(*names: str) -> dict[str, Any]:
+        return {name: settings[name] for name in names if name in settings}
+
+    request = {"taxi": "green", "month": month, **chosen("taxi", "source", "seed", "sample_rows")}
+    try:
+        check_request(**request)
+        return request, {
+            "cleaning": Cleaning(**settings.get("cleaning", {})),
+            "thresholds": Thresholds(**chosen("max_psi", "max_rmse_increase")),
+        }
+    except (TypeError, ValueError) as error:
+        stop(str(error), USAGE)
+
+
+@contextmanager
+def _problems_told() -> Iterator[None]:
+    """Turn what cannot be had, used or written into one message."""
+    from taxi_nb.predictions_file import OutputError
+    from taxi_nb.scored_model import ModelError
+    from taxi_nb.tracking import TrackingError, store_problems_told
+    from taxi_nb.trips import TripsError
+
+    try:
+        with store_problems_told():
+            yield
+    except (ModelError, OutputError, TrackingError, TripsError) as error:
+        stop(str(error), FAILURE)
+
+
+def _tell(result: Scoring, output: Path) -> None:
+    counts, model = result.origin.cleaning, result.model
+    print(f"month:   {result.origin.title}: {counts.rows_in:,} records")
+    print(f"model:   {model.title} ({model.address})")
+    print(f"written: {output}, {result.predicted:,} predictions")
+    for what, count in result.not_predicted.items():
+        print(f"         {count:,} records were not predicted: {what}")
+    _tell_left_out(result)
+    for drift in result.drift:
+        print(f"drift:   {drift.name:<15} PSI {drift.index:.3f}, most at {drift.most_changed}")
+    _tell_error(result)
+    print(f"MLflow:  run {result.run_id} (make ui)")
+    if result.origin.synthetic != model.synthetic:
+        kinds = {True: "synthetic", False: "real"}
+        learned, asked = kinds[model.synthetic], kinds[result.origin.synthetic]
+        say(f"note: the model learned from {learned} trips, and these are {asked}")
+    print(result.verdict)
+
+
+def _tell_left_out(result: Scoring) -> None:
+    """Say which predictions count neither for the drift nor for the error."""
+    report = result.origin.cleaning
+    left_out = {
+        says: report.taken_out[rule]
+        for rule, says in report.rules.items()
+        if report.taken_out[rule] and says not in result.not_predicted
+    }
+    for says, count in left_out.items():
+        print(f"         {count:,} are left out of drift and error: {says}")
+
+
+def _tell_error(result: Scoring) -> None:
+    error = result.error
+    if error is None:
+        print("error:   not known yet: the month has no drop-off times")
+        return
+    print(
+        f"error:   RMSE {error.rmse:.3f} minutes, MAE {error.mae:.3f}; at training time "
+        f"{error.at_training['rmse']:.3f} and {error.at_training['mae']:.3f}"
+    )
+    if error.coverage is not None and result.model.intervals is not None:
+        aim = result.model.intervals.level
+        print(f"         {error.coverage:.1%} of trips are inside their {aim:.0%} intervals")
