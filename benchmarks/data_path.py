@@ -139,11 +139,11 @@ def _our_60_million_limited(folder: str) -> Callable[[], float]:
 def _our_path(penalty: str) -> Callable[[str], Callable[[], float]]:
     def prepare(folder: str) -> Callable[[], float]:
         from taxi_nb.linear import GroupLasso, GroupRidge
-        from taxi_nb.pair_statistics import STATISTICS_COLUMNS, pair_statistics
+        from taxi_nb.pair_statistics import pair_statistics
         from taxi_nb.trips import iter_trips
 
         batches = iter_trips("yellow", MONTHS[:1], "sample", sample_rows=BIG_ROWS)
-        kept = pair_statistics(batches.arrays(*STATISTICS_COLUMNS))
+        kept = pair_statistics(batches)
         model = {"ridge": GroupRidge, "lasso": GroupLasso}[penalty]().fit_statistics(kept)
         return lambda: float(len(model.path(ALPHAS)))
 
@@ -154,15 +154,13 @@ def _score_by_statistics(
     taxi: Any, source: str, training: list[str], validation: list[str], cleaning: Any = None
 ) -> Callable[[], float]:
     from taxi_nb.group_solutions import solve_ridge
-    from taxi_nb.pair_statistics import STATISTICS_COLUMNS, pair_statistics
+    from taxi_nb.pair_statistics import pair_statistics
     from taxi_nb.trips import iter_trips
 
     def work() -> float:
         of_months = (
             pair_statistics(
-                iter_trips(taxi, months, source, cleaning=cleaning, sample_rows=BIG_ROWS).arrays(
-                    *STATISTICS_COLUMNS
-                )
+                iter_trips(taxi, months, source, cleaning=cleaning, sample_rows=BIG_ROWS)
             )
             for months in (training, validation)
         )
@@ -174,12 +172,12 @@ def _score_by_statistics(
 def _fit_by_statistics(months: list[str]) -> Callable[[], float]:
     """Load, features, exact fit, and the score on the months themselves."""
     from taxi_nb.group_solutions import solve_ridge
-    from taxi_nb.pair_statistics import STATISTICS_COLUMNS, pair_statistics
+    from taxi_nb.pair_statistics import pair_statistics
     from taxi_nb.trips import iter_trips
 
     def work() -> float:
         batches = iter_trips("yellow", months, "sample", sample_rows=BIG_ROWS)
-        kept = pair_statistics(batches.arrays(*STATISTICS_COLUMNS))
+        kept = pair_statistics(batches)
         return solve_ridge(kept, alpha=0).rmse(kept)
 
     return work

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,6 +27,7 @@ __all__ = [
     "count_rows",
     "is_synthetic",
     "month_content",
+    "parts_of",
     "read_batches",
     "starts_as_parquet",
 ]
@@ -49,6 +50,10 @@ MICROSECONDS_PER_MINUTE = 60e6
 BATCH_ROWS = 1 << 16
 # Several, so that neither side waits when some batch takes the other longer.
 BATCHES_AHEAD = 4
+# Less would not pay for what each part of a file needs for itself.
+PART_ROWS = 1 << 19
+# Shorter than others: the sums that are taken of parts want room in the cache as well.
+PART_BATCH_ROWS = 1 << 15
 
 _MAGIC = b"PAR1"
 
@@ -148,7 +153,10 @@ def month_content(path: str, file: Path, keeper: object = None) -> MonthContent:
 
 
 def read_batches(
-    content: MonthContent, taxi: str, batch_rows: int = BATCH_ROWS
+    content: MonthContent,
+    taxi: str,
+    batch_rows: int = BATCH_ROWS,
+    row_groups: Sequence[int] | None = None,
 ) -> Iterator[Records]:
     """
     Read a month's records, cast to one set of types, in a fixed amount of memory.
@@ -163,11 +171,14 @@ def read_batches(
         ``"green"`` or ``"yellow"``.
     batch_rows : int
         The most rows of a batch.
+    row_groups : sequence of int, optional
+        Read these alone, in the caller's thread. Without it all of the file is read, and in
+        another thread a little ahead.
 
     Yields
     ------
     Records
-        All rows of the file, in its order.
+        All rows of the file or of its row groups, in their order.
 
     Raises
     ------
@@ -181,8 +192,10 @@ def read_batches(
     coded = pq.ParquetFile(
         content.file, metadata=parquet.metadata, pre_buffer=False, read_dictionary=ZONE_COLUMNS
     )
-    table = _read_columns(coded, list(names.values()), batch_rows, content.path)
-    for batch in _some_ahead(table):
+    columns = list(names.values())
+    groups = range(parquet.num_row_groups) if row_groups is None else row_groups
+    table = _read_columns(coded, groups, columns, batch_rows, content.path)
+    for batch in _some_ahead(table) if row_groups is None else table:
         yield _records(_Cast(batch, content.path), names)
 
 
@@ -203,6 +216,20 @@ def _records(cast: _Cast, names: dict[str, str]) -> Records:
 def count_rows(content: MonthContent) -> int:
     """Return how many rows a file says that it has."""
     return int(_open(content).metadata.num_rows)
+
+
+def parts_of(content: MonthContent) -> list[list[int]]:
+    """Cut a file into row groups, or neighbours of them, each with `PART_ROWS` rows or more."""
+    metadata = _open(content).metadata
+    parts: list[list[int]] = []
+    rows = PART_ROWS
+    for group in range(metadata.num_row_groups):
+        if rows >= PART_ROWS:
+            parts.append([])
+            rows = 0
+        parts[-1].append(group)
+        rows += metadata.row_group(group).num_rows
+    return parts
 
 
 def check_whole(content: MonthContent) -> None:
@@ -282,11 +309,15 @@ def _check_columns(present: list[str], taxi: str, path: str) -> None:
 
 
 def _read_columns(
-    parquet: pq.ParquetFile, columns: list[str], batch_rows: int, path: str
+    parquet: pq.ParquetFile,
+    row_groups: Sequence[int],
+    columns: list[str],
+    batch_rows: int,
+    path: str,
 ) -> Iterator[pa.RecordBatch]:
     try:
-        # Both cores have other work meanwhile; more threads for one batch cost more than they give.
-        yield from parquet.iter_batches(batch_rows, columns=columns, use_threads=False)
+        # All cores have other work meanwhile; more threads for one batch cost more than they give.
+        yield from parquet.iter_batches(batch_rows, row_groups, columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise _broken(
             path, f"is damaged: its records cannot be decoded ({_one_line(error)})"
