@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from taxi_nb.inputs import used_data
 from taxi_nb.trips.cleaning import CheckedRecords, Cleaning, clean
+from taxi_nb.trips.engines import chosen_engine
 from taxi_nb.trips.errors import BrokenFileError, NoTripsError, TripsError
 from taxi_nb.trips.origin import MonthFile, Provenance, stamp
 from taxi_nb.trips.reading import (
@@ -75,6 +76,7 @@ def load_trips(
     seed: int = 42,
     sample_rows: int = 60_000,
     max_trips: int = MAX_TRIPS,
+    engine: Literal["pyarrow", "fastparquet"] | None = None,
 ) -> pd.DataFrame:
     """
     Load the trips of some months, cleaned and checked.
@@ -107,6 +109,9 @@ def load_trips(
         holds trips drawn from them by chance, the same ones each time; a warning, the
         frame's provenance and every title say so. The digest and the cleaning report are
         those of all trips, and training reads all of them, batch by batch.
+    engine : {"pyarrow", "fastparquet"}, optional
+        The library that decodes the files; the trips are the same. Without it: what the
+        environment variable ``TAXI_NB_ENGINE`` names if it is set, else ``"pyarrow"``.
 
     Returns
     -------
@@ -132,7 +137,13 @@ def load_trips(
     if type(max_trips) is not int or max_trips < 1:
         raise TripsError(f"`max_trips` must be an int of at least 1, got: {max_trips!r}")
     batches = iter_trips(
-        taxi, months, source, cleaning=cleaning, seed=seed, sample_rows=sample_rows
+        taxi,
+        months,
+        source,
+        cleaning=cleaning,
+        seed=seed,
+        sample_rows=sample_rows,
+        engine=engine,
     )
     return batches.one_frame(max_trips)
 
@@ -146,16 +157,17 @@ def iter_trips(
     seed: int = 42,
     sample_rows: int = 60_000,
     batch_rows: int = BATCH_ROWS,
+    engine: Literal["pyarrow", "fastparquet"] | None = None,
 ) -> TripBatches:
     """
     Go through the trips of some months in batches, in a fixed amount of memory.
 
     Parameters
     ----------
-    taxi, months, source, cleaning, seed, sample_rows
-        As in `load_trips`.
+    taxi, months, source, cleaning, seed, sample_rows, engine
+        As in `load_trips`. fastparquet takes a whole row group of the file into memory.
     batch_rows : int
-        The most records that are read at once.
+        The most records of a batch.
 
     Returns
     -------
@@ -183,7 +195,7 @@ def iter_trips(
         raise TripsError(f"`batch_rows` must be an int of at least 1, got: {batch_rows!r}")
     rules = _check_cleaning(cleaning)
     place = _open_source(source, Sample(seed, sample_rows))
-    return TripBatches(taxi, tuple(months), place, rules, batch_rows)
+    return TripBatches(taxi, tuple(months), place, rules, batch_rows, chosen_engine(engine))
 
 
 class TripBatches:
@@ -195,13 +207,20 @@ class TripBatches:
     """
 
     def __init__(
-        self, taxi: str, months: tuple[str, ...], place: Source, rules: Cleaning, batch_rows: int
+        self,
+        taxi: str,
+        months: tuple[str, ...],
+        place: Source,
+        rules: Cleaning,
+        batch_rows: int,
+        engine: str,
     ) -> None:
         self.taxi = taxi
         self.months = months
         self._place = place
         self._rules = rules
         self._batch_rows = batch_rows
+        self._engine = engine
         self._provenance: Provenance | None = None
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
@@ -285,7 +304,7 @@ class TripBatches:
     ) -> Iterator[Arrays]:
         read: list[_ReadMonth] = []
         for month, content in fetched:
-            reader = _MonthReader(content, self.taxi, month, self._rules)
+            reader = _MonthReader(content, self.taxi, month, self._rules, self._engine)
             yield from reader.batches(columns, self._batch_rows)
             self._finish(reader, read)
         self._provenance = _origin(self.taxi, self._place, self._rules, read)
@@ -297,7 +316,7 @@ class TripBatches:
         work: Callable[[Iterator[CheckedRecords]], T],
         workers: ThreadPoolExecutor,
     ) -> tuple[_MonthReader, list[Future[T]]]:
-        reader = _MonthReader(content, self.taxi, month, self._rules)
+        reader = _MonthReader(content, self.taxi, month, self._rules, self._engine)
         parts = (reader.checked(PART_BATCH_ROWS, part) for part in parts_of(content))
         return reader, [workers.submit(work, part) for part in parts]
 
@@ -323,7 +342,8 @@ def reopen(origin: Provenance, batch_rows: int = BATCH_ROWS) -> TripBatches:
         A loop over it raises `BrokenFileError` where a file is no longer what it was.
     """
     rules = Cleaning(**origin.cleaning.settings)
-    return TripBatches(origin.taxi, origin.months, _SameFiles(origin), rules, batch_rows)
+    files = _SameFiles(origin)
+    return TripBatches(origin.taxi, origin.months, files, rules, batch_rows, chosen_engine(None))
 
 
 class _SameFiles:
@@ -344,11 +364,14 @@ class _SameFiles:
 class _MonthReader:
     """Reads one month's clean trips, and keeps count."""
 
-    def __init__(self, content: MonthContent, taxi: str, month: str, rules: Cleaning) -> None:
+    def __init__(
+        self, content: MonthContent, taxi: str, month: str, rules: Cleaning, engine: str
+    ) -> None:
         self._content = content
         self._taxi = taxi
         self._month = month
         self._rules = rules
+        self._engine = engine
         # Beside the reading: it needs the whole file, the reading some columns of it.
         self._hashing = ThreadPoolExecutor(1)
         self._sha256 = self._hashing.submit(lambda: content.sha256)
@@ -360,7 +383,8 @@ class _MonthReader:
     def checked(
         self, batch_rows: int, row_groups: Sequence[int] | None = None
     ) -> Iterator[CheckedRecords]:
-        for records in read_batches(self._content, self._taxi, batch_rows, row_groups):
+        found = read_batches(self._content, self._taxi, batch_rows, row_groups, self._engine)
+        for records in found:
             kept, taken_out = clean(records, self._month, self._rules)
             self._count(records, kept, taken_out)
             yield records, kept

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from taxi_nb.trips.engines import DEFAULT_ENGINE, UndecodableError, decoded
 from taxi_nb.trips.errors import BrokenFileError
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
 
 # The prefix that the time stamps' columns have in each taxi's files.
 STAMP_PREFIX = {"green": "lpep", "yellow": "tpep"}
-
-ZONE_COLUMNS = ["PULocationID", "DOLocationID"]
 
 SYNTHETIC_KEY = b"taxi_nb.synthetic"
 
@@ -157,6 +156,7 @@ def read_batches(
     taxi: str,
     batch_rows: int = BATCH_ROWS,
     row_groups: Sequence[int] | None = None,
+    engine: str = DEFAULT_ENGINE,
 ) -> Iterator[Records]:
     """
     Read a month's records, cast to one set of types, in a fixed amount of memory.
@@ -174,6 +174,9 @@ def read_batches(
     row_groups : sequence of int, optional
         Read these alone, in the caller's thread. Without it all of the file is read, and in
         another thread a little ahead.
+    engine : str
+        What decodes the columns, as `chosen_engine` returned it. The footer is always read
+        by pyarrow.
 
     Yields
     ------
@@ -186,17 +189,21 @@ def read_batches(
         If the file is not a whole parquet file of this taxi's records.
     """
     names = _source_names(taxi)
-    parquet = _open(content)
-    _check_columns(parquet.schema_arrow.names, taxi, content.path)
-    # Zones that are text stay coded as the file has them.
-    coded = pq.ParquetFile(
-        content.file, metadata=parquet.metadata, pre_buffer=False, read_dictionary=ZONE_COLUMNS
+    schema, groups = _columns_to_read(content, taxi)
+    table = _decode(
+        content, engine, groups if row_groups is None else row_groups, schema, batch_rows
     )
-    columns = list(names.values())
-    groups = range(parquet.num_row_groups) if row_groups is None else row_groups
-    table = _read_columns(coded, groups, columns, batch_rows, content.path)
     for batch in _some_ahead(table) if row_groups is None else table:
         yield _records(_Cast(batch, content.path), names)
+
+
+def _columns_to_read(content: MonthContent, taxi: str) -> tuple[pa.Schema, Sequence[int]]:
+    parquet = _open(content)
+    present = parquet.schema_arrow
+    _check_columns(present.names, taxi, content.path)
+    schema = pa.schema([present.field(name) for name in _source_names(taxi).values()])
+    _check_types(schema, content.path)
+    return schema, range(parquet.num_row_groups)
 
 
 def _records(cast: _Cast, names: dict[str, str]) -> Records:
@@ -308,19 +315,28 @@ def _check_columns(present: list[str], taxi: str, path: str) -> None:
     )
 
 
-def _read_columns(
-    parquet: pq.ParquetFile,
+def _check_types(schema: pa.Schema, path: str) -> None:
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        stamps = name.endswith("_datetime")
+        fits = pa.types.is_temporal(kind) if stamps else _is_number(kind)
+        if not (fits or _is_text(kind) or pa.types.is_null(kind)):
+            wanted = "time stamps" if stamps else "numbers"
+            raise _broken(path, f"has a {name} of type {kind}; it must hold {wanted}")
+
+
+def _decode(
+    content: MonthContent,
+    engine: str,
     row_groups: Sequence[int],
-    columns: list[str],
+    columns: pa.Schema,
     batch_rows: int,
-    path: str,
 ) -> Iterator[pa.RecordBatch]:
     try:
-        # All cores have other work meanwhile; more threads for one batch cost more than they give.
-        yield from parquet.iter_batches(batch_rows, row_groups, columns, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+        yield from decoded(engine, content.file, row_groups, columns, batch_rows)
+    except UndecodableError as error:
         raise _broken(
-            path, f"is damaged: its records cannot be decoded ({_one_line(error)})"
+            content.path, f"is damaged: its records cannot be decoded ({error})"
         ) from None
 
 
@@ -344,10 +360,7 @@ class _Cast:
 
     def stamps(self, name: str) -> npt.NDArray[np.datetime64]:
         column = self._plain(name)
-        kind = column.type
-        if not (pa.types.is_temporal(kind) or _is_text(kind) or pa.types.is_null(kind)):
-            raise self._wrong(name, kind, "time stamps")
-        zone = kind.tz if pa.types.is_timestamp(kind) else None
+        zone = column.type.tz if pa.types.is_timestamp(column.type) else None
         moments = self._to(name, column, pa.timestamp("us", tz=zone))
         if zone is not None:
             # The TLC's stamps are the clock on the wall; only a file saved by others has a zone.
@@ -356,8 +369,6 @@ class _Cast:
 
     def numbers(self, name: str) -> npt.NDArray[np.float64]:
         column = self._plain(name)
-        if not (_is_number(column.type) or _is_text(column.type) or pa.types.is_null(column.type)):
-            raise self._wrong(name, column.type, "numbers")
         values = self._values(self._to(name, column, pa.float64()))
         finite = np.isfinite(values)
         if not finite.all():
@@ -413,9 +424,6 @@ class _Cast:
         except pa.ArrowException as error:
             what = f"has a {name} that cannot be read as {kind}: {_one_line(error)}"
             raise _broken(self._path, what) from None
-
-    def _wrong(self, name: str, kind: pa.DataType, wanted: str) -> BrokenFileError:
-        return _broken(self._path, f"has a {name} of type {kind}; it must hold {wanted}")
 
 
 def _nulls(column: pa.Array) -> Mask:
