@@ -1,22 +1,10 @@
 """Months as the TLC published them give the counts that are known of them."""
 
-import os
-from pathlib import Path
 from time import perf_counter
 
 import pytest
 
 from taxi_nb.trips import Cleaning, load_trips, provenance
-
-BESIDE_THE_PROJECT = Path(__file__).parents[2] / "../shared/data"
-
-
-@pytest.fixture(scope="module")
-def real_months() -> str:
-    folder = Path(os.environ.get("TAXI_NB_TEST_DATA", BESIDE_THE_PROJECT)).resolve()
-    if not (folder / "green_tripdata_2021-01.parquet").exists():
-        pytest.skip(f"no real months in {folder}; TAXI_NB_TEST_DATA can name another folder")
-    return str(folder)
 
 
 @pytest.mark.parametrize(
