@@ -112,6 +112,17 @@ def test_statistics_do_not_depend_on_the_batches() -> None:
     assert all(np.array_equal(getattr(one, name), getattr(many, name)) for name in ("xx", "xy"))
 
 
+def test_a_distance_that_each_pair_has_one_of_varies_in_none() -> None:
+    trips = some_trips(3000)
+    pair = trips["PULocationID"] * 1000 + trips["DOLocationID"]
+    trips["trip_distance"] = trips.groupby(pair)["trip_distance"].transform("first")
+    statistics = pair_statistics([trips])
+    assert (statistics.xx, statistics.xy) == (0.0, 0.0)
+    whole = ExactLinearRegression().fit(matrix(trips), trips["duration"])
+    fitted = ExactLinearRegression().fit_statistics(statistics)
+    assert fitted.coef_ == pytest.approx(whole.coef_, rel=1e-9, abs=1e-9)
+
+
 def test_a_zone_that_is_not_on_the_map_is_refused() -> None:
     trips = some_trips(10)
     trips.loc[3, "DOLocationID"] = 999
