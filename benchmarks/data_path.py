@@ -7,8 +7,9 @@ sample, which is made on first use (1.2 GB below ``data/sample/``, a few minutes
 
 Each figure is a median over processes of their own, started in turns, so that whatever slows
 the machine down slows all of them. "Process" is the time of one from start to end, imports and
-all, doing its work once; "peak" is the most memory that it held. "Seconds" leave imports out:
-what takes less than three seconds is done again as long as these last, and the median of the
+all, doing its work once; "peak" is the most memory that it held. "Processor" is the time that
+all cores together spent on the work, which other programs disturb less. "Seconds" leave imports
+out: what takes less than three seconds is done again as long as these last, and the median of the
 runs after the first counts; "first time" is the first of them, which has to get its memory from
 the system. Files are in the page cache, and their digests are taken each time.
 """
@@ -42,20 +43,22 @@ ALPHAS = [10.0**power for power in range(-4, 6)]
 
 @dataclass(frozen=True)
 class Measured:
-    """Medians over processes."""
+    """Medians over processes, and what the first time took in each."""
 
+    firsts: tuple[float, ...]
     seconds: float
+    processor: float
     first: float
+    first_processor: float
     process: float
     imports: float
     megabytes: float
     result: float
-    firsts: tuple[float, ...]
 
     @property
     def first_time(self) -> Measured:
         """The same, with the first time that the work was done in a process as its seconds."""
-        return replace(self, seconds=self.first)
+        return replace(self, seconds=self.first, processor=self.first_processor)
 
     @property
     def range_of_firsts(self) -> str:
@@ -281,14 +284,17 @@ def run_here(case: str, folder: str) -> None:
     work = CASES[case](folder)
     imports = time.perf_counter() - began
     runs: list[float] = []
+    processor: list[float] = []
     while not runs or sum(runs) + min(runs) < SECONDS_A_CASE:
         forget_digests()
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         result = work()
         runs.append(time.perf_counter() - started)
-    seconds = statistics.median(runs[1:] or runs)
+        processor.append(time.process_time() - used)
+    seconds, used = (statistics.median(times[1:] or times) for times in (runs, processor))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([seconds, runs[0], sum(runs[1:]), imports, peak, result]))
+    repeated = sum(runs[1:])
+    print(json.dumps([seconds, used, runs[0], processor[0], repeated, imports, peak, result]))
 
 
 def forget_digests() -> None:
@@ -313,15 +319,14 @@ def measure(cases: Sequence[str], folder: str, repeats: int) -> dict[str, Measur
             process = time.perf_counter() - started
             if done.returncode:
                 sys.exit(f"{name}: {done.stderr.strip()}")
-            seconds, first, repeated, imports, megabytes, result = json.loads(done.stdout)
-            runs[name].append((seconds, first, process - repeated, imports, megabytes, result))
+            *seconds, repeated, imports, megabytes, result = json.loads(done.stdout)
+            runs[name].append((*seconds, process - repeated, imports, megabytes, result))
     return {name: _medians(rows) for name, rows in runs.items()}
 
 
 def _medians(rows: list[tuple[float, ...]]) -> Measured:
     columns = list(zip(*rows, strict=True))
-    seconds, first, process, imports, megabytes, result = map(statistics.median, columns)
-    return Measured(seconds, first, process, imports, megabytes, result, firsts=columns[1])
+    return Measured(columns[2], *map(statistics.median, columns))
 
 
 def check_result(found: float, known: float) -> None:
@@ -436,6 +441,7 @@ def _row(found: dict[str, Measured], name: str, label: str, against: str = "") -
         label,
         f"{ours.seconds:.3f}",
         ratios[0],
+        f"{ours.processor:.2f}",
         f"{ours.process:.2f}",
         ratios[1],
         f"{ours.megabytes:.0f}",
@@ -448,7 +454,7 @@ def print_table(rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("", "seconds", "", "process (s)", "", "peak (MB)", "")
+    table = Table("", "seconds", "", "processor (s)", "process (s)", "", "peak (MB)", "")
     for row in rows:
         table.add_row(*row)
     Console(width=120).print(table)
