@@ -7,14 +7,16 @@ sample, which is made on first use (1.2 GB below ``data/sample/``, a few minutes
 
 Each figure is a median over processes of their own, started in turns, so that whatever slows
 the machine down slows all of them. "Process" is the time of one from start to end, imports and
-all, doing its work once; "peak" is the most memory that it held. "Seconds" leave imports out:
-what takes less than three seconds is done again as long as these last, and the median of the
+all, doing its work once; "peak" is the most memory that it held. "Processor" is the time that
+all cores together spent on the work, which other programs disturb less. "Seconds" leave imports
+out: what takes less than three seconds is done again as long as these last, and the median of the
 runs after the first counts; "first time" is the first of them, which has to get its memory from
 the system. Files are in the page cache, and their digests are taken each time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import statistics
@@ -22,7 +24,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +34,8 @@ import typer
 GREEN = ["2021-01", "2021-02"]
 BIG_ROWS = 3_000_000
 MONTHS = [f"{2021 + number // 12}-{number % 12 + 1:02}" for number in range(20)]
+COLUMNS = ["PULocationID", "DOLocationID", "trip_distance"]
+COLUMNS += ["tpep_pickup_datetime", "tpep_dropoff_datetime"]
 SECONDS_A_CASE = 3.0
 MEMORY_LIMIT = 10**9
 ALPHAS = [10.0**power for power in range(-4, 6)]
@@ -37,14 +43,27 @@ ALPHAS = [10.0**power for power in range(-4, 6)]
 
 @dataclass(frozen=True)
 class Measured:
-    """Medians over processes."""
+    """Medians over processes, and what the first time took in each."""
 
+    firsts: tuple[float, ...]
     seconds: float
+    processor: float
     first: float
+    first_processor: float
     process: float
     imports: float
     megabytes: float
     result: float
+
+    @property
+    def first_time(self) -> Measured:
+        """The same, with the first time that the work was done in a process as its seconds."""
+        return replace(self, seconds=self.first, processor=self.first_processor)
+
+    @property
+    def range_of_firsts(self) -> str:
+        """The fastest and the slowest first time."""
+        return f"{min(self.firsts):.2f} to {max(self.firsts):.2f}"
 
 
 # What is measured: each makes the imports and returns a function that does the work.
@@ -119,9 +138,47 @@ def _read_table(folder: str) -> Callable[[], float]:
     import pyarrow.dataset  # noqa: F401 - read_table would import it
     import pyarrow.parquet as pq
 
-    columns = ["PULocationID", "DOLocationID", "trip_distance"]
-    columns += ["tpep_pickup_datetime", "tpep_dropoff_datetime"]
-    return lambda: float(pq.read_table(_big_files(7), columns=columns).num_rows)
+    return lambda: float(pq.read_table(_big_files(7), columns=COLUMNS).num_rows)
+
+
+def _decode_alone(folder: str) -> Callable[[], float]:
+    """Decode the columns of the same files as the loader does, on all cores, and drop them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from taxi_nb.trips.engines import decoded
+    from taxi_nb.trips.reading import PART_BATCH_ROWS
+
+    def rows_of(path: str, group: int) -> int:
+        schema = pq.read_schema(path)
+        columns = pa.schema([schema.field(name) for name in COLUMNS])
+        batches = decoded("pyarrow", Path(path), [group], columns, PART_BATCH_ROWS)
+        return sum(map(len, batches))
+
+    def work() -> float:
+        groups = [
+            (path, group)
+            for path in _big_files(7)
+            for group in range(pq.read_metadata(path).num_row_groups)
+        ]
+        with ThreadPoolExecutor(pa.cpu_count()) as workers:
+            return float(sum(workers.map(rows_of, *zip(*groups, strict=True))))
+
+    return work
+
+
+def _digests_alone(folder: str) -> Callable[[], float]:
+    import pyarrow as pa
+
+    def digest(path: str) -> str:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def work() -> float:
+        with ThreadPoolExecutor(pa.cpu_count()) as workers:
+            return float(len(set(workers.map(digest, _big_files(7)))))
+
+    return work
 
 
 def _our_20_million(folder: str) -> Callable[[], float]:
@@ -139,11 +196,11 @@ def _our_60_million_limited(folder: str) -> Callable[[], float]:
 def _our_path(penalty: str) -> Callable[[str], Callable[[], float]]:
     def prepare(folder: str) -> Callable[[], float]:
         from taxi_nb.linear import GroupLasso, GroupRidge
-        from taxi_nb.pair_statistics import STATISTICS_COLUMNS, pair_statistics
+        from taxi_nb.pair_statistics import pair_statistics
         from taxi_nb.trips import iter_trips
 
         batches = iter_trips("yellow", MONTHS[:1], "sample", sample_rows=BIG_ROWS)
-        kept = pair_statistics(batches.arrays(*STATISTICS_COLUMNS))
+        kept = pair_statistics(batches)
         model = {"ridge": GroupRidge, "lasso": GroupLasso}[penalty]().fit_statistics(kept)
         return lambda: float(len(model.path(ALPHAS)))
 
@@ -154,15 +211,13 @@ def _score_by_statistics(
     taxi: Any, source: str, training: list[str], validation: list[str], cleaning: Any = None
 ) -> Callable[[], float]:
     from taxi_nb.group_solutions import solve_ridge
-    from taxi_nb.pair_statistics import STATISTICS_COLUMNS, pair_statistics
+    from taxi_nb.pair_statistics import pair_statistics
     from taxi_nb.trips import iter_trips
 
     def work() -> float:
         of_months = (
             pair_statistics(
-                iter_trips(taxi, months, source, cleaning=cleaning, sample_rows=BIG_ROWS).arrays(
-                    *STATISTICS_COLUMNS
-                )
+                iter_trips(taxi, months, source, cleaning=cleaning, sample_rows=BIG_ROWS)
             )
             for months in (training, validation)
         )
@@ -174,12 +229,12 @@ def _score_by_statistics(
 def _fit_by_statistics(months: list[str]) -> Callable[[], float]:
     """Load, features, exact fit, and the score on the months themselves."""
     from taxi_nb.group_solutions import solve_ridge
-    from taxi_nb.pair_statistics import STATISTICS_COLUMNS, pair_statistics
+    from taxi_nb.pair_statistics import pair_statistics
     from taxi_nb.trips import iter_trips
 
     def work() -> float:
         batches = iter_trips("yellow", months, "sample", sample_rows=BIG_ROWS)
-        kept = pair_statistics(batches.arrays(*STATISTICS_COLUMNS))
+        kept = pair_statistics(batches)
         return solve_ridge(kept, alpha=0).rmse(kept)
 
     return work
@@ -201,6 +256,8 @@ CASES: dict[str, Callable[[str], Callable[[], float]]] = {
     "reference big score": _reference_big_score,
     "big score": _our_big_score,
     "read_table": _read_table,
+    "decode alone": _decode_alone,
+    "digests alone": _digests_alone,
     "20 million": _our_20_million,
     "3 million, limited": _our_3_million_limited,
     "60 million, limited": _our_60_million_limited,
@@ -227,14 +284,17 @@ def run_here(case: str, folder: str) -> None:
     work = CASES[case](folder)
     imports = time.perf_counter() - began
     runs: list[float] = []
+    processor: list[float] = []
     while not runs or sum(runs) + min(runs) < SECONDS_A_CASE:
         forget_digests()
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         result = work()
         runs.append(time.perf_counter() - started)
-    seconds = statistics.median(runs[1:] or runs)
+        processor.append(time.process_time() - used)
+    seconds, used = (statistics.median(times[1:] or times) for times in (runs, processor))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([seconds, runs[0], sum(runs[1:]), imports, peak, result]))
+    repeated = sum(runs[1:])
+    print(json.dumps([seconds, used, runs[0], processor[0], repeated, imports, peak, result]))
 
 
 def forget_digests() -> None:
@@ -259,12 +319,14 @@ def measure(cases: Sequence[str], folder: str, repeats: int) -> dict[str, Measur
             process = time.perf_counter() - started
             if done.returncode:
                 sys.exit(f"{name}: {done.stderr.strip()}")
-            seconds, first, repeated, imports, megabytes, result = json.loads(done.stdout)
-            runs[name].append((seconds, first, process - repeated, imports, megabytes, result))
-    return {
-        name: Measured(*(statistics.median(column) for column in zip(*rows, strict=True)))
-        for name, rows in runs.items()
-    }
+            *seconds, repeated, imports, megabytes, result = json.loads(done.stdout)
+            runs[name].append((*seconds, process - repeated, imports, megabytes, result))
+    return {name: _medians(rows) for name, rows in runs.items()}
+
+
+def _medians(rows: list[tuple[float, ...]]) -> Measured:
+    columns = list(zip(*rows, strict=True))
+    return Measured(columns[2], *map(statistics.median, columns))
 
 
 def check_result(found: float, known: float) -> None:
@@ -308,16 +370,26 @@ def large_score(folder: str, repeats: int) -> list[list[str]]:
     ]
 
 
-def many_months(folder: str, repeats: int) -> list[list[str]]:
-    """Months against the speed of the reader, and against a limit of memory."""
-    cases = ["read_table", "20 million", "3 million, limited", "60 million, limited"]
-    found = measure(cases, folder, repeats)
-    first_time = {name: replace(one, seconds=one.first) for name, one in found.items()}
+def against_reader(folder: str, repeats: int) -> list[list[str]]:
+    """Seven months against the speed of the reader."""
+    theirs, ours = "read_table", "20 million"
+    found = measure([theirs, ours, "decode alone", "digests alone"], folder, repeats)
+    first = {name: one.first_time for name, one in found.items()}
+    ranges = {name: f"({one.range_of_firsts})" for name, one in found.items()}
     return [
-        _row(first_time, "read_table", "21 million rows, first time: pyarrow's read_table alone"),
-        _row(first_time, "20 million", "… ours, load to score", "read_table"),
-        _row(found, "read_table", "21 million rows, again: pyarrow's read_table alone"),
-        _row(found, "20 million", "… ours, load to score", "read_table"),
+        _row(first, theirs, f"21 million rows, first time: read_table alone {ranges[theirs]}"),
+        _row(first, ours, f"… ours, load to score {ranges[ours]}", theirs),
+        _row(found, theirs, "21 million rows, again: read_table alone"),
+        _row(found, ours, "… ours, load to score", theirs),
+        _row(found, "decode alone", "… of which decoding alone"),
+        _row(found, "digests alone", "… of which digests alone"),
+    ]
+
+
+def many_months(folder: str, repeats: int) -> list[list[str]]:
+    """Months against a limit of memory."""
+    found = measure(["3 million, limited", "60 million, limited"], folder, repeats)
+    return [
         _row(found, "3 million, limited", "3 million rows with 1 GB of memory"),
         _row(found, "60 million, limited", "60 million rows with 1 GB of memory"),
     ]
@@ -332,8 +404,10 @@ def alphas(folder: str, repeats: int) -> list[list[str]]:
     ]
 
 
-PARTS = {part.__name__: part for part in (green_months, large_month, large_score, many_months)}
-PARTS["alphas"] = alphas
+PARTS = {
+    part.__name__: part
+    for part in (green_months, large_month, large_score, against_reader, many_months, alphas)
+}
 
 
 def main(
@@ -367,6 +441,7 @@ def _row(found: dict[str, Measured], name: str, label: str, against: str = "") -
         label,
         f"{ours.seconds:.3f}",
         ratios[0],
+        f"{ours.processor:.2f}",
         f"{ours.process:.2f}",
         ratios[1],
         f"{ours.megabytes:.0f}",
@@ -379,7 +454,7 @@ def print_table(rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("", "seconds", "", "process (s)", "", "peak (MB)", "")
+    table = Table("", "seconds", "", "processor (s)", "process (s)", "", "peak (MB)", "")
     for row in rows:
         table.add_row(*row)
     Console(width=120).print(table)

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from taxi_nb.features import PairAndDistance
 from taxi_nb.models import MODELS, make_model
-from taxi_nb.pair_statistics import STATISTICS_COLUMNS, pair_statistics
+from taxi_nb.pair_statistics import pair_statistics
 from taxi_nb.trips import provenance
 from taxi_nb.trips.loading import reopen
 
@@ -75,7 +75,7 @@ def fit_in_batches(model: str, estimator: Pipeline, training: pd.DataFrame) -> P
     assert name is not None
     fitted = make_model(name, _parameters(model, name, estimator))
     batches = reopen(provenance(training), _PAGE_ROWS)
-    statistics = pair_statistics(batches.arrays(*STATISTICS_COLUMNS))
+    statistics = pair_statistics(batches)
     features = PairAndDistance.of_pairs(statistics.groups)
     regressor = fitted.named_steps["model"]
     if name == "xgboost":

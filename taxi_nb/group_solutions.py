@@ -52,7 +52,8 @@ class Solution:
         effects = self.effects_of(statistics.groups)
         within = statistics.yy - 2 * self.slope * statistics.xy + self.slope**2 * statistics.xx
         error = statistics.mean_y - self.intercept - effects - self.slope * statistics.mean_x
-        return float(np.sqrt(np.sum(within + statistics.n * error**2) / statistics.n.sum()))
+        total = within + _dot(statistics.n, error**2)
+        return float(np.sqrt(total / statistics.n.sum()))
 
 
 def solve_ridge(statistics: GroupStatistics, alpha: float) -> Solution:
@@ -71,7 +72,7 @@ def solve_ridge(statistics: GroupStatistics, alpha: float) -> Solution:
         The penalty, not negative.
     """
     n, x, y = statistics.n, statistics.mean_x, statistics.mean_y
-    xx, xy = float(statistics.xx.sum()), float(statistics.xy.sum())
+    xx, xy = statistics.xx, statistics.xy
     weights = n / (n + alpha)
     centre_x, centre_y = np.average(x, weights=weights), np.average(y, weights=weights)
     dx, dy = x - centre_x, y - centre_y
@@ -122,7 +123,7 @@ class _LassoProblem:
 
     def __init__(self, statistics: GroupStatistics, alpha: float) -> None:
         self.groups, self.n, self.y = statistics.groups, statistics.n, statistics.mean_y
-        self.xx, self.xy = float(statistics.xx.sum()), float(statistics.xy.sum())
+        self.xx, self.xy = statistics.xx, statistics.xy
         self.centre = float(np.average(statistics.mean_x, weights=self.n))
         self.x = statistics.mean_x - self.centre
         self.penalty = alpha * float(self.n.sum())

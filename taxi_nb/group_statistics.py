@@ -1,7 +1,8 @@
-"""What least squares has to know of groups of (x, y): six numbers a group, which add up.
+"""What least squares has to know of groups of (x, y): three numbers a group, and three of all.
 
 A linear model of one-hot groups and one number x needs no rows once it has, for each group,
-the count, the means and the centred sums of squares and products. Statistics of two sets of
+the count and the means, and for all groups together the sums of squares and products of the
+distances from these means. Statistics of two sets of
 rows merge into those of their union (Chan, Golub & LeVeque, "Updating formulae and a pairwise
 algorithm for computing sample variances", 1979), so that files can be read one after the other
 in any number, and models solved from what is kept.
@@ -9,11 +10,14 @@ in any number, and models solved from what is kept.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+__all__ = ["Floats", "GroupStatistics", "quotient"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,17 +35,17 @@ class GroupStatistics:
         Rows, or the sum of their weights; 0 for a group without any.
     mean_x, mean_y : ndarray of float64, shape (n_groups,)
         Means within the group; 0 for a group without rows.
-    xx, xy, yy : ndarray of float64, shape (n_groups,)
-        Sums of squares and products of the distances from these means.
+    xx, xy, yy : float
+        Sums over all rows of squares and products of the distances from their group's means.
     """
 
     groups: npt.NDArray[Any]
     n: Floats
     mean_x: Floats
     mean_y: Floats
-    xx: Floats
-    xy: Floats
-    yy: Floats
+    xx: float
+    xy: float
+    yy: float
 
     @classmethod
     def of(
@@ -51,7 +55,6 @@ class GroupStatistics:
         x: Floats,
         y: Floats,
         weights: Floats | None = None,
-        room: Floats | None = None,
     ) -> GroupStatistics:
         """
         Take the statistics of some rows.
@@ -66,8 +69,6 @@ class GroupStatistics:
             Finite numbers.
         weights : ndarray of float64, shape (n_rows,), optional
             Not negative; 1 without it.
-        room : ndarray of float64, shape (3, n_rows or more), optional
-            Memory to work in, for many calls one after the other.
         """
         size = len(groups)
 
@@ -77,16 +78,18 @@ class GroupStatistics:
             return np.bincount(position, values, size).astype(np.float64, copy=False)
 
         n = add_up(None)
-        mean_x, mean_y = (_quotient(add_up(values), n) for values in (x, y))
+        mean_x, mean_y = (quotient(add_up(values), n) for values in (x, y))
         # Twice over the rows: sums of plain squares would lose all digits to large distances.
-        dx, dy, product = np.empty((3, len(x))) if room is None else room[:, : len(x)]
-        # `clip` lets numpy write in place; no position is outside.
-        np.subtract(x, mean_x.take(position, out=dx, mode="clip"), out=dx)
-        np.subtract(y, mean_y.take(position, out=dy, mode="clip"), out=dy)
-        xx = add_up(np.multiply(dx, dx, out=product))
-        xy = add_up(np.multiply(dx, dy, out=product))
-        yy = add_up(np.multiply(dy, dy, out=product))
+        dx, dy = x - mean_x[position], y - mean_y[position]
+        counted = 1.0 if weights is None else weights
+        xx, xy, yy = (float(np.sum(counted * a * b)) for a, b in ((dx, dx), (dx, dy), (dy, dy)))
         return cls(groups, n, mean_x, mean_y, xx, xy, yy)
+
+    @classmethod
+    def nothing(cls, groups: npt.NDArray[Any]) -> GroupStatistics:
+        """Return the statistics of no rows."""
+        zeros = np.zeros(len(groups))
+        return cls(groups, zeros, zeros, zeros, 0.0, 0.0, 0.0)
 
     def __add__(self, other: GroupStatistics) -> GroupStatistics:
         """Return the statistics of both sets of rows together."""
@@ -96,7 +99,7 @@ class GroupStatistics:
             here, there = np.split(where.ravel(), [len(self.groups)])
             return self.placed(groups, here) + other.placed(groups, there)
         n = self.n + other.n
-        share = _quotient(other.n, n)
+        share = quotient(other.n, n)
         dx, dy = other.mean_x - self.mean_x, other.mean_y - self.mean_y
         between = self.n * share
         return GroupStatistics(
@@ -104,9 +107,9 @@ class GroupStatistics:
             n,
             self.mean_x + dx * share,
             self.mean_y + dy * share,
-            self.xx + other.xx + dx * dx * between,
-            self.xy + other.xy + dx * dy * between,
-            self.yy + other.yy + dy * dy * between,
+            self.xx + other.xx + float(np.sum(dx * dx * between)),
+            self.xy + other.xy + float(np.sum(dx * dy * between)),
+            self.yy + other.yy + float(np.sum(dy * dy * between)),
         )
 
     def placed(self, groups: npt.NDArray[Any], position: npt.NDArray[np.intp]) -> GroupStatistics:
@@ -117,17 +120,20 @@ class GroupStatistics:
             wider[position] = values
             return wider
 
-        return GroupStatistics(groups, *map(place, self._numbers()))
+        return self._with_groups(groups, place)
 
     def present(self) -> GroupStatistics:
         """Return the statistics of those groups that have rows."""
         there = self.n > 0
-        return GroupStatistics(self.groups[there], *(values[there] for values in self._numbers()))
+        return self._with_groups(self.groups[there], lambda values: values[there])
 
-    def _numbers(self) -> tuple[Floats, ...]:
-        return self.n, self.mean_x, self.mean_y, self.xx, self.xy, self.yy
+    def _with_groups(
+        self, groups: npt.NDArray[Any], placed: Callable[[Floats], Floats]
+    ) -> GroupStatistics:
+        n, mean_x, mean_y = map(placed, (self.n, self.mean_x, self.mean_y))
+        return GroupStatistics(groups, n, mean_x, mean_y, self.xx, self.xy, self.yy)
 
 
-def _quotient(dividend: Floats, divisor: Floats) -> Floats:
+def quotient(dividend: Floats, divisor: Floats) -> Floats:
     """Divide, with 0 where there is nothing to divide by."""
     return np.divide(dividend, divisor, out=np.zeros_like(divisor), where=divisor > 0)

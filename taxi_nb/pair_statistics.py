@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from taxi_nb.group_statistics import Floats, GroupStatistics
+from taxi_nb.group_statistics import Floats, GroupStatistics, quotient
+
+if TYPE_CHECKING:
+    from taxi_nb.trips.cleaning import CheckedRecords
 
 __all__ = ["PAIR_BASE", "STATISTICS_COLUMNS", "pair_statistics"]
 
@@ -20,22 +25,30 @@ STATISTICS_COLUMNS = ("PULocationID", "DOLocationID", "trip_distance", "duration
 
 # Of the TLC's map, and 0.
 _ZONES = 266
-# So many trips are worked on at once: many for each pair, few enough for the processor's cache.
-_CHUNK = 1 << 18
+# So many trips are worked on at once: few enough for the processor's cache.
+_CHUNK = 1 << 15
 
 _EVERY_PAIR = (np.arange(_ZONES)[:, None] * PAIR_BASE + np.arange(_ZONES)).ravel()
+# Where trips that do not count are counted.
+_NO_PAIR = len(_EVERY_PAIR)
+
+# What is less than this of the sum that it is left over from is rounding.
+_ROUNDING = 1e-13
+
+Positions = npt.NDArray[np.intp]
 
 
 def pair_statistics(batches: Iterable[Any]) -> GroupStatistics:
     """
     Take the statistics of trips, in memory that does not grow with their number.
 
-    The result does not depend on how the trips are cut into batches.
+    What `iter_trips` returns is read by all cores. The result does not depend on their
+    number, nor on how trips are cut into batches.
 
     Parameters
     ----------
     batches : iterable
-        Of frames of trips, as `iter_trips` gives them, or of mappings of arrays with the
+        What `iter_trips` returns, or any frames of trips, or mappings of arrays with the
         columns `STATISTICS_COLUMNS`.
 
     Returns
@@ -56,16 +69,80 @@ def pair_statistics(batches: Iterable[Any]) -> GroupStatistics:
     >>> int(statistics.n.sum())
     971
     """
-    nothing = np.zeros(len(_EVERY_PAIR))
-    total = GroupStatistics(_EVERY_PAIR, *[nothing] * 6)
-    # New memory for each chunk would cost more than the sums themselves.
-    room = np.empty((3, _CHUNK))
-    for position, x, y in _chunks(batches):
-        total = total + GroupStatistics.of(_EVERY_PAIR, position, x, y, room=room)
-    return total.present()
+    from taxi_nb.trips.loading import TripBatches
+
+    if isinstance(batches, TripBatches):
+        parts = batches.in_parts(_of_records)
+    else:
+        parts = iter([_of_chunks(_chunks(batches))])
+    return reduce(add, parts).present()
 
 
-def _chunks(batches: Iterable[Any]) -> Iterator[tuple[npt.NDArray[np.intp], Floats, Floats]]:
+class _Sums:
+    """Sums over trips around a centre, by pair, from which their statistics follow.
+
+    Each pass over the trips costs more than what is computed in it: there is one.
+    """
+
+    def __init__(self) -> None:
+        self._centre: Floats | None = None
+        self._n, self._x, self._y = np.zeros((3, _NO_PAIR + 1))
+        self._squares = np.zeros((2, 2))
+        self._room = np.empty((2, _CHUNK))
+
+    def add(self, position: Positions, x: Floats, y: Floats, left_out: Positions) -> None:
+        """Add trips; `position` is changed where they are left out."""
+        if len(left_out) == len(position):
+            return
+        if self._centre is None:
+            self._centre = _centre(x, y, left_out)
+        around = self._room[:, : len(x)]
+        for values, centre, out in zip((x, y), self._centre, around, strict=True):
+            np.subtract(values, centre, out=out)
+        position[left_out] = _NO_PAIR
+        around[:, left_out] = 0.0
+        # In place, and quicker than `bincount`, which makes an array for all pairs each time.
+        np.add.at(self._n, position, 1.0)
+        np.add.at(self._x, position, around[0])
+        np.add.at(self._y, position, around[1])
+        # Not `@`: for so few numbers BLAS would wake its threads.
+        self._squares += np.einsum("in,jn->ij", around, around)
+
+    def statistics(self) -> GroupStatistics:
+        if self._centre is None:
+            return GroupStatistics.nothing(_EVERY_PAIR)
+        n = self._n[:_NO_PAIR]
+        means = np.stack([quotient(values[:_NO_PAIR], n) for values in (self._x, self._y)])
+        within = self._squares - np.einsum("in,jn,n->ij", means, means, n)
+        scale = np.sqrt(np.outer(self._squares.diagonal(), self._squares.diagonal()))
+        within[np.abs(within) <= _ROUNDING * scale] = 0.0
+        mean_x, mean_y = np.where(n > 0, means + self._centre[:, None], 0.0)
+        xx, xy, yy = within[0, 0], within[0, 1], within[1, 1]
+        return GroupStatistics(_EVERY_PAIR, n, mean_x, mean_y, float(xx), float(xy), float(yy))
+
+
+def _centre(x: Floats, y: Floats, left_out: Positions) -> Floats:
+    """Return a point that most trips are near, whatever distances some of them claim."""
+    return np.array([np.median(np.delete(values, left_out)) for values in (x, y)])
+
+
+def _of_records(batches: Iterator[CheckedRecords]) -> GroupStatistics:
+    sums = _Sums()
+    for records, kept in batches:
+        position = np.multiply(records.pickup_zone, _ZONES, dtype=np.intp)
+        position += records.dropoff_zone
+        sums.add(position, records.distance, records.duration, np.flatnonzero(~kept))
+    return sums.statistics()
+
+
+def _of_chunks(chunks: Iterator[tuple[Positions, Floats, Floats]]) -> GroupStatistics:
+    sums = _Sums()
+    for position, x, y in chunks:
+        sums.add(position, x, y, np.empty(0, np.intp))
+    return sums.statistics()
+
+
+def _chunks(batches: Iterable[Any]) -> Iterator[tuple[Positions, Floats, Floats]]:
     """Cut trips anew into chunks of one length, each written over the one before."""
     position, x, y = np.empty(_CHUNK, np.intp), np.empty(_CHUNK), np.empty(_CHUNK)
     filled = 0

@@ -19,6 +19,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "TAXI_NB_DATA_DIR"):
     os.environ.pop(name, None)
+os.environ.pop("TAXI_NB_ENGINE", None)
 # The tests' processes run side by side: OpenMP's threads would only spin for each other's cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -12,9 +12,12 @@ import numpy.typing as npt
 
 from taxi_nb.trips.reading import Mask, Records
 
-__all__ = ["Cleaning", "clean"]
+__all__ = ["CheckedRecords", "Cleaning", "clean"]
 
 LAST_ZONE = 265
+
+CheckedRecords = tuple[Records, Mask]
+"""Records, and which of them are trips."""
 
 
 @dataclass(frozen=True, kw_only=True)

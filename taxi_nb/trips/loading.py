@@ -5,25 +5,31 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from taxi_nb.inputs import used_data
-from taxi_nb.trips.cleaning import Cleaning, clean
+from taxi_nb.trips.cleaning import CheckedRecords, Cleaning, clean
+from taxi_nb.trips.engines import chosen_engine
 from taxi_nb.trips.errors import BrokenFileError, NoTripsError, TripsError
 from taxi_nb.trips.origin import MonthFile, Provenance, stamp
 from taxi_nb.trips.reading import (
     BATCH_ROWS,
+    PART_BATCH_ROWS,
     STAMP_PREFIX,
+    Mask,
     MonthContent,
     Records,
     count_rows,
     is_synthetic,
+    parts_of,
     read_batches,
 )
 from taxi_nb.trips.report import CleaningReport, MonthCounts
@@ -58,6 +64,7 @@ COLUMNS: dict[str, str] = {
 """The columns of a frame of trips, and what they are called among `Records`."""
 
 Arrays = dict[str, npt.NDArray[Any]]
+T = TypeVar("T")
 
 
 def load_trips(
@@ -69,6 +76,7 @@ def load_trips(
     seed: int = 42,
     sample_rows: int = 60_000,
     max_trips: int = MAX_TRIPS,
+    engine: Literal["pyarrow", "fastparquet"] | None = None,
 ) -> pd.DataFrame:
     """
     Load the trips of some months, cleaned and checked.
@@ -101,6 +109,9 @@ def load_trips(
         holds trips drawn from them by chance, the same ones each time; a warning, the
         frame's provenance and every title say so. The digest and the cleaning report are
         those of all trips, and training reads all of them, batch by batch.
+    engine : {"pyarrow", "fastparquet"}, optional
+        The library that decodes the files; the trips are the same. Without it: what the
+        environment variable ``TAXI_NB_ENGINE`` names if it is set, else ``"pyarrow"``.
 
     Returns
     -------
@@ -126,7 +137,13 @@ def load_trips(
     if type(max_trips) is not int or max_trips < 1:
         raise TripsError(f"`max_trips` must be an int of at least 1, got: {max_trips!r}")
     batches = iter_trips(
-        taxi, months, source, cleaning=cleaning, seed=seed, sample_rows=sample_rows
+        taxi,
+        months,
+        source,
+        cleaning=cleaning,
+        seed=seed,
+        sample_rows=sample_rows,
+        engine=engine,
     )
     return batches.one_frame(max_trips)
 
@@ -140,16 +157,17 @@ def iter_trips(
     seed: int = 42,
     sample_rows: int = 60_000,
     batch_rows: int = BATCH_ROWS,
+    engine: Literal["pyarrow", "fastparquet"] | None = None,
 ) -> TripBatches:
     """
     Go through the trips of some months in batches, in a fixed amount of memory.
 
     Parameters
     ----------
-    taxi, months, source, cleaning, seed, sample_rows
-        As in `load_trips`.
+    taxi, months, source, cleaning, seed, sample_rows, engine
+        As in `load_trips`. fastparquet takes a whole row group of the file into memory.
     batch_rows : int
-        The most records that are read at once.
+        The most records of a batch.
 
     Returns
     -------
@@ -177,7 +195,7 @@ def iter_trips(
         raise TripsError(f"`batch_rows` must be an int of at least 1, got: {batch_rows!r}")
     rules = _check_cleaning(cleaning)
     place = _open_source(source, Sample(seed, sample_rows))
-    return TripBatches(taxi, tuple(months), place, rules, batch_rows)
+    return TripBatches(taxi, tuple(months), place, rules, batch_rows, chosen_engine(engine))
 
 
 class TripBatches:
@@ -189,13 +207,20 @@ class TripBatches:
     """
 
     def __init__(
-        self, taxi: str, months: tuple[str, ...], place: Source, rules: Cleaning, batch_rows: int
+        self,
+        taxi: str,
+        months: tuple[str, ...],
+        place: Source,
+        rules: Cleaning,
+        batch_rows: int,
+        engine: str,
     ) -> None:
         self.taxi = taxi
         self.months = months
         self._place = place
         self._rules = rules
         self._batch_rows = batch_rows
+        self._engine = engine
         self._provenance: Provenance | None = None
 
     @property
@@ -224,8 +249,37 @@ class TripBatches:
         unknown = [column for column in columns if column not in COLUMNS]
         if unknown:
             raise ValueError(f"`columns` must be among {list(COLUMNS)}, got: {unknown}")
-        fetched = (self._place.fetch(self.taxi, month) for month in self.months)
-        yield from self._read(fetched, columns)
+        yield from self._read(self._fetched(), columns)
+
+    def in_parts(self, work: Callable[[Iterator[CheckedRecords]], T]) -> Iterator[T]:
+        """
+        Do some work on all records, in parts that are read side by side by all cores.
+
+        How the files are cut into parts, and these into batches, depends on the files alone.
+        While a month is worked on the next one is fetched.
+
+        Parameters
+        ----------
+        work : callable
+            Takes the batches of a part: its records, and which of them are trips. Called in
+            other threads.
+
+        Yields
+        ------
+        object
+            What the work returned, in the order of the parts.
+        """
+        read: list[_ReadMonth] = []
+        with ThreadPoolExecutor(pa.cpu_count()) as workers:
+            try:
+                begun = (self._begin(*found, work, workers) for found in self._fetched())
+                for reader, results in _one_ahead(begun):
+                    for result in results:
+                        yield result.result()
+                    self._finish(reader, read)
+            finally:
+                workers.shutdown(cancel_futures=True)
+        self._provenance = _origin(self.taxi, self._place, self._rules, read)
 
     @property
     def provenance(self) -> Provenance:
@@ -238,23 +292,42 @@ class TripBatches:
 
     def one_frame(self, max_trips: int) -> pd.DataFrame:
         """Return all trips as one frame, or `max_trips` of them drawn by chance."""
-        contents = [self._place.fetch(self.taxi, month) for month in self.months]
-        rows = sum(map(count_rows, contents))
+        found = list(self._fetched())
+        rows = sum(count_rows(content) for _, content in found)
         collected = _Collected(rows, max_trips)
-        for arrays in self._read(contents, tuple(COLUMNS)):
+        for arrays in self._read(found, tuple(COLUMNS)):
             collected.add(arrays)
         trips = _frame(collected.arrays())
         stamp(trips, _told(self.provenance, len(trips) if rows > max_trips else None))
         return trips
 
-    def _read(self, contents: Iterable[MonthContent], columns: Sequence[str]) -> Iterator[Arrays]:
-        read = []
-        for month, content in zip(self.months, contents, strict=True):
-            reader = _MonthReader(content, self.taxi, month, self._rules)
+    def _fetched(self) -> Iterator[tuple[str, MonthContent]]:
+        return ((month, self._place.fetch(self.taxi, month)) for month in self.months)
+
+    def _read(
+        self, fetched: Iterable[tuple[str, MonthContent]], columns: Sequence[str]
+    ) -> Iterator[Arrays]:
+        read: list[_ReadMonth] = []
+        for month, content in fetched:
+            reader = _MonthReader(content, self.taxi, month, self._rules, self._engine)
             yield from reader.batches(columns, self._batch_rows)
-            read.append(reader.finish())
-            _check_distinct([done.file for done in read])
+            self._finish(reader, read)
         self._provenance = _origin(self.taxi, self._place, self._rules, read)
+
+    def _begin(
+        self,
+        month: str,
+        content: MonthContent,
+        work: Callable[[Iterator[CheckedRecords]], T],
+        workers: ThreadPoolExecutor,
+    ) -> tuple[_MonthReader, list[Future[T]]]:
+        reader = _MonthReader(content, self.taxi, month, self._rules, self._engine)
+        parts = (reader.checked(PART_BATCH_ROWS, part) for part in parts_of(content))
+        return reader, [workers.submit(work, part) for part in parts]
+
+    def _finish(self, reader: _MonthReader, read: list[_ReadMonth]) -> None:
+        read.append(reader.finish())
+        _check_distinct([done.file for done in read])
 
 
 def reopen(origin: Provenance, batch_rows: int = BATCH_ROWS) -> TripBatches:
@@ -274,7 +347,8 @@ def reopen(origin: Provenance, batch_rows: int = BATCH_ROWS) -> TripBatches:
         A loop over it raises `BrokenFileError` where a file is no longer what it was.
     """
     rules = Cleaning(**origin.cleaning.settings)
-    return TripBatches(origin.taxi, origin.months, _SameFiles(origin), rules, batch_rows)
+    files = _SameFiles(origin)
+    return TripBatches(origin.taxi, origin.months, files, rules, batch_rows, chosen_engine(None))
 
 
 class _SameFiles:
@@ -295,30 +369,46 @@ class _SameFiles:
 class _MonthReader:
     """Reads one month's clean trips, and keeps count."""
 
-    def __init__(self, content: MonthContent, taxi: str, month: str, rules: Cleaning) -> None:
+    def __init__(
+        self, content: MonthContent, taxi: str, month: str, rules: Cleaning, engine: str
+    ) -> None:
         self._content = content
         self._taxi = taxi
         self._month = month
         self._rules = rules
+        self._engine = engine
         # Beside the reading: it needs the whole file, the reading some columns of it.
         self._hashing = ThreadPoolExecutor(1)
         self._sha256 = self._hashing.submit(lambda: content.sha256)
+        self._counting = Lock()
         self._rows = 0
         self._negative = 0
         self._taken_out = dict.fromkeys(rules.rules, 0)
 
-    def batches(self, columns: Sequence[str], batch_rows: int) -> Iterator[Arrays]:
-        for records in read_batches(self._content, self._taxi, batch_rows):
+    def checked(
+        self, batch_rows: int, row_groups: Sequence[int] | None = None
+    ) -> Iterator[CheckedRecords]:
+        found = read_batches(self._content, self._taxi, batch_rows, row_groups, self._engine)
+        for records in found:
             kept, taken_out = clean(records, self._month, self._rules)
-            self._rows += len(records)
-            self._negative += int(np.count_nonzero(records.distance[kept] < 0))
-            for rule, count in taken_out.items():
-                self._taken_out[rule] += count
+            self._count(records, kept, taken_out)
+            yield records, kept
+
+    def batches(self, columns: Sequence[str], batch_rows: int) -> Iterator[Arrays]:
+        for records, kept in self.checked(batch_rows):
             try:
                 yield _kept_columns(records, kept, columns)
             except GeneratorExit:  # Who has seen enough has used the file all the same.
                 self._tell()
                 raise
+
+    def _count(self, records: Records, kept: Mask, taken_out: dict[str, int]) -> None:
+        negative = int(np.count_nonzero((records.distance < 0) & kept))
+        with self._counting:
+            self._rows += len(records)
+            self._negative += negative
+            for rule, count in taken_out.items():
+                self._taken_out[rule] += count
 
     def finish(self) -> _ReadMonth:
         counts = MonthCounts(self._month, self._rows, self._taken_out)
@@ -348,6 +438,15 @@ class _MonthReader:
         used_data(f"{self._taxi} {self._month}", self._content.path, self._sha256.result())
 
 
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Take each item when the one before it is yet to be worked on."""
+    current = next(items, None)
+    while current is not None:
+        following = next(items, None)
+        yield current
+        current = following
+
+
 class _ReadMonth(NamedTuple):
     """What is to be remembered of a month's file."""
 
@@ -366,7 +465,7 @@ def _check_distinct(files: Sequence[MonthFile]) -> None:
             )
 
 
-def _kept_columns(records: Records, kept: npt.NDArray[np.bool_], columns: Sequence[str]) -> Arrays:
+def _kept_columns(records: Records, kept: Mask, columns: Sequence[str]) -> Arrays:
     every = bool(kept.all())
     arrays = {column: getattr(records, COLUMNS[column]) for column in columns}
     return arrays if every else {name: values[kept] for name, values in arrays.items()}

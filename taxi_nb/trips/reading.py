@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from taxi_nb.trips.engines import DEFAULT_ENGINE, UndecodableError, decoded
 from taxi_nb.trips.errors import BrokenFileError
 
 __all__ = [
@@ -27,14 +28,13 @@ __all__ = [
     "count_rows",
     "is_synthetic",
     "month_content",
+    "parts_of",
     "read_batches",
     "starts_as_parquet",
 ]
 
 # The prefix that the time stamps' columns have in each taxi's files.
 STAMP_PREFIX = {"green": "lpep", "yellow": "tpep"}
-
-ZONE_COLUMNS = ["PULocationID", "DOLocationID"]
 
 SYNTHETIC_KEY = b"taxi_nb.synthetic"
 
@@ -49,6 +49,10 @@ MICROSECONDS_PER_MINUTE = 60e6
 BATCH_ROWS = 1 << 16
 # Several, so that neither side waits when some batch takes the other longer.
 BATCHES_AHEAD = 4
+# Less would not pay for what each part of a file needs for itself.
+PART_ROWS = 1 << 19
+# Shorter than others: the sums that are taken of parts want room in the cache as well.
+PART_BATCH_ROWS = 1 << 15
 
 _MAGIC = b"PAR1"
 
@@ -148,7 +152,11 @@ def month_content(path: str, file: Path, keeper: object = None) -> MonthContent:
 
 
 def read_batches(
-    content: MonthContent, taxi: str, batch_rows: int = BATCH_ROWS
+    content: MonthContent,
+    taxi: str,
+    batch_rows: int = BATCH_ROWS,
+    row_groups: Sequence[int] | None = None,
+    engine: str = DEFAULT_ENGINE,
 ) -> Iterator[Records]:
     """
     Read a month's records, cast to one set of types, in a fixed amount of memory.
@@ -163,11 +171,17 @@ def read_batches(
         ``"green"`` or ``"yellow"``.
     batch_rows : int
         The most rows of a batch.
+    row_groups : sequence of int, optional
+        Read these alone, in the caller's thread. Without it all of the file is read, and in
+        another thread a little ahead.
+    engine : str
+        What decodes the columns, as `chosen_engine` returned it. The footer is always read
+        by pyarrow.
 
     Yields
     ------
     Records
-        All rows of the file, in its order.
+        All rows of the file or of its row groups, in their order.
 
     Raises
     ------
@@ -175,15 +189,21 @@ def read_batches(
         If the file is not a whole parquet file of this taxi's records.
     """
     names = _source_names(taxi)
-    parquet = _open(content)
-    _check_columns(parquet.schema_arrow.names, taxi, content.path)
-    # Zones that are text stay coded as the file has them.
-    coded = pq.ParquetFile(
-        content.file, metadata=parquet.metadata, pre_buffer=False, read_dictionary=ZONE_COLUMNS
+    schema, groups = _columns_to_read(content, taxi)
+    table = _decode(
+        content, engine, groups if row_groups is None else row_groups, schema, batch_rows
     )
-    table = _read_columns(coded, list(names.values()), batch_rows, content.path)
-    for batch in _some_ahead(table):
+    for batch in _some_ahead(table) if row_groups is None else table:
         yield _records(_Cast(batch, content.path), names)
+
+
+def _columns_to_read(content: MonthContent, taxi: str) -> tuple[pa.Schema, Sequence[int]]:
+    parquet = _open(content)
+    present = parquet.schema_arrow
+    _check_columns(present.names, taxi, content.path)
+    schema = pa.schema([present.field(name) for name in _source_names(taxi).values()])
+    _check_types(schema, content.path)
+    return schema, range(parquet.num_row_groups)
 
 
 def _records(cast: _Cast, names: dict[str, str]) -> Records:
@@ -203,6 +223,20 @@ def _records(cast: _Cast, names: dict[str, str]) -> Records:
 def count_rows(content: MonthContent) -> int:
     """Return how many rows a file says that it has."""
     return int(_open(content).metadata.num_rows)
+
+
+def parts_of(content: MonthContent) -> list[list[int]]:
+    """Cut a file into row groups, or neighbours of them, each with `PART_ROWS` rows or more."""
+    metadata = _open(content).metadata
+    parts: list[list[int]] = []
+    rows = PART_ROWS
+    for group in range(metadata.num_row_groups):
+        if rows >= PART_ROWS:
+            parts.append([])
+            rows = 0
+        parts[-1].append(group)
+        rows += metadata.row_group(group).num_rows
+    return parts
 
 
 def check_whole(content: MonthContent) -> None:
@@ -281,15 +315,28 @@ def _check_columns(present: list[str], taxi: str, path: str) -> None:
     )
 
 
-def _read_columns(
-    parquet: pq.ParquetFile, columns: list[str], batch_rows: int, path: str
+def _check_types(schema: pa.Schema, path: str) -> None:
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        stamps = name.endswith("_datetime")
+        fits = pa.types.is_temporal(kind) if stamps else _is_number(kind)
+        if not (fits or _is_text(kind) or pa.types.is_null(kind)):
+            wanted = "time stamps" if stamps else "numbers"
+            raise _broken(path, f"has a {name} of type {kind}; it must hold {wanted}")
+
+
+def _decode(
+    content: MonthContent,
+    engine: str,
+    row_groups: Sequence[int],
+    columns: pa.Schema,
+    batch_rows: int,
 ) -> Iterator[pa.RecordBatch]:
     try:
-        # Both cores have other work meanwhile; more threads for one batch cost more than they give.
-        yield from parquet.iter_batches(batch_rows, columns=columns, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+        yield from decoded(engine, content.file, row_groups, columns, batch_rows)
+    except UndecodableError as error:
         raise _broken(
-            path, f"is damaged: its records cannot be decoded ({_one_line(error)})"
+            content.path, f"is damaged: its records cannot be decoded ({error})"
         ) from None
 
 
@@ -313,10 +360,7 @@ class _Cast:
 
     def stamps(self, name: str) -> npt.NDArray[np.datetime64]:
         column = self._plain(name)
-        kind = column.type
-        if not (pa.types.is_temporal(kind) or _is_text(kind) or pa.types.is_null(kind)):
-            raise self._wrong(name, kind, "time stamps")
-        zone = kind.tz if pa.types.is_timestamp(kind) else None
+        zone = column.type.tz if pa.types.is_timestamp(column.type) else None
         moments = self._to(name, column, pa.timestamp("us", tz=zone))
         if zone is not None:
             # The TLC's stamps are the clock on the wall; only a file saved by others has a zone.
@@ -325,8 +369,6 @@ class _Cast:
 
     def numbers(self, name: str) -> npt.NDArray[np.float64]:
         column = self._plain(name)
-        if not (_is_number(column.type) or _is_text(column.type) or pa.types.is_null(column.type)):
-            raise self._wrong(name, column.type, "numbers")
         values = self._values(self._to(name, column, pa.float64()))
         finite = np.isfinite(values)
         if not finite.all():
@@ -382,9 +424,6 @@ class _Cast:
         except pa.ArrowException as error:
             what = f"has a {name} that cannot be read as {kind}: {_one_line(error)}"
             raise _broken(self._path, what) from None
-
-    def _wrong(self, name: str, kind: pa.DataType, wanted: str) -> BrokenFileError:
-        return _broken(self._path, f"has a {name} of type {kind}; it must hold {wanted}")
 
 
 def _nulls(column: pa.Array) -> Mask:

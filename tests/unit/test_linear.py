@@ -102,10 +102,8 @@ def test_statistics_of_parts_add_up_to_those_of_the_whole() -> None:
     groups = trips.groupby(trips["PULocationID"] * 1000 + trips["DOLocationID"])
     assert added.groups.tolist() == list(groups.groups)
     assert added.n.tolist() == groups.size().tolist()
-    exact = groups["trip_distance"].agg(lambda x: float(np.sum((x - x.mean()) ** 2)))
-    assert added.xx == pytest.approx(exact.to_numpy(), rel=1e-9, abs=1e-6)
-    spread = groups["duration"].agg(lambda y: float(np.sum((y - y.mean()) ** 2)))
-    assert added.yy == pytest.approx(spread.to_numpy(), rel=1e-9, abs=1e-9)
+    x, y = (trips[name] - groups[name].transform("mean") for name in ("trip_distance", "duration"))
+    assert [added.xx, added.xy, added.yy] == pytest.approx([x @ x, x @ y, y @ y], rel=1e-9)
 
 
 def test_statistics_do_not_depend_on_the_batches() -> None:
@@ -113,6 +111,17 @@ def test_statistics_do_not_depend_on_the_batches() -> None:
     one = pair_statistics([trips])
     many = pair_statistics([trips[start : start + 7] for start in range(0, 4000, 7)])
     assert all(np.array_equal(getattr(one, name), getattr(many, name)) for name in ("xx", "xy"))
+
+
+def test_a_distance_that_each_pair_has_one_of_varies_in_none() -> None:
+    trips = some_trips(3000)
+    pair = trips["PULocationID"] * 1000 + trips["DOLocationID"]
+    trips["trip_distance"] = trips.groupby(pair)["trip_distance"].transform("first")
+    statistics = pair_statistics([trips])
+    assert (statistics.xx, statistics.xy) == (0.0, 0.0)
+    whole = ExactLinearRegression().fit(matrix(trips), trips["duration"])
+    fitted = ExactLinearRegression().fit_statistics(statistics)
+    assert fitted.coef_ == pytest.approx(whole.coef_, rel=1e-9, abs=1e-9)
 
 
 def test_a_zone_that_is_not_on_the_map_is_refused() -> None:
@@ -234,6 +243,6 @@ def test_weights_count_rows() -> None:
 
 
 def test_nothing_to_learn_from_is_an_error() -> None:
-    empty = GroupStatistics(np.arange(2), *[np.zeros(2)] * 6)
+    empty = GroupStatistics.nothing(np.arange(2))
     with pytest.raises(ValueError, match="there must be a row"):
         ExactLinearRegression().fit_statistics(empty)

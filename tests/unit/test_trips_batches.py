@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from taxi_nb.pair_statistics import pair_statistics
 from taxi_nb.trips import (
     BrokenFileError,
     Cleaning,
@@ -23,6 +26,7 @@ from taxi_nb.trips import (
 from taxi_nb.trips.loading import reopen
 
 MONTHS = ["2021-01", "2021-02"]
+NUMBERS = ("n", "mean_x", "mean_y", "xx", "xy", "yy")
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +72,36 @@ def test_arrays_of_some_columns():
 
 
 def test_a_rule_that_leaves_nothing_ends_the_loop():
-    with pytest.raises(NoTripsError, match=r"no trip of .* is left"):
-        list(_batches(cleaning=Cleaning(min_distance=1e9)))
+    batches = _batches(cleaning=Cleaning(min_distance=1e9))
+    for go in (list, pair_statistics):
+        with pytest.raises(NoTripsError, match=r"no trip of .* is left"):
+            go(batches)
+
+
+def test_statistics_are_those_of_the_frame_whatever_the_cores(monkeypatch):
+    monkeypatch.setattr("taxi_nb.trips.reading.PART_ROWS", 1_000)
+    monkeypatch.setattr("taxi_nb.trips.loading.PART_BATCH_ROWS", 300)
+    trips = load_trips("green", MONTHS, "sample", sample_rows=3_000)
+    for month in provenance(trips).files:
+        pq.write_table(pq.read_table(month.path), month.path, row_group_size=700)
+    found = []
+    for cores in (1, 3):
+        monkeypatch.setattr(pa, "cpu_count", lambda cores=cores: cores)
+        batches = _batches()
+        found.append(pair_statistics(batches))
+        assert batches.provenance.cleaning == provenance(trips).cleaning
+    expected = pair_statistics([trips])
+    assert all(np.array_equal(getattr(found[0], name), getattr(found[1], name)) for name in NUMBERS)
+    assert np.array_equal(found[0].n, expected.n)
+    for name in NUMBERS:
+        assert getattr(found[0], name) == pytest.approx(getattr(expected, name), rel=1e-9)
+
+
+def test_a_broken_month_ends_the_statistics_with_its_error(root):
+    file = provenance(_sample()).files[1]
+    Path(file.path).write_bytes(Path(file.path).read_bytes()[:-50])
+    with pytest.raises(BrokenFileError, match=r"2021-02.* is cut short"):
+        pair_statistics(_batches())
 
 
 def test_mistakes_are_told_before_anything_is_read():

@@ -1,22 +1,8 @@
 """Months as the TLC published them give the counts that are known of them."""
 
-import os
-from pathlib import Path
-from time import perf_counter
-
 import pytest
 
 from taxi_nb.trips import Cleaning, load_trips, provenance
-
-BESIDE_THE_PROJECT = Path(__file__).parents[2] / "../shared/data"
-
-
-@pytest.fixture(scope="module")
-def real_months() -> str:
-    folder = Path(os.environ.get("TAXI_NB_TEST_DATA", BESIDE_THE_PROJECT)).resolve()
-    if not (folder / "green_tripdata_2021-01.parquet").exists():
-        pytest.skip(f"no real months in {folder}; TAXI_NB_TEST_DATA can name another folder")
-    return str(folder)
 
 
 @pytest.mark.parametrize(
@@ -54,10 +40,3 @@ def test_duration_is_exactly_that_of_the_file(real_months):
     saved = pd.read_parquet(f"{real_months}/green_tripdata_2021-01.parquet")
     assert trips["duration"].tolist() == saved["duration"].tolist()
     assert trips["trip_distance"].tolist() == saved["trip_distance"].tolist()
-
-
-def test_a_month_loads_quickly(real_months):
-    load_trips("green", ["2021-01"], real_months)
-    start = perf_counter()
-    load_trips("green", ["2021-01"], real_months)
-    assert perf_counter() - start < 0.3

@@ -1,0 +1,122 @@
+"""The libraries that decode a month's columns: pyarrow, or fastparquet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from taxi_nb.inputs import used_variable
+from taxi_nb.trips.errors import TripsError
+
+__all__ = ["DEFAULT_ENGINE", "ENGINE_VARIABLE", "UndecodableError", "chosen_engine", "decoded"]
+
+DEFAULT_ENGINE = "pyarrow"
+
+ENGINE_VARIABLE = "TAXI_NB_ENGINE"
+"""The environment variable that names the engine where no argument does."""
+
+
+class UndecodableError(Exception):
+    """The engine cannot decode the columns; the message says why, in one line."""
+
+
+def chosen_engine(engine: str | None) -> str:
+    """
+    Return the name of the engine to use.
+
+    Parameters
+    ----------
+    engine : str, optional
+        ``"pyarrow"`` or ``"fastparquet"``. Without it: what the environment variable
+        ``TAXI_NB_ENGINE`` names, else pyarrow.
+
+    Raises
+    ------
+    TripsError
+        If there is no such engine.
+    """
+    asked = "`engine`"
+    if engine is None:
+        used_variable(ENGINE_VARIABLE)
+        engine = os.environ.get(ENGINE_VARIABLE) or DEFAULT_ENGINE
+        asked = f"the environment variable {ENGINE_VARIABLE}"
+    if engine not in _DECODERS:
+        raise TripsError(f"{asked} must be {' or '.join(map(repr, _DECODERS))}, got: {engine!r}")
+    return engine
+
+
+def decoded(
+    engine: str, file: Path, row_groups: Sequence[int], columns: pa.Schema, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """
+    Decode some columns of a parquet file.
+
+    Parameters
+    ----------
+    engine : str
+        As `chosen_engine` returned it.
+    file : Path
+        The file, of which pyarrow could read the footer.
+    row_groups : sequence of int
+        The parts of the file to read.
+    columns : pyarrow.Schema
+        The columns, with the types that the file's footer says.
+    batch_rows : int
+        The most rows of a batch.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        Text may be coded as a dictionary; numbers may have another type of number.
+
+    Raises
+    ------
+    UndecodableError
+        If the file is damaged, or holds what the engine does not know.
+    """
+    try:
+        yield from _DECODERS[engine](file, row_groups, columns, batch_rows)
+    # pyarrow has its own errors; fastparquet fails in as many ways as the bytes can be wrong.
+    except Exception as error:
+        raise UndecodableError(" ".join(str(error).split()).rstrip(".")) from None
+
+
+def _by_pyarrow(
+    file: Path, row_groups: Sequence[int], columns: pa.Schema, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    # Text stays coded as the file has it: zones are few.
+    text = [field.name for field in columns if pa.types.is_string(field.type)]
+    parquet = pq.ParquetFile(file, pre_buffer=False, read_dictionary=text)
+    # All cores have other work meanwhile; more threads for one batch cost more than they give.
+    yield from parquet.iter_batches(batch_rows, row_groups, columns.names, use_threads=False)
+
+
+def _by_fastparquet(
+    file: Path, row_groups: Sequence[int], columns: pa.Schema, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    import fastparquet
+
+    parquet = fastparquet.ParquetFile(str(file))
+    for group in row_groups:
+        # It has no smaller unit, so that a whole row group has to fit into memory.
+        frame = parquet[group].to_pandas(columns=columns.names, index=False)
+        arrays = [_as_declared(pa.array(frame[field.name]), field.type) for field in columns]
+        whole = pa.RecordBatch.from_arrays(arrays, columns.names)
+        yield from (whole[row : row + batch_rows] for row in range(0, len(whole), batch_rows))
+
+
+def _as_declared(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Give a column what fastparquet drops: the zone of time stamps."""
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        return column.cast(pa.timestamp(column.type.unit, tz=kind.tz))
+    return column
+
+
+_DECODERS: dict[str, Callable[[Path, Sequence[int], pa.Schema, int], Iterator[pa.RecordBatch]]] = {
+    "pyarrow": _by_pyarrow,
+    "fastparquet": _by_fastparquet,
+}
