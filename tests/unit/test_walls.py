@@ -35,7 +35,7 @@ def test_what_notebooks_call_never_imports_what_runs_notebooks() -> None:
 
 
 def test_what_runs_notebooks_knows_nothing_about_taxis() -> None:
-    names = ("pipeline", "tracking", "stored_runs", "project", "credentials")
+    names = ("pipeline", "tracking", "stored_runs", "stores", "project", "credentials")
     allowed = tuple(f"taxi_nb.{name}" for name in names)
     files = list((PACKAGE / "pipeline").rglob("*.py"))
     assert files
