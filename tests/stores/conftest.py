@@ -1,155 +1,79 @@
-"""The stores that people use, as real servers: PostgreSQL, a bucket, a tracking server."""
+"""A PostgreSQL, a bucket and a tracking server for all tests of stores."""
 
 from __future__ import annotations
 
-import glob
-import os
-import pwd
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import quote
-from urllib.request import urlopen
 
 import pytest
 
-# All that an address can trip over.
-PASSWORD = "pa/ss:w@rd?#%41"
+from tests.pipeline.conftest import warm_pool
+from tests.stores.servers import (
+    PASSWORD,
+    Postgresql,
+    Server,
+    postgresql_programs,
+    postgresql_server,
+    running,
+    s3_server,
+    tracking_server,
+)
 
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def wait_until(answers: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 90
-    while not answers():
-        assert process.poll() is None, "the server has ended"
-        assert time.monotonic() < end, "the server never answered"
-        time.sleep(0.05)
-
-
-def answers(address: str) -> bool:
-    try:
-        with urlopen(address, timeout=5):
-            return True
-    except HTTPError:
-        return True
-    except (URLError, OSError):
-        return False
-
-
-def _postgresql_programs() -> Path | None:
-    """Find initdb and postgres: on PATH, or where Debian keeps them."""
-    found = shutil.which("initdb")
-    if found:
-        return Path(found).resolve().parent
-    folders = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda f: int(f.split("/")[4]))
-    return Path(folders[-1]) if folders else None
-
-
-def _unprivileged() -> str | None:
-    """Return whom PostgreSQL may run as: it refuses root."""
-    if os.getuid() != 0:
-        return None
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return "postgres" if "postgres" in names else "nobody"
-
-
-@dataclass
-class Postgresql:
-    """A PostgreSQL server in a temporary folder, that can be stopped and started again."""
-
-    programs: Path
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        options = [
-            "-c",
-            "fsync=off",
-            "-c",
-            "listen_addresses=127.0.0.1",
-            "-c",
-            "log_min_messages=FATAL",
-        ]
-        self.process = subprocess.Popen(
-            [self.programs / "postgres", "-D", self.folder / "data", "-k", self.folder]
-            + ["-p", str(self.port), *options],
-            user=_unprivileged(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=self.folder,
-        )
-        wait_until(self._answers, self.process)
-
-    def stop(self) -> None:
-        if self.process:
-            self.process.send_signal(2)  # SIGINT: it breaks connections and shuts down at once.
-            self.process.wait(20)
-            self.process = None
-
-    def address(self, database: str) -> str:
-        return f"postgresql://taxi:{quote(PASSWORD, safe='')}@127.0.0.1:{self.port}/{database}"
-
-    def ask(self, statement: str, database: str = "postgres") -> list[Any]:
-        import psycopg
-
-        connection = psycopg.connect(self.address(database))
-        connection.autocommit = True
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
-                return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
-
-    def _answers(self) -> bool:
-        import psycopg
-
-        try:
-            self.ask("SELECT 1")
-        except psycopg.OperationalError:
-            return False
-        return True
+__all__ = ["warm_pool"]
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Postgresql]:
     """A PostgreSQL server."""
-    programs = _postgresql_programs()
+    programs = postgresql_programs()
     if programs is None:
-        pytest.skip("NO POSTGRESQL HERE, so stores in it are NOT TESTED: apt install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="taxi-nb-postgresql-"))
-    try:
-        (folder / "password").write_text(PASSWORD)
-        user = _unprivileged()
-        if user:
-            for path in (folder, folder / "password"):
-                shutil.chown(path, user)
-        subprocess.run(
-            [programs / "initdb", "-D", folder / "data", "-U", "taxi", "-A", "scram-sha-256"]
-            + [f"--pwfile={folder / 'password'}", "-N", "-E", "UTF8", "--locale=C.UTF-8"],
-            user=user,
-            check=True,
-            capture_output=True,
-            cwd=folder,
-        )
-        server = Postgresql(programs, folder, free_port())
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(folder)
+        pytest.skip("NO POSTGRESQL HERE: stores in it are NOT TESTED (apt install postgresql)")
+    with postgresql_server(programs) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_environment() -> Iterator[dict[str, str]]:
+    """A server with the bucket ``artifacts``; the variables that lead to it."""
+    pytest.importorskip("moto.server")
+    boto3 = pytest.importorskip("boto3")
+    with running(s3_server()) as server:
+        address = f"http://127.0.0.1:{server.port}"
+        keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in keys.items():
+                patch.setenv(name, value)
+            boto3.client("s3", endpoint_url=address).create_bucket(Bucket="artifacts")
+        yield {"MLFLOW_S3_ENDPOINT_URL": address, **keys}
+
+
+@pytest.fixture
+def bucket(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The bucket ``artifacts``, as boto3 gives it; the environment leads to it."""
+    import boto3
+
+    for name, value in s3_environment.items():
+        monkeypatch.setenv(name, value)
+    address = s3_environment["MLFLOW_S3_ENDPOINT_URL"]
+    return boto3.resource("s3", endpoint_url=address).Bucket("artifacts")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(
+    postgresql: Postgresql, s3_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A tracking server in front of an empty PostgreSQL and the bucket, artifacts proxied."""
+    environment = {
+        **s3_environment,
+        "MLFLOW_BACKEND_STORE_URI": postgresql.database("served"),
+        "MLFLOW_ARTIFACTS_DESTINATION": "s3://artifacts/served",
+    }
+    with running(tracking_server(tmp_path_factory.mktemp("server"), environment)) as server:
+        yield server
+
+
+@pytest.fixture
+def server_address(mlflow_server: Server) -> str:
+    """The tracking server's address, with a user and a password."""
+    return f"http://taxi:{quote(PASSWORD, safe='')}@127.0.0.1:{mlflow_server.port}"

@@ -1,0 +1,277 @@
+"""The stores that people use: many processes at once, artifacts in a bucket, stores that end."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from taxi_nb.pipeline.kernels import KernelPool
+from taxi_nb.pipeline.plan import planner_of
+from taxi_nb.pipeline.run import run_pipeline
+from taxi_nb.pipeline.spec import Pipeline, read_pipeline
+from taxi_nb.stored_runs import finished_runs
+from taxi_nb.stores import StoreError
+from tests.conftest import Project
+from tests.pipeline.conftest import CommandLine, Listener, wait_for
+from tests.stores.servers import PASSWORD, Postgresql, Server
+
+PROCESSES, RUNS, STEPS = 8, 2, 5
+
+
+@pytest.fixture(scope="session")
+def processes() -> Any:
+    """Processes that have imported MLflow: it takes seconds, and eight of them share two cores."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mlflow", "sqlalchemy", "taxi_nb.tracking", __name__])
+    return context
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "server"])
+def empty_store_of_a_kind(
+    request: pytest.FixtureRequest, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """A store that nobody has used; its address."""
+    if request.param == "sqlite":
+        address = f"sqlite:///{project.root}/mlflow.db"
+    elif request.param == "postgresql":
+        address = request.getfixturevalue("postgresql").database("met_by_eight")
+        monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", "artifacts")
+    else:
+        address = request.getfixturevalue("server_address")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    return address
+
+
+def log_runs(environment: dict[str, str], process: int, together: Any) -> None:
+    """Log what a notebook logs; one of the eight."""
+    os.environ.update(environment)
+    import mlflow
+
+    from taxi_nb.tracking import tracked_run
+
+    together.wait()
+    for number in range(RUNS):
+        name = f"{process}-{number}"
+        with tracked_run(name, params={"process": process, "number": number}):
+            for step in range(STEPS):
+                mlflow.log_metric("loss", process + step / 10, step=step)
+            mlflow.log_text(f"by {name}", "note.txt")
+
+
+def test_eight_processes_meet_an_empty_store_and_nothing_is_lost(
+    empty_store_of_a_kind: str, processes: Any
+) -> None:
+    together = processes.Barrier(PROCESSES)
+    started = [
+        processes.Process(target=log_runs, args=(dict(os.environ), number, together))
+        for number in range(PROCESSES)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(120)
+    assert [process.exitcode for process in started] == [0] * PROCESSES
+    assert logged() == {
+        f"{process}-{number}": {
+            "status": "FINISHED",
+            "params": {"process": str(process), "number": str(number)},
+            "loss": [process + step / 10 for step in range(STEPS)],
+            "note": f"by {process}-{number}",
+        }
+        for process in range(PROCESSES)
+        for number in range(RUNS)
+    }
+
+
+def logged() -> dict[str, Any]:
+    """Return what the store has, run by run; a name that is there twice fails the test."""
+    import mlflow
+
+    from taxi_nb.tracking import connect
+
+    experiment = connect()
+    client = mlflow.MlflowClient()
+    assert [e.name for e in client.search_experiments()] == ["nyc-taxi-experiment", "Default"]
+    found = {}
+    for run in client.search_runs([experiment]):
+        assert run.info.run_name not in found
+        history = client.get_metric_history(run.info.run_id, "loss")
+        found[run.info.run_name] = {
+            "status": run.info.status,
+            "params": run.data.params,
+            "loss": [metric.value for metric in history],
+            "note": mlflow.artifacts.load_text(f"{run.info.artifact_uri}/note.txt"),
+        }
+    return found
+
+
+TWO_STEPS = """
+experiment: in-two-steps
+artifact_root: s3://artifacts/team
+steps:
+  - notebook: 01_make
+  - notebook: 02_use
+"""
+MAKE = """
+import mlflow
+from taxi_nb.tracking import tracked_run
+
+with tracked_run():
+    mlflow.log_metric("made", 1)
+    mlflow.log_text("x" * 1000, "big/made.txt")
+"""
+USE = """
+import mlflow
+from taxi_nb.tracking import connect, upstream_runs
+
+connect()
+run_id = upstream_runs()["01_make"]
+print(len(mlflow.artifacts.load_text(f"runs:/{run_id}/big/made.txt")), mlflow.get_tracking_uri())
+"""
+
+
+@pytest.fixture
+def two_steps(
+    project: Project, postgresql: Postgresql, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> Pipeline:
+    """A pipeline whose runs go to PostgreSQL and whose artifacts to a bucket."""
+    name = f"db_{project.root.parent.name}"
+    uri = postgresql.database("".join(c if c.isalnum() else "_" for c in name).lower()[:60])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", "")
+    project.notebook("01_make", MAKE)
+    project.notebook("02_use", USE)
+    return read_pipeline(project.pipeline(TWO_STEPS), project.root)
+
+
+def assert_no_password_in(*folders: Path) -> None:
+    secrets = [PASSWORD.encode(), quote(PASSWORD, safe="").encode()]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        content = path.read_bytes()
+        assert not any(secret in content for secret in secrets), path
+
+
+def test_a_pipeline_on_postgresql_with_artifacts_in_a_bucket(
+    two_steps: Pipeline, warm_pool: KernelPool, bucket: Any, project: Project
+) -> None:
+    record, folder = run_pipeline(two_steps, pool=warm_pool, listener=Listener())
+    assert record.status.is_good, record.steps
+    kept = {item.key: item.get()["Body"].read() for item in bucket.objects.filter(Prefix="team/")}
+    run_ids = [step.mlflow_run_id for step in record.steps]
+    assert f"team/{run_ids[0]}/artifacts/big/made.txt" in kept
+    assert f"team/{run_ids[1]}/artifacts/notebook/02_use.ipynb" in kept
+    assert "1000 postgresql://taxi@127.0.0.1" in (folder / "02_use.ipynb").read_text()
+    assert_no_password_in(project.root)
+    assert not any(PASSWORD.encode() in content for content in kept.values())
+    assert not planner_of(two_steps).plan().will_run
+    assert finished_runs(os.environ["MLFLOW_TRACKING_URI"], run_ids) == set(run_ids)
+
+
+class _At(Listener):
+    """Does something when a step's cell starts, and then lets the cell go on."""
+
+    def __init__(self, name: str, cell: int, do: Callable[[], None], go_on: Path) -> None:
+        super().__init__()
+        self.when, self.do, self.go_on = (name, cell), do, go_on
+
+    def cell_started(self, name: str, cell: int, cells: int) -> None:
+        if (name, cell) == self.when:
+            self.do()
+            self.go_on.touch()
+
+
+WAIT = """
+import time
+from pathlib import Path
+
+Path("../started").touch()
+while not Path("../go_on").exists():
+    time.sleep(0.02)
+"""
+
+
+def test_postgresql_may_be_restarted_while_a_step_works(
+    two_steps: Pipeline, warm_pool: KernelPool, postgresql: Postgresql, project: Project
+) -> None:
+    def restart() -> None:
+        postgresql.server.stop()
+        postgresql.server.start()
+        postgresql.server.wait()
+
+    project.notebook(
+        "01_make",
+        MAKE,
+        WAIT,
+        "mlflow.log_metric('after', 2, run_id=mlflow.last_active_run().info.run_id)",
+    )
+    at_restart = _At("01_make", 3, restart, project.root / "go_on")
+    record, _ = run_pipeline(two_steps, pool=warm_pool, listener=at_restart)
+    assert record.status.is_good, record.steps
+    assert record.steps[0].metrics["after"] == 2
+
+
+def test_postgresql_that_ends_while_a_step_works_costs_no_result(
+    two_steps: Pipeline, warm_pool: KernelPool, postgresql: Postgresql, project: Project
+) -> None:
+    project.notebook("01_make", MAKE, WAIT, "print('what a night brought')")
+    at_end = _At("01_make", 3, postgresql.server.stop, project.root / "go_on")
+    try:
+        with pytest.raises(StoreError, match=r"cannot be reached: .*Connection refused") as raised:
+            run_pipeline(two_steps, pool=warm_pool, listener=at_end)
+    finally:
+        postgresql.server.start()
+        postgresql.server.wait()
+    folder = project.root / "runs" / "latest"
+    assert str(folder.resolve()) in str(raised.value)
+    assert_the_first_step_is_kept(folder, "what a night brought")
+    assert_no_password_in(project.root)
+    # What the store still has is closed by the next run.
+    again, _ = run_pipeline(two_steps, pool=warm_pool, listener=Listener())
+    assert again.status.is_good
+
+
+def assert_the_first_step_is_kept(folder: Path, shown: str) -> None:
+    assert shown in (folder / "01_make.ipynb").read_text()
+    record = json.loads((folder / "run.json").read_text())
+    first, second = record["steps"]
+    assert record["status"] == "failed"
+    assert (first["status"], second["status"]) == ("failed", "skipped")
+    assert "cannot be reached" in first["error"]["message"]
+    assert first["executed_notebook"] == "01_make.ipynb"
+    assert "cannot be reached" in (folder / "index.html").read_text()
+
+
+def test_a_server_that_is_killed_while_a_step_works_costs_no_result(
+    project: Project,
+    mlflow_server: Server,
+    server_address: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The last test: it leaves no server behind.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server_address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    project.notebook("01_make", MAKE, WAIT, "with tracked_run('late'):\n    pass")
+    project.notebook("02_use", USE)
+    project.pipeline(TWO_STEPS.replace("artifact_root: s3://artifacts/team", ""))
+    process = CommandLine(project.root).start("run", "params/test.yaml")
+    wait_for((project.root / "started").exists)
+    mlflow_server.stop(signal.SIGTERM)
+    (project.root / "go_on").touch()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"http://127.0.0.1:{mlflow_server.port} cannot be reached" in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1, err
+    assert_the_first_step_is_kept(project.root / "runs" / "latest", "late")
+    assert_no_password_in(project.root)
+    assert PASSWORD not in out + err
