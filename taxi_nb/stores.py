@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -88,8 +89,14 @@ def _unquoted(text: str) -> str:
 
 def _split_password(address: str) -> tuple[str, str | None]:
     """Return a database's address without its password, and the password."""
-    if not user_info(address) and "password=" not in address:
+    user = user_info(address)
+    if not user and "password=" not in address:
         return address, None
+    if "@" in user[:-1]:
+        raise StoreError(
+            f"the MLflow store {without_credentials(address)}: "
+            "an @ in its user or password must be written %40"
+        )
     from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -173,6 +180,8 @@ def _database(uri: str) -> Iterator[Any]:
     os.environ.setdefault("PGCONNECT_TIMEOUT", str(_SECONDS_TO_ANSWER))
     try:
         connection = create_engine(uri, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect()
+    except ValueError:  # Its words could quote a part of a password.
+        raise _unreachable(uri, "its address cannot be read") from None
     except (SQLAlchemyError, ImportError) as error:
         raise _unreachable(uri, error) from None
     with connection:
@@ -248,9 +257,12 @@ def open_experiment(uri: str, name: str) -> str:
     if uri not in _reached:
         reach(uri)
         _reached.add(uri)
-    with _first_use(uri, name):
-        client = MlflowClient(uri)
-        experiment = client.get_experiment_by_name(name) or _create(client, uri, name)
+    with _first_use(uri, name) as is_first:
+        if is_first:
+            # The client makes the tables of a store that is empty.
+            _make(MlflowClient(uri), uri, name)
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(name) or _make(client, uri, name)
     _require_place(experiment, uri)
     return str(experiment.experiment_id)
 
@@ -258,12 +270,74 @@ def open_experiment(uri: str, name: str) -> str:
 _reached: set[str] = set()
 
 
-def _create(client: MlflowClient, uri: str, name: str) -> Experiment:
+@contextmanager
+def _first_use(uri: str, experiment: str) -> Iterator[bool]:
+    """Let one process at a time make a store's tables and an experiment: two would collide."""
+    if uri.startswith(_SQLITE):
+        with _sqlite_lock(Path(uri.removeprefix(_SQLITE)), experiment) as is_first:
+            yield is_first
+    elif uri.startswith(tuple(_POSTGRES)):
+        with _postgresql_lock(uri, experiment) as is_first:
+            yield is_first
+    else:
+        yield False
+
+
+@contextmanager
+def _sqlite_lock(database: Path, experiment: str) -> Iterator[bool]:
+    if _has_experiment_in_file(database, experiment):
+        yield False
+        return
+    from filelock import FileLock
+
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock", timeout=60):
+        # Another may have made it meanwhile.
+        yield not _has_experiment_in_file(database, experiment)
+
+
+@contextmanager
+def _postgresql_lock(uri: str, experiment: str) -> Iterator[bool]:
+    from sqlalchemy import text
+
+    with _database(uri) as connection:
+        if _has_experiment(connection, experiment):
+            yield False
+            return
+        # Given back with the connection, so also when this process is killed.
+        lock = text("SELECT pg_advisory_lock(:number)")
+        connection.execute(lock, {"number": _FIRST_USE_LOCK})
+        yield not _has_experiment(connection, experiment)
+
+
+_EXPERIMENT = "SELECT 1 FROM experiments WHERE name = :name"
+
+
+def _has_experiment_in_file(database: Path, name: str) -> bool:
+    if not database.exists():
+        return False
+    with closing(sqlite3.connect(database, timeout=30)) as connection:
+        try:
+            return connection.execute(_EXPERIMENT, {"name": name}).fetchone() is not None
+        except sqlite3.Error:  # No table yet, or no database: MLflow will say.
+            return False
+
+
+def _has_experiment(connection: Any, name: str) -> bool:
+    from sqlalchemy import text
+    from sqlalchemy.exc import ProgrammingError
+
+    try:
+        return connection.execute(text(_EXPERIMENT), {"name": name}).first() is not None
+    except ProgrammingError:  # There is no such table yet.
+        return False
+
+
+def _make(client: MlflowClient, uri: str, name: str) -> Experiment:
     from mlflow.exceptions import MlflowException
 
-    location = _new_location(uri, name)
     try:
-        client.create_experiment(name, artifact_location=location)
+        client.create_experiment(name, artifact_location=_new_location(uri, name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -302,40 +376,6 @@ def _require_place(experiment: Experiment, uri: str) -> None:
         raise StoreError(
             f"artifacts in {without_credentials(location)} need boto3: pip install 'taxi-nb[s3]'"
         )
-
-
-@contextmanager
-def _first_use(uri: str, experiment: str) -> Iterator[None]:
-    """Let one process at a time make a store's tables and an experiment: two would collide."""
-    if uri.startswith(_SQLITE):
-        from filelock import FileLock
-
-        database = Path(uri.removeprefix(_SQLITE))
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{database}.lock", timeout=60):
-            yield
-    elif uri.startswith(tuple(_POSTGRES)):
-        from sqlalchemy import text
-
-        with _database(uri) as connection:
-            if not _has_experiment(connection, experiment):
-                # Given back with the connection, so also when this process is killed.
-                lock = text("SELECT pg_advisory_lock(:number)")
-                connection.execute(lock, {"number": _FIRST_USE_LOCK})
-            yield
-    else:
-        yield
-
-
-def _has_experiment(connection: Any, name: str) -> bool:
-    from sqlalchemy import text
-    from sqlalchemy.exc import ProgrammingError
-
-    statement = text("SELECT 1 FROM experiments WHERE name = :name")
-    try:
-        return connection.execute(statement, {"name": name}).first() is not None
-    except ProgrammingError:  # There is no such table yet.
-        return False
 
 
 @contextmanager

@@ -60,17 +60,26 @@ def bucket(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> A
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(
+def starting_server(
     postgresql: Postgresql, s3_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A tracking server in front of an empty PostgreSQL and the bucket, artifacts proxied."""
+    """A tracking server in front of an empty PostgreSQL and the bucket; it takes seconds."""
     environment = {
         **s3_environment,
         "MLFLOW_BACKEND_STORE_URI": postgresql.database("served"),
         "MLFLOW_ARTIFACTS_DESTINATION": "s3://artifacts/served",
     }
-    with running(tracking_server(tmp_path_factory.mktemp("server"), environment)) as server:
-        yield server
+    server = tracking_server(tmp_path_factory.mktemp("server"), environment)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mlflow_server(starting_server: Server) -> Server:
+    """The tracking server, when it answers; artifacts go through it."""
+    starting_server.wait()
+    return starting_server
 
 
 @pytest.fixture

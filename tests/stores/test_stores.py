@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,18 +20,27 @@ from taxi_nb.pipeline.run import run_pipeline
 from taxi_nb.pipeline.spec import Pipeline, read_pipeline
 from taxi_nb.stored_runs import finished_runs
 from taxi_nb.stores import StoreError
-from tests.conftest import Project
+from taxi_nb.tracking import tracked_run
+from taxi_nb.trips import MissingMonthError, load_trips, provenance
+from tests.conftest import Project, runs_of_every_kind, sample_file
 from tests.pipeline.conftest import CommandLine, Listener, wait_for
 from tests.stores.servers import PASSWORD, Postgresql, Server
 
 PROCESSES, RUNS, STEPS = 8, 2, 5
 
 
+@pytest.fixture(scope="module", autouse=True)
+def start_early(starting_server: Server) -> None:
+    """Let the tracking server start while other stores are tried."""
+
+
 @pytest.fixture(scope="session")
 def processes() -> Any:
     """Processes that have imported MLflow: it takes seconds, and eight of them share two cores."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mlflow", "sqlalchemy", "taxi_nb.tracking", __name__])
+    stores = ["mlflow.store.tracking.sqlalchemy_store", "mlflow.store.tracking.rest_store"]
+    used = ["mlflow.tracing.provider", "alembic.command", "psycopg", "pandas", "git", "IPython"]
+    context.set_forkserver_preload([*stores, *used, __name__])
     return context
 
 
@@ -113,6 +123,55 @@ def logged() -> dict[str, Any]:
     return found
 
 
+def test_planning_asks_a_server_and_its_database_the_same(
+    mlflow_server: Server, server_address: str, postgresql: Postgresql
+) -> None:
+    runs = runs_of_every_kind(server_address)
+    asked = list(runs.values())
+    assert finished_runs(postgresql.address("served"), asked) == {runs["finished"]}
+    # Servers give runs of deleted experiments; nobody looks at them there.
+    asked.remove(runs["of a deleted experiment"])
+    assert finished_runs(server_address, asked) == {runs["finished"]}
+
+
+def test_a_bucket_holds_large_artifacts_and_months(
+    postgresql: Postgresql,
+    bucket: Any,
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", postgresql.database("of_large_artifacts"))
+    monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", "s3://artifacts/large/")
+    large = tmp_path / "large.bin"
+    large.write_bytes(os.urandom(20_000_000))
+    with tracked_run("large") as run:
+        mlflow.log_artifact(str(large), "data")
+        mlflow.log_text("small", "data/small.txt")
+    stored = bucket.Object(f"large/{run.info.run_id}/artifacts/data/large.bin")
+    # A bucket names how many parts a file came in.
+    assert stored.e_tag.endswith('-3"')
+    listed = mlflow.artifacts.list_artifacts(run_id=run.info.run_id, artifact_path="data")
+    assert {(f.path, f.file_size) for f in listed} == {
+        ("data/large.bin", 20_000_000),
+        ("data/small.txt", 5),
+    }
+    # Fetched in ranges, as what is larger than 8 MB is.
+    again = mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/data/large.bin")
+    assert Path(again).read_bytes() == large.read_bytes()
+    part = stored.get(Range="bytes=19999990-19999999")["Body"].read()
+    assert part == large.read_bytes()[-10:]
+
+    bucket.upload_file(sample_file(project.root, rows=300), "trips/green_tripdata_2021-01.parquet")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", os.environ["MLFLOW_S3_ENDPOINT_URL"])
+    trips = load_trips("green", ["2021-01"], "s3://artifacts/trips")
+    assert provenance(trips).source == "s3://artifacts/trips"
+    with pytest.raises(MissingMonthError, match="months of green there: 2021-01"):
+        load_trips("green", ["2021-02"], "s3://artifacts/trips")
+
+
 TWO_STEPS = """
 experiment: in-two-steps
 artifact_root: s3://artifacts/team
@@ -161,22 +220,6 @@ def assert_no_password_in(*folders: Path) -> None:
         assert not any(secret in content for secret in secrets), path
 
 
-def test_a_pipeline_on_postgresql_with_artifacts_in_a_bucket(
-    two_steps: Pipeline, warm_pool: KernelPool, bucket: Any, project: Project
-) -> None:
-    record, folder = run_pipeline(two_steps, pool=warm_pool, listener=Listener())
-    assert record.status.is_good, record.steps
-    kept = {item.key: item.get()["Body"].read() for item in bucket.objects.filter(Prefix="team/")}
-    run_ids = [step.mlflow_run_id for step in record.steps]
-    assert f"team/{run_ids[0]}/artifacts/big/made.txt" in kept
-    assert f"team/{run_ids[1]}/artifacts/notebook/02_use.ipynb" in kept
-    assert "1000 postgresql://taxi@127.0.0.1" in (folder / "02_use.ipynb").read_text()
-    assert_no_password_in(project.root)
-    assert not any(PASSWORD.encode() in content for content in kept.values())
-    assert not planner_of(two_steps).plan().will_run
-    assert finished_runs(os.environ["MLFLOW_TRACKING_URI"], run_ids) == set(run_ids)
-
-
 class _At(Listener):
     """Does something when a step's cell starts, and then lets the cell go on."""
 
@@ -200,24 +243,33 @@ while not Path("../go_on").exists():
 """
 
 
-def test_postgresql_may_be_restarted_while_a_step_works(
-    two_steps: Pipeline, warm_pool: KernelPool, postgresql: Postgresql, project: Project
+def test_a_pipeline_on_postgresql_and_a_bucket_outlives_a_restart_between_two_calls(
+    two_steps: Pipeline,
+    warm_pool: KernelPool,
+    postgresql: Postgresql,
+    bucket: Any,
+    project: Project,
 ) -> None:
     def restart() -> None:
         postgresql.server.stop()
         postgresql.server.start()
         postgresql.server.wait()
 
-    project.notebook(
-        "01_make",
-        MAKE,
-        WAIT,
-        "mlflow.log_metric('after', 2, run_id=mlflow.last_active_run().info.run_id)",
-    )
+    late = "mlflow.log_metric('after', 2, run_id=mlflow.last_active_run().info.run_id)"
+    project.notebook("01_make", MAKE, WAIT, late)
     at_restart = _At("01_make", 3, restart, project.root / "go_on")
-    record, _ = run_pipeline(two_steps, pool=warm_pool, listener=at_restart)
+    record, folder = run_pipeline(two_steps, pool=warm_pool, listener=at_restart)
     assert record.status.is_good, record.steps
-    assert record.steps[0].metrics["after"] == 2
+    assert record.steps[0].metrics == {"made": 1, "after": 2}
+    assert "1000 postgresql://taxi@127.0.0.1" in (folder / "02_use.ipynb").read_text()
+    run_ids = [str(step.mlflow_run_id) for step in record.steps]
+    kept = {item.key: item.get()["Body"].read() for item in bucket.objects.filter(Prefix="team/")}
+    assert f"team/{run_ids[0]}/artifacts/big/made.txt" in kept
+    assert f"team/{run_ids[1]}/artifacts/notebook/02_use.ipynb" in kept
+    assert_no_password_in(project.root)
+    assert not any(PASSWORD.encode() in content for content in kept.values())
+    assert not planner_of(two_steps).plan().will_run
+    assert finished_runs(os.environ["MLFLOW_TRACKING_URI"], run_ids) == set(run_ids)
 
 
 def test_postgresql_that_ends_while_a_step_works_costs_no_result(
@@ -235,9 +287,19 @@ def test_postgresql_that_ends_while_a_step_works_costs_no_result(
     assert str(folder.resolve()) in str(raised.value)
     assert_the_first_step_is_kept(folder, "what a night brought")
     assert_no_password_in(project.root)
-    # What the store still has is closed by the next run.
-    again, _ = run_pipeline(two_steps, pool=warm_pool, listener=Listener())
-    assert again.status.is_good
+
+
+def test_artifacts_that_cannot_be_kept_are_told_before_a_notebook_runs(
+    two_steps: Pipeline, warm_pool: KernelPool, project: Project
+) -> None:
+    elsewhere = replace(two_steps, artifact_root="s3://no-such-bucket/team")
+    with pytest.raises(StoreError, match=r"cannot be read or written: .*NoSuchBucket") as raised:
+        run_pipeline(elsewhere, pool=warm_pool, listener=Listener())
+    assert "\n" not in str(raised.value)
+    with pytest.raises(StoreError, match="artifact_root"):
+        # The experiment that the first attempt made keeps its place.
+        run_pipeline(two_steps, pool=warm_pool, listener=Listener())
+    assert not list((project.root / "runs").rglob("*.ipynb"))
 
 
 def assert_the_first_step_is_kept(folder: Path, shown: str) -> None:
@@ -251,7 +313,7 @@ def assert_the_first_step_is_kept(folder: Path, shown: str) -> None:
     assert "cannot be reached" in (folder / "index.html").read_text()
 
 
-def test_a_server_that_is_killed_while_a_step_works_costs_no_result(
+def test_a_server_that_ends_while_a_step_works_costs_no_result(
     project: Project,
     mlflow_server: Server,
     server_address: str,
