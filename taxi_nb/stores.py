@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from taxi_nb.credentials import hide_secrets, user_info, without_credentials
 from taxi_nb.project import project_root
@@ -22,6 +22,7 @@ __all__ = [
     "ARTIFACT_ROOT_VARIABLE",
     "StoreError",
     "address_in",
+    "again_if_another_was_first",
     "artifact_root",
     "open_experiment",
     "problems_told",
@@ -32,6 +33,8 @@ __all__ = [
 
 # `mlflow server` calls it so, too: clients of a database have no server to say it for them.
 ARTIFACT_ROOT_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"
+
+T = TypeVar("T")
 
 _SERVER = ("http://", "https://")
 _SQLITE = "sqlite:///"
@@ -48,6 +51,7 @@ _WHERE_FROM = (
     "It comes from MLFLOW_TRACKING_URI, the pipeline file's `tracking_uri`, or else is mlflow.db "
     "in the project"
 )
+_OTHERS_AT_ONCE = 20
 _STORES_LIBRARIES = {"mlflow", "sqlalchemy", "requests"}
 _ARTIFACTS_LIBRARIES = {"boto3", "botocore"}
 
@@ -191,7 +195,7 @@ def _database(uri: str) -> Iterator[Any]:
 def _unreachable(uri: str, reason: object) -> StoreError:
     told = reason if isinstance(reason, str) else _in_one_line(reason, uri)
     return StoreError(
-        f"the MLflow store {without_credentials(uri)} cannot be reached: {told}. {_WHERE_FROM}"
+        f"the MLflow store {without_credentials(uri)} cannot be used: {told}. {_WHERE_FROM}"
     )
 
 
@@ -405,6 +409,25 @@ def _artifacts_lost(error: Exception, uri: str) -> StoreError:
         f"{_in_one_line(error, uri)}. Credentials and address of a bucket come from AWS_* "
         "variables and ~/.aws, its address from MLFLOW_S3_ENDPOINT_URL, too"
     )
+
+
+def again_if_another_was_first(call: Callable[[], T]) -> T:
+    """Make a call again that failed because another process did the same at that moment.
+
+    MLflow looks whether a data set is known and then makes it known. Of two runs that log the
+    same one at once, both may find that it is not, and the database refuses the second.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for _ in range(_OTHERS_AT_ONCE):
+        try:
+            return call()
+        except MlflowException as error:
+            # As SQLite, PostgreSQL and MySQL say it, also through a server.
+            words = ("UNIQUE constraint failed", "duplicate key value", "Duplicate entry")
+            if not any(word in str(error) for word in words):
+                raise
+    return call()
 
 
 def telling_client(uri: str) -> MlflowClient:

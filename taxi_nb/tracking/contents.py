@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.stores import again_if_another_was_first
 from taxi_nb.tracking.names import SOURCE_TAG, SYNTHETIC_TAG, Role
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def log_trips(trips: pd.DataFrame, role: Role) -> None:
     mlflow.set_tags({SOURCE_TAG: label, SYNTHETIC_TAG: str(origin.synthetic).lower()})
     mlflow.log_dict(origin.to_dict(), f"data/{role}.json")
     mlflow.log_text(str(origin.cleaning), f"data/{role}_cleaning.txt")
-    mlflow.log_input(_dataset(trips, paths[0], origin.title, origin.digest), context=role)
+    dataset = _dataset(trips, paths[0], origin.title, origin.digest)
+    again_if_another_was_first(lambda: mlflow.log_input(dataset, context=role))
 
 
 def _dataset(trips: pd.DataFrame, path: str, name: str, digest: str) -> Any:

@@ -20,7 +20,7 @@ from taxi_nb.pipeline.run import run_pipeline
 from taxi_nb.pipeline.spec import Pipeline, read_pipeline
 from taxi_nb.stored_runs import finished_runs
 from taxi_nb.stores import StoreError
-from taxi_nb.tracking import tracked_run
+from taxi_nb.tracking import log_trips, tracked_run
 from taxi_nb.trips import MissingMonthError, load_trips, provenance
 from tests.conftest import Project, runs_of_every_kind, sample_file
 from tests.pipeline.conftest import CommandLine, Listener, wait_for
@@ -39,8 +39,16 @@ def processes() -> Any:
     """Processes that have imported MLflow: it takes seconds, and eight of them share two cores."""
     context = multiprocessing.get_context("forkserver")
     stores = ["mlflow.store.tracking.sqlalchemy_store", "mlflow.store.tracking.rest_store"]
-    used = ["mlflow.tracing.provider", "alembic.command", "psycopg", "pandas", "git", "IPython"]
-    context.set_forkserver_preload([*stores, *used, __name__])
+    used = [
+        "mlflow.tracing.provider",
+        "alembic.command",
+        "psycopg",
+        "git",
+        "IPython",
+        "mlflow.data.pandas_dataset",
+    ]
+    trips = ["taxi_nb.trips.loading", "mlflow.data.filesystem_dataset_source"]
+    context.set_forkserver_preload([*stores, *used, *trips, __name__])
     return context
 
 
@@ -60,12 +68,10 @@ def empty_store_of_a_kind(
     return address
 
 
-def log_runs(environment: dict[str, str], process: int, together: Any) -> None:
+def log_runs(environment: dict[str, str], process: int, trips: Any, together: Any) -> None:
     """Log what a notebook logs; one of the eight."""
     os.environ.update(environment)
     import mlflow
-
-    from taxi_nb.tracking import tracked_run
 
     together.wait()
     for number in range(RUNS):
@@ -74,14 +80,16 @@ def log_runs(environment: dict[str, str], process: int, together: Any) -> None:
             for step in range(STEPS):
                 mlflow.log_metric("loss", process + step / 10, step=step)
             mlflow.log_text(f"by {name}", "note.txt")
+            log_trips(trips, "training")
 
 
 def test_eight_processes_meet_an_empty_store_and_nothing_is_lost(
-    empty_store_of_a_kind: str, processes: Any
+    empty_store_of_a_kind: str, processes: Any, project: Project
 ) -> None:
+    trips = load_trips("green", ["2021-01"], "sample", sample_rows=300)
     together = processes.Barrier(PROCESSES)
     started = [
-        processes.Process(target=log_runs, args=(dict(os.environ), number, together))
+        processes.Process(target=log_runs, args=(dict(os.environ), number, trips, together))
         for number in range(PROCESSES)
     ]
     for process in started:
@@ -93,6 +101,7 @@ def test_eight_processes_meet_an_empty_store_and_nothing_is_lost(
         f"{process}-{number}": {
             "status": "FINISHED",
             "params": {"process": str(process), "number": str(number)},
+            "data": [provenance(trips).title],
             "loss": [process + step / 10 for step in range(STEPS)],
             "note": f"by {process}-{number}",
         }
@@ -108,7 +117,7 @@ def logged() -> dict[str, Any]:
     from taxi_nb.tracking import connect
 
     experiment = connect()
-    client = mlflow.MlflowClient()
+    client: Any = mlflow.MlflowClient()
     assert [e.name for e in client.search_experiments()] == ["nyc-taxi-experiment", "Default"]
     found = {}
     for run in client.search_runs([experiment]):
@@ -116,7 +125,8 @@ def logged() -> dict[str, Any]:
         history = client.get_metric_history(run.info.run_id, "loss")
         found[run.info.run_name] = {
             "status": run.info.status,
-            "params": run.data.params,
+            "params": {name: run.data.params[name] for name in ("process", "number")},
+            "data": [used.dataset.name for used in run.inputs.dataset_inputs],
             "loss": [metric.value for metric in history],
             "note": mlflow.artifacts.load_text(f"{run.info.artifact_uri}/note.txt"),
         }
@@ -180,12 +190,19 @@ steps:
   - notebook: 02_use
 """
 MAKE = """
-import mlflow
-from taxi_nb.tracking import tracked_run
+import shutil
+import tempfile
 
-with tracked_run():
+import mlflow
+from taxi_nb import inputs
+from taxi_nb.tracking import log_trips, tracked_run
+
+with tracked_run(), tempfile.TemporaryDirectory() as folder:
     mlflow.log_metric("made", 1)
     mlflow.log_text("x" * 1000, "big/made.txt")
+    with inputs.not_inputs():  # As a model takes the package's code along.
+        shutil.copy(inputs.__file__, f"{folder}/inputs.py")
+        mlflow.log_artifacts(folder, "code")
 """
 USE = """
 import mlflow
@@ -278,7 +295,7 @@ def test_postgresql_that_ends_while_a_step_works_costs_no_result(
     project.notebook("01_make", MAKE, WAIT, "print('what a night brought')")
     at_end = _At("01_make", 3, postgresql.server.stop, project.root / "go_on")
     try:
-        with pytest.raises(StoreError, match=r"cannot be reached: .*Connection refused") as raised:
+        with pytest.raises(StoreError, match=r"cannot be used: .*Connection refused") as raised:
             run_pipeline(two_steps, pool=warm_pool, listener=at_end)
     finally:
         postgresql.server.start()
@@ -308,9 +325,9 @@ def assert_the_first_step_is_kept(folder: Path, shown: str) -> None:
     first, second = record["steps"]
     assert record["status"] == "failed"
     assert (first["status"], second["status"]) == ("failed", "skipped")
-    assert "cannot be reached" in first["error"]["message"]
+    assert "cannot be used" in first["error"]["message"]
     assert first["executed_notebook"] == "01_make.ipynb"
-    assert "cannot be reached" in (folder / "index.html").read_text()
+    assert "cannot be used" in (folder / "index.html").read_text()
 
 
 def test_a_server_that_ends_while_a_step_works_costs_no_result(
@@ -331,7 +348,7 @@ def test_a_server_that_ends_while_a_step_works_costs_no_result(
     (project.root / "go_on").touch()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert f"http://127.0.0.1:{mlflow_server.port} cannot be reached" in err
+    assert f"http://127.0.0.1:{mlflow_server.port} cannot be used" in err
     assert "Traceback" not in err
     assert len(err.strip().splitlines()) == 1, err
     assert_the_first_step_is_kept(project.root / "runs" / "latest", "late")
