@@ -8,8 +8,8 @@ PORT   ?= 5000
 SINCE  ?= HEAD
 STORE  ?= $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlflow.db)
 # By the environment and not as an argument: other users of a machine see those of a process.
-run-notebooks lab-server: export MLFLOW_TRACKING_URI = $(STORE)
-ui: export MLFLOW_BACKEND_STORE_URI = $(STORE)
+run-notebooks lab-server: export MLFLOW_TRACKING_URI := $(STORE)
+ui: export MLFLOW_BACKEND_STORE_URI := $(STORE)
 # A Python of 3.11 or newer to build the environment with.
 PYTHON ?= python3
 

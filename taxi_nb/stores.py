@@ -353,6 +353,7 @@ def _make(client: MlflowClient, uri: str, name: str) -> Experiment:
 def _new_location(uri: str, name: str) -> str | None:
     root = artifact_root()
     if root:
+        _require_boto3(root)
         return root
     if uri.startswith(_SQLITE):
         return (Path(uri.removeprefix(_SQLITE)).parent / "mlartifacts").resolve().as_uri()
@@ -376,6 +377,10 @@ def _require_place(experiment: Experiment, uri: str) -> None:
             f"in {without_credentials(location)}, which cannot be changed, and `artifact_root` or "
             f"{ARTIFACT_ROOT_VARIABLE} says {root}: leave that out, or name another experiment"
         )
+    _require_boto3(location)
+
+
+def _require_boto3(location: str) -> None:
     if location.startswith("s3:") and not _is_installed("boto3"):
         raise StoreError(
             f"artifacts in {without_credentials(location)} need boto3: pip install 'taxi-nb[s3]'"

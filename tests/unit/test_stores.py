@@ -122,11 +122,12 @@ def test_without_boto3_the_extra_is_named(
     project: Project, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", "s3://bucket/prefix")
-    connect("in a bucket")
+    connect("is in a bucket")
     without("boto3", monkeypatch)
     message = r"artifacts in s3://bucket/prefix need boto3: pip install 'taxi-nb\[s3\]'$"
-    with pytest.raises(StoreError, match=message):
-        connect("in a bucket")
+    for experiment in ("is in a bucket", "is new"):
+        with pytest.raises(StoreError, match=message):
+            connect(experiment)
 
 
 @pytest.mark.parametrize(
