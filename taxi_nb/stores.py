@@ -447,6 +447,8 @@ class _TellingClient:
         self._uri = uri
         self._client = MlflowClient(uri)
         self._is_lost = False
+        # An address after each run, between the lines of progress and in executed notebooks.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         # What they would write to the terminal is told by the error that follows.
         for talkative in ("mlflow.store.db.utils", "urllib3.connectionpool"):
             logging.getLogger(talkative).setLevel(logging.CRITICAL)
