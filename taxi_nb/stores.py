@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -238,7 +239,7 @@ def artifact_root(given: str | None = None) -> str | None:
     return given.rstrip("/")
 
 
-def open_experiment(uri: str, name: str) -> str:
+def open_experiment(uri: str, name: str, patience: float = 0) -> str:
     """Return an experiment's id; without the experiment, or the store's tables, make them.
 
     Any number of processes may call this for a store that is empty.
@@ -249,6 +250,8 @@ def open_experiment(uri: str, name: str) -> str:
         The tracking URI.
     name : str
         The experiment's.
+    patience : float
+        Seconds that a store may take to come back that has been there before.
 
     Raises
     ------
@@ -259,7 +262,7 @@ def open_experiment(uri: str, name: str) -> str:
     from mlflow import MlflowClient
 
     if uri not in _reached:
-        reach(uri)
+        _wait_for(uri, patience)
         _reached.add(uri)
     with _first_use(uri, name) as is_first:
         if is_first:
@@ -272,6 +275,18 @@ def open_experiment(uri: str, name: str) -> str:
 
 
 _reached: set[str] = set()
+
+
+def _wait_for(uri: str, patience: float) -> None:
+    require_driver(uri)
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return reach(uri)
+        except StoreError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(1)
 
 
 @contextmanager

@@ -9,7 +9,15 @@ from contextlib import contextmanager
 from taxi_nb.credentials import without_credentials
 from taxi_nb.project import project_root
 from taxi_nb.stores import StoreError, address_in, open_experiment, problems_told
-from taxi_nb.tracking.names import DEFAULT_EXPERIMENT, EXPERIMENT_VARIABLE, URI_VARIABLE
+from taxi_nb.tracking.names import (
+    DEFAULT_EXPERIMENT,
+    EXPERIMENT_VARIABLE,
+    NOTEBOOK_VARIABLE,
+    URI_VARIABLE,
+)
+
+# Seconds that a store may be away while a step runs, about what MLflow's retries take.
+_AWAY = 30
 
 
 def tracking_uri() -> str:
@@ -48,7 +56,9 @@ def connect(experiment: str | None = None) -> str:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     uri = tracking_uri()
     mlflow.set_tracking_uri(uri)
-    found = open_experiment(uri, experiment_name(experiment))
+    # The pipeline has used the store that it hands to a step.
+    patience = _AWAY if os.environ.get(NOTEBOOK_VARIABLE) else 0
+    found = open_experiment(uri, experiment_name(experiment), patience)
     return str(mlflow.set_experiment(experiment_id=found).experiment_id)
 
 
