@@ -55,10 +55,10 @@ def connect(experiment: str | None = None) -> str:
     # A server may be away for half a minute; MLflow would wait for four of them.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     uri = tracking_uri()
-    mlflow.set_tracking_uri(uri)
     # The pipeline has used the store that it hands to a step.
     patience = _AWAY if os.environ.get(NOTEBOOK_VARIABLE) else 0
     found = open_experiment(uri, experiment_name(experiment), patience)
+    mlflow.set_tracking_uri(uri)
     return str(mlflow.set_experiment(experiment_id=found).experiment_id)
 
 

@@ -13,6 +13,7 @@ from tests.stores.servers import (
     PASSWORD,
     Postgresql,
     Server,
+    forget_store,
     postgresql_programs,
     postgresql_server,
     running,
@@ -21,6 +22,16 @@ from tests.stores.servers import (
 )
 
 __all__ = ["warm_pool"]
+
+
+@pytest.fixture(autouse=True)
+def store_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What comes next has a store of its own, and no password."""
+    for name in ("PGPASSWORD", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    yield
+    forget_store()
 
 
 @pytest.fixture(scope="session")

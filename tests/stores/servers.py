@@ -25,6 +25,13 @@ from urllib.request import urlopen
 PASSWORD = "pa/ss:w@rd?#%41"
 
 
+def forget_store() -> None:
+    """Let MLflow know no store any more: it would put its address into the environment again."""
+    import mlflow
+
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+
+
 @dataclass
 class Server:
     """A server on a port of its own, that can be stopped and started again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,12 +13,13 @@ from taxi_nb.stored_runs import finished_runs
 from taxi_nb.stores import StoreError, address_in, artifact_root, reach
 from taxi_nb.tracking import connect
 from tests.conftest import Project
+from tests.stores.servers import forget_store
 
 RUN = ["1" * 32]
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (
         "MLFLOW_TRACKING_URI",
         "MLFLOW_TRACKING_USERNAME",
@@ -28,6 +30,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         # Set first, so that what a test leaves is taken back.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+    yield
+    forget_store()
 
 
 @pytest.mark.parametrize(
