@@ -69,7 +69,7 @@ def empty_store_of_a_kind(
 
 
 def log_runs(environment: dict[str, str], process: int, trips: Any, together: Any) -> None:
-    """Log what a notebook logs; one of the eight."""
+    """Log what a notebook logs, as one of the eight."""
     os.environ.update(environment)
     import mlflow
 
@@ -80,6 +80,8 @@ def log_runs(environment: dict[str, str], process: int, trips: Any, together: An
             for step in range(STEPS):
                 mlflow.log_metric("loss", process + step / 10, step=step)
             mlflow.log_text(f"by {name}", "note.txt")
+            if number == 0:
+                together.wait()  # A data set that the store does not know yet.
             log_trips(trips, "training")
 
 
@@ -87,9 +89,11 @@ def test_eight_processes_meet_an_empty_store_and_nothing_is_lost(
     empty_store_of_a_kind: str, processes: Any, project: Project
 ) -> None:
     trips = load_trips("green", ["2021-01"], "sample", sample_rows=300)
-    together = processes.Barrier(PROCESSES)
+    together = processes.Barrier(PROCESSES, timeout=60)
     started = [
-        processes.Process(target=log_runs, args=(dict(os.environ), number, trips, together))
+        processes.Process(
+            target=log_runs, args=(dict(os.environ), number, trips, together), daemon=True
+        )
         for number in range(PROCESSES)
     ]
     for process in started:
