@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import unquote
 
 from taxi_nb.credentials import hide_secrets, user_info, without_credentials
 from taxi_nb.project import project_root
@@ -72,11 +73,13 @@ def address_in(variable: str) -> str | None:
     address = os.environ.get(variable)
     if not address:
         return None
-    if address.startswith(_SERVER) and (user := user_info(address)):
+    if address.startswith(_SERVER):
+        user = user_info(address)
         name, _, password = user[:-1].partition(":")
-        os.environ["MLFLOW_TRACKING_USERNAME"] = _unquoted(name)
-        os.environ["MLFLOW_TRACKING_PASSWORD"] = _unquoted(password)
-        address = address.replace(user, "", 1)
+        if password:  # MLflow takes no name without one.
+            os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(name)
+            os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(password)
+            address = address.replace(user, "", 1)
     elif address.startswith(tuple(_POSTGRES)):
         address, secret = _split_password(address)
         if secret:
@@ -84,12 +87,6 @@ def address_in(variable: str) -> str | None:
     if address != os.environ[variable]:
         os.environ[variable] = address
     return address
-
-
-def _unquoted(text: str) -> str:
-    from urllib.parse import unquote
-
-    return unquote(text)
 
 
 def _split_password(address: str) -> tuple[str, str | None]:

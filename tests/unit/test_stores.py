@@ -76,7 +76,10 @@ def test_a_servers_password_leaves_the_address(monkeypatch: pytest.MonkeyPatch) 
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "se/cret"
 
 
-@pytest.mark.parametrize("address", ["sqlite:////tmp/a:b@c.db", "file:///tmp/x", "databricks"])
+@pytest.mark.parametrize(
+    "address",
+    ["sqlite:////tmp/a:b@c.db", "file:///tmp/x", "databricks", "http://token@mlflow.example"],
+)
 def test_other_addresses_are_left_alone(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     assert address_in("MLFLOW_TRACKING_URI") == address
