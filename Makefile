@@ -6,6 +6,9 @@ PARAMS ?= params/default.yaml
 JOBS   ?= 1
 SINCE  ?= HEAD
 STORE  ?= $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlflow.db)
+# By the environment and not as an argument: other users of a machine see those of a process.
+run-notebooks lab-server report verify serve: export MLFLOW_TRACKING_URI := $(STORE)
+ui: export MLFLOW_BACKEND_STORE_URI := $(STORE)
 # A Python of 3.11 or newer to build the environment with.
 PYTHON ?= python3
 
@@ -57,16 +60,19 @@ lab: setup  ## explore in JupyterLab, with this project's store and data
 
 # .jupyter/ switches off what Lab would ask on its first start.
 lab-server:
-	@TAXI_NB_ROOT="$(CURDIR)" PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE MLFLOW_TRACKING_URI="$(STORE)" MLFLOW_DISABLE_TELEMETRY=true \
+	@TAXI_NB_ROOT="$(CURDIR)" PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE MLFLOW_DISABLE_TELEMETRY=true \
 	  JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	  $(BIN)/jupyter lab --notebook-dir="$(CURDIR)" $(LAB_ARGS) notebooks/01_ingest.ipynb
 
 ui: setup  ## look at the runs in MLflow's own pages, on this machine only (PORT=5000)
-	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-	  $(BIN)/mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(or $(PORT),5000)
+	@case "$$MLFLOW_BACKEND_STORE_URI" in \
+	  http*) echo "This store is a server: its own address shows the same pages." ;; \
+	  *) MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+	    exec $(BIN)/mlflow ui --host 127.0.0.1 --port $(or $(PORT),5000) ;; \
+	esac
 
 serve: setup  ## answer requests with the champion's predictions, on this machine only (PORT=5001)
-	@MLFLOW_TRACKING_URI="$(STORE)" $(BIN)/taxi-nb serve $(if $(PORT),--port $(PORT)) $(if $(NAME),--name $(NAME))
+	@$(BIN)/taxi-nb serve $(if $(PORT),--port $(PORT)) $(if $(NAME),--name $(NAME))
 
 report: setup  ## write a run's pages again and print their path (RUN=20260203-140501-default)
 	@$(BIN)/taxi-nb report $(RUN)

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from taxi_nb.credentials import hide_secrets, without_credentials
+from taxi_nb.stores import StoreError, require_driver
 
 __all__ = ["StoreError", "finished_runs"]
 
@@ -22,10 +23,6 @@ _FINISHED = (
     "AND r.status = 'FINISHED' AND r.run_uuid IN ({})"
 )
 _AT_ONCE = 500
-
-
-class StoreError(RuntimeError):
-    """A store that cannot be asked; the message names it, without credentials."""
 
 
 def finished_runs(uri: str, run_ids: Collection[str]) -> set[str]:
@@ -45,6 +42,7 @@ def finished_runs(uri: str, run_ids: Collection[str]) -> set[str]:
     """
     if not run_ids:
         return set()
+    require_driver(uri)
     try:
         if uri.startswith("sqlite:///"):
             return _in_sqlite(Path(uri.removeprefix("sqlite:///")), run_ids)

@@ -150,6 +150,32 @@ def runs_of(uri: str, condition: str = "") -> list[Any]:
     return list(client.search_runs(ids, condition, order_by=["attributes.start_time ASC"]))
 
 
+def runs_of_every_kind(uri: str) -> dict[str, str]:
+    """Make runs that a store has, no longer has, or never had: what it is -> its id."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    kept, gone = client.create_experiment("kept"), client.create_experiment("gone")
+
+    def run(experiment: str, status: str | None) -> str:
+        run_id = str(client.create_run(experiment).info.run_id)
+        if status:
+            client.set_terminated(run_id, status)
+        return run_id
+
+    made = {
+        "finished": run(kept, "FINISHED"),
+        "failed": run(kept, "FAILED"),
+        "running": run(kept, None),
+        "deleted": run(kept, "FINISHED"),
+        "of a deleted experiment": run(gone, "FINISHED"),
+        "unknown": "0" * 32,
+    }
+    client.delete_run(made["deleted"])
+    client.delete_experiment(gone)
+    return made
+
+
 def texts(path: Path) -> str:
     """Return all the text that an executed notebook shows."""
     shown: list[str] = []

@@ -55,8 +55,8 @@ def make_plan(pipeline: Pipeline, force: list[str]) -> tuple[Planner, Plan]:
     from taxi_nb.pipeline.plan import UnknownStepError, planner_of
     from taxi_nb.stored_runs import StoreError
 
-    planner = planner_of(pipeline)
     try:
+        planner = planner_of(pipeline)
         return planner, planner.plan(force)
     except UnknownStepError as error:
         stop(f"--force: {error}", USAGE)

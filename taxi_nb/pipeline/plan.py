@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from taxi_nb import tracking
 from taxi_nb.credentials import variable_without_credentials, without_credentials
@@ -31,6 +33,7 @@ from taxi_nb.pipeline.remote_file import is_remote, remote_digest, remote_stamp
 from taxi_nb.pipeline.results import StepResults, StoredResult
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.stored_runs import finished_runs
+from taxi_nb.stores import artifact_root
 
 RUNS = "runs"
 EVERY_STEP = "*"
@@ -266,7 +269,10 @@ class Planner:
     @cached_property
     def ignored(self) -> tuple[Path, ...]:
         """Files and folders below the project that runs make: never inputs."""
-        return not_inputs(self.root, self._store)
+        made = not_inputs(self.root, self._store)
+        artifacts = artifact_root(self._pipeline.artifact_root) or ""
+        is_folder = artifacts.startswith("file:")
+        return (*made, Path(url2pathname(urlsplit(artifacts).path))) if is_folder else made
 
 
 def planner_of(pipeline: Pipeline) -> Planner:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ from taxi_nb.pipeline.results import StoredResult
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.pipeline.step_run import StepFiles, StepRunner
 from taxi_nb.project import path_within
+from taxi_nb.stores import ARTIFACT_ROOT_VARIABLE
 
 
 class Listener(Protocol):
@@ -96,10 +97,17 @@ def run_pipeline(
     """
     if pipeline.tracking_uri:
         os.environ[tracking.URI_VARIABLE] = pipeline.tracking_uri
+    if pipeline.artifact_root:
+        os.environ[ARTIFACT_ROOT_VARIABLE] = pipeline.artifact_root
     planner, plan = planned or _planned(pipeline)
     with tracking.store_problems_told():
         run = _Run(pipeline, pool, listener, planner, plan)
-        return run.carry_out(jobs), run.folder
+        try:
+            return run.carry_out(jobs), run.folder
+        except tracking.TrackingError as error:
+            raise tracking.TrackingError(
+                f"{error}. What notebooks made is kept in {run.folder}"
+            ) from error
 
 
 def _planned(pipeline: Pipeline) -> tuple[Planner, Plan]:
@@ -179,6 +187,8 @@ class _Run:
         status, ending = Status.FAILED, "FAILED"
         try:
             self._write_record()
+            # If artifacts cannot be kept, no notebook need run for hours to find that out.
+            self.tracking.log_files(self.runner.parent, [self.pipeline.file], "pipeline")
             import_papermill()  # While the kernels' server imports what they need.
             point_latest_at(self.folder)
             self.listener.run_started(self.record, self.folder)
@@ -334,6 +344,7 @@ class _Run:
                     status=Status.FAILED,
                     error=problem,
                     attempts=attempt,
+                    **self.files[step.name].kept(),
                 )
             if result.status.is_good or result.status is Status.INTERRUPTED:
                 break
@@ -387,6 +398,7 @@ class _Run:
             self.tracking.log_metrics(run_id, {"seconds": seconds})
         except Exception:  # Such as a full disk: a run without its page has not finished.
             ending = "FAILED"
+            self._note_failure()
             raise
         finally:
             self.tracking.close_run(run_id, ending)
@@ -394,10 +406,24 @@ class _Run:
             ordered = [self.stored[step.name] for step in self.pipeline.steps]
             self.planner.results.note_run(ordered, self.folder.name)
 
+    def _note_failure(self) -> None:
+        """Let record and page on disk say that the run failed, if they can be written."""
+        from taxi_nb.pipeline.report.site import write_site
+
+        if self.record.status.is_good:
+            self.record = replace(self.record, status=Status.FAILED)
+            with suppress(OSError):
+                self._write_record()
+                write_site(self.folder)
+
     def _models(self, steps: Sequence[StepResult]) -> dict[str, Any]:
         """Return what the steps trained and decided, as the record keeps it."""
         runs = {step.name: step.mlflow_run_id for step in steps if step.mlflow_run_id}
-        found = self.tracking.model_outcomes(runs)
+        try:
+            found = self.tracking.model_outcomes(runs)
+        except tracking.TrackingError:
+            # Record and page come first; when they are logged, the store's loss is told.
+            return {}
         models = tuple(
             ModelResult(m.name, m.step, m.run_id, m.metrics, m.version, m.champion)
             for m in found.models

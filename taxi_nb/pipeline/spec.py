@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from taxi_nb.credentials import user_info, without_credentials
 from taxi_nb.pipeline.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline.parameters import (
     NotebookError,
@@ -97,6 +98,7 @@ class Pipeline:
     root: Path
     experiment: str | None
     tracking_uri: str | None
+    artifact_root: str | None
     steps: tuple[Step, ...]
     overrides: tuple[str, ...] = ()
     mlflow_run: str | None = None
@@ -113,6 +115,21 @@ def _seconds(value: Any) -> Any:
 
 
 _Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+
+
+def _without_secrets(address: str) -> str:
+    """Refuse a password: the file is kept with every run."""
+    _, has_password, _ = user_info(address).partition(":")
+    if has_password or "password=" in address:
+        raise ValueError(
+            "must not carry a password, since this file is logged with every run: it belongs "
+            "into the environment (MLFLOW_TRACKING_URI, or PGPASSWORD, "
+            "MLFLOW_TRACKING_PASSWORD, AWS_SECRET_ACCESS_KEY)"
+        )
+    return address
+
+
+_Address = Annotated[str, AfterValidator(_without_secrets)]
 
 
 class _StepInFile(BaseModel):
@@ -135,7 +152,8 @@ class _PipelineInFile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     experiment: str | None = None
-    tracking_uri: str | None = None
+    tracking_uri: _Address | None = None
+    artifact_root: _Address | None = None
     params: dict[str, Any] = {}
     timeout: _Seconds | None = None
     steps: Annotated[list[_StepInFile], Field(min_length=1)]
@@ -186,6 +204,7 @@ class _Reader:
             root=self.root,
             experiment=written.experiment,
             tracking_uri=written.tracking_uri,
+            artifact_root=written.artifact_root,
             steps=steps,
             overrides=tuple(overrides),
         )
@@ -437,7 +456,9 @@ def _in_words(mistake: Any) -> str:
         .replace("Input should", "must")
         .replace("List should", "must")
     )
-    return f"{message}, got {mistake['input']!r}"
+    given = mistake["input"]
+    shown = without_credentials(given) if isinstance(given, str) and "://" in given else given
+    return f"{message}, got {shown!r}"
 
 
 def _short(value: Any) -> str:

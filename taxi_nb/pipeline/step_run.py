@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from taxi_nb import tracking
 from taxi_nb.pipeline.execute import Execution, KernelHandle, OnCell, execute_notebook
@@ -45,6 +46,11 @@ class StepFiles:
     def record(self) -> Path:
         """What the kernel notes while it runs."""
         return self.folder / f".{self.stem}.inputs.jsonl"
+
+    def kept(self) -> dict[str, Any]:
+        """Name the executed notebook and its page for a record, where they are on disk."""
+        files = {"executed_notebook": self.notebook, "html": self.page}
+        return {key: file.name if file.exists() else None for key, file in files.items()}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.secrets import without_secrets
+from taxi_nb.stores import again_if_another_was_first
 from taxi_nb.tracking.names import SOURCE_TAG, SYNTHETIC_TAG, Role
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class RunContents:
                 [RunTag(name, value) for name, value in tags.items()],
             )
         if self.inputs:
-            client.log_inputs(run_id, self.inputs)
+            again_if_another_was_first(lambda: client.log_inputs(run_id, self.inputs))
         if self.files:
             log_contents(run_id, self.files)
 

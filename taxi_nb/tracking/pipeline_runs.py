@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.stores import telling_client
 from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.found_runs import version_title
 from taxi_nb.tracking.lifecycle import close, close_abandoned, owner
@@ -93,12 +94,10 @@ class PipelineTracking:
 
     def __init__(self, experiment: str | None) -> None:
         self.experiment = experiment_name(experiment)
-        from mlflow import MlflowClient
-
         self.uri = tracking_uri()
         with store_problems_told():
             self.experiment_id = connect(self.experiment)
-            self._client = MlflowClient(self.uri)
+            self._client = telling_client(self.uri)
 
     def open_run(
         self,

@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from taxi_nb.credentials import hide_secrets, without_credentials
+from taxi_nb.credentials import without_credentials
 from taxi_nb.project import project_root
-from taxi_nb.tracking.names import DEFAULT_EXPERIMENT, EXPERIMENT_VARIABLE, URI_VARIABLE
+from taxi_nb.stores import StoreError, address_in, open_experiment, problems_told
+from taxi_nb.tracking.names import (
+    DEFAULT_EXPERIMENT,
+    EXPERIMENT_VARIABLE,
+    NOTEBOOK_VARIABLE,
+    URI_VARIABLE,
+)
+
+# Seconds that a store may be away while a step runs, about what MLflow's retries take.
+_AWAY = 30
 
 
 def tracking_uri() -> str:
     """Return the store: ``MLFLOW_TRACKING_URI`` or the project's own SQLite file."""
-    return os.environ.get(URI_VARIABLE) or f"sqlite:///{project_root() / 'mlflow.db'}"
+    return address_in(URI_VARIABLE) or f"sqlite:///{project_root() / 'mlflow.db'}"
 
 
 def experiment_name(given: str | None = None) -> str:
@@ -34,62 +42,35 @@ def connect(experiment: str | None = None) -> str:
     -------
     str
         The experiment's id.
+
+    Raises
+    ------
+    TrackingError
+        If the store cannot be used, or does not fit what is said of its artifacts.
     """
     import mlflow
 
     # A progress bar for each file of a model would fill executed notebooks.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # A server may be away for half a minute; MLflow would wait for four of them.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     uri = tracking_uri()
-    name = experiment_name(experiment)
+    # The pipeline has used the store that it hands to a step.
+    patience = _AWAY if os.environ.get(NOTEBOOK_VARIABLE) else 0
+    found = open_experiment(uri, experiment_name(experiment), patience)
     mlflow.set_tracking_uri(uri)
-    with _first_use_lock(uri):
-        found = mlflow.get_experiment_by_name(name)
-        if found is None:
-            mlflow.create_experiment(name, artifact_location=_artifact_location(uri))
-    return str(mlflow.set_experiment(name).experiment_id)
+    return str(mlflow.set_experiment(experiment_id=found).experiment_id)
 
 
-@contextmanager
-def _first_use_lock(uri: str) -> Iterator[None]:
-    """Let one process at a time create an SQLite store's schema: two would collide."""
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    from filelock import FileLock
-
-    database = Path(uri.removeprefix("sqlite:///"))
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{database}.lock", timeout=60):
-        yield
-
-
-def _artifact_location(uri: str) -> str | None:
-    """Return an absolute folder beside a local store; a server knows its own."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").resolve().as_uri()
-
-
-class TrackingError(RuntimeError):
-    """A store that cannot be used; the message names it, without credentials."""
+# One kind of error, whoever asks the store.
+TrackingError = StoreError
 
 
 @contextmanager
 def store_problems_told() -> Iterator[None]:
     """Turn what MLflow and its database raise into one `TrackingError`."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
+    with problems_told(tracking_uri()):
         yield
-    except (MlflowException, SQLAlchemyError) as error:
-        uri = tracking_uri()
-        reason = hide_secrets(str(error).strip().splitlines()[0], uri)
-        raise TrackingError(
-            f"the MLflow store {without_credentials(uri)} cannot be used: {reason}. "
-            f"It comes from {URI_VARIABLE}, the pipeline file's `tracking_uri`, or else is "
-            "mlflow.db in the project"
-        ) from error
 
 
 def run_address(run_id: str) -> str:

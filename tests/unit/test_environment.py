@@ -16,7 +16,6 @@ from tests.conftest import REPOSITORY
 
 CONDA_NAMES = {
     "xgboost-cpu": "py-xgboost-cpu",
-    "psycopg2-binary": "psycopg2",
     "matplotlib": "matplotlib-base",
     "jupyter-client": "jupyter_client",
     "jupyter-server": "jupyter_server",

@@ -108,10 +108,13 @@ class InputRecorder:
         self._thread.paused = getattr(self._thread, "paused", 0) + change
 
     def _opened(self, path: Any, mode: str | None, flags: int) -> None:
-        if getattr(self._thread, "paused", 0) or not isinstance(path, str | bytes | os.PathLike):
+        if not isinstance(path, str | bytes | os.PathLike):
             return
         name = self._as_source(os.path.abspath(os.fsdecode(path)))
-        if flags & WRITING:
+        if getattr(self._thread, "paused", 0):
+            # Another thread may read what this one makes, such as one that uploads it.
+            self._written |= {name} if flags & WRITING else set()
+        elif flags & WRITING:
             self._wrote(name)
         else:
             self._read(name)

@@ -224,6 +224,7 @@ def ignore_in(root: Path, name: str) -> None:
 
 
 def without_store(pipeline_file: Path) -> None:
-    """Take the store's address out of a pipeline file: a copy must not write there."""
+    """Take out of a pipeline file where runs and artifacts go: a copy must not write there."""
     text = pipeline_file.read_text("utf-8")
-    pipeline_file.write_text(re.sub(r"^tracking_uri\s*:.*$", "", text, flags=re.MULTILINE), "utf-8")
+    places = re.compile(r"^(tracking_uri|artifact_root)\s*:.*$", re.MULTILINE)
+    pipeline_file.write_text(places.sub("", text), "utf-8")

@@ -18,6 +18,7 @@ from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.pipeline.spec import Step, read_pipeline
 from taxi_nb.pipeline.verify.checkout import Checkout, ignore_in, without_store
+from taxi_nb.stores import ARTIFACT_ROOT_VARIABLE
 from taxi_nb.tracking.names import (
     EXPERIMENT_VARIABLE,
     NOTEBOOK_VARIABLE,
@@ -42,6 +43,7 @@ _OF_OTHER_RUNS = (
     EXPERIMENT_ID_VARIABLE,
     NOTEBOOK_VARIABLE,
     UPSTREAM_VARIABLE,
+    ARTIFACT_ROOT_VARIABLE,
     "MLFLOW_REGISTRY_URI",
 )
 
