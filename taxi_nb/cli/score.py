@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taxi_nb.cli.pipeline_file import DEFAULT_FILE, Overrides, read
-from taxi_nb.cli.run import _signals_interrupt
+from taxi_nb.cli.run import signals_interrupt
 from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
 from taxi_nb.pipeline.interrupted import Interrupted
 
@@ -68,7 +68,7 @@ def score(
         settings |= step.parameters
     settings |= {name: value for name, value in given.items() if value is not None}
     try:
-        with _signals_interrupt():
+        with signals_interrupt():
             result = _scored(month, output, model, settings)
     except Interrupted as interrupted:
         stop("interrupted: nothing was written", 128 + interrupted.signal_number)
