@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
+from matplotlib.dates import DateFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -237,7 +238,7 @@ def drift_by_feature(scoring: Scoring) -> Figure:
 
 def expected_and_found(scoring: Scoring, drift: Drift) -> Figure:
     """Shares of a distribution's bins, as the model learned them and as the month has them."""
-    axes = _axes(f"{drift.name}, expected and found", scoring.origin.title, (8.0, 3.8))
+    axes = _axes(f"Expected and found: {drift.name}", scoring.origin.title, (8.0, 3.8))
     labels = drift.expected.labels
     places = np.arange(len(labels))
     for shift, name, found in ((-0.2, "expected", drift.expected), (0.2, "found", drift.found)):
@@ -245,7 +246,7 @@ def expected_and_found(scoring: Scoring, drift: Drift) -> Figure:
     axes.set_xticks(places, labels, rotation=35, ha="right", fontsize=9)
     axes.set(xlabel=drift.unit, ylabel="trips (%)")
     axes.grid(visible=False, axis="x")
-    axes.legend()
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     return _finished(axes)
 
 
@@ -259,6 +260,6 @@ def error_by_day(scoring: Scoring) -> Figure:
     axes.axhline(before, color="C1", linestyle="--", label=f"at training time {before:.2f}")
     axes.set(xlabel="day of pick-up", ylabel="RMSE (minutes)")
     axes.set_ylim(bottom=0)
-    axes.tick_params(axis="x", rotation=35)
+    axes.xaxis.set_major_formatter(DateFormatter("%d %b"))  # type: ignore[no-untyped-call]
     axes.legend()
     return _finished(axes)

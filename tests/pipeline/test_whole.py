@@ -57,6 +57,9 @@ def test_the_smoke_pipeline_from_ingest_to_champion(
         key=lambda run: run.data.metrics["valid_rmse"],
     )
     assert champion.run_id == best.info.run_id
+    # What evaluation measured of the best model, scoring uses.
+    scored = next(run for run in runs_of(store) if run.data.tags["taxi_nb.kind"] == "scoring")
+    assert 0.7 < scored.data.metrics["interval_coverage"] <= 1
     assert [model.mlflow_run_id for model in record.models if model.champion] == [champion.run_id]
     assert len(record.models) == 3
     assert record.champion == f"smoke, version {champion.version}"
