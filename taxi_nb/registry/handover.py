@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from taxi_nb.registry.history import Promotion, PromotionHistory, PromotionLog
-from taxi_nb.registry.versions import RegistryError, champion
+from taxi_nb.registry.versions import RegistryError, champion, set_alias
 from taxi_nb.tracking import CHAMPION
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _move(client: MlflowClient, name: str, version: str) -> str:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.set_registered_model_alias(name, CHAMPION, version)
+        set_alias(client, name, CHAMPION, version)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from taxi_nb.registry.lineage import lineage_tags
+from taxi_nb.stores import again_if_another_was_first
 from taxi_nb.tracking import CHAMPION, SYNTHETIC_TAG, tracking_uri
 
 if TYPE_CHECKING:
@@ -55,8 +56,13 @@ def is_synthetic(version: ModelVersion) -> bool:
 def register(client: MlflowClient, run: Run, name: str) -> ModelVersion:
     """Register a run's model, or find the version that it already is; it is challenger then."""
     version = _version_of(client, run, name) or _new_version(client, run, name)
-    client.set_registered_model_alias(name, CHALLENGER, version.version)
+    set_alias(client, name, CHALLENGER, str(version.version))
     return version
+
+
+def set_alias(client: MlflowClient, name: str, alias: str, version: str) -> None:
+    """Let an alias name a version, also while another process gives the same one its first."""
+    again_if_another_was_first(lambda: client.set_registered_model_alias(name, alias, version))
 
 
 def _version_of(client: MlflowClient, run: Run, name: str) -> ModelVersion | None:

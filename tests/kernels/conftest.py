@@ -105,7 +105,10 @@ def root() -> Iterator[Path]:
 def pools(root: Path, execute: Execute) -> Iterator[Callable[[KernelKind], KernelPool]]:
     """One warm pool for each kind."""
     with contextlib.ExitStack() as stack:
-        made = {kind: stack.enter_context(KernelPool(kind)) for kind in get_args(KernelKind)}
+        env = {name: value for name, value in os.environ.items() if "_NUM_THREADS" not in name}
+        made = {
+            kind: stack.enter_context(KernelPool(kind, env=env)) for kind in get_args(KernelKind)
+        }
         # nbclient's event loop, which lasts, has sockets too.
         execute(made["fork"], "pass")
         yield made.__getitem__
@@ -157,11 +160,12 @@ def _processes(root: Path) -> Iterator[str]:
 def _files(root: Path) -> Iterator[str]:
     for folder in (root, Path("/dev/shm")):
         if folder.exists():
-            yield from (str(path) for path in folder.rglob("*") if not _is_pytests(path))
+            yield from (str(path) for path in folder.rglob("*") if not _is_others(path))
 
 
-def _is_pytests(path: Path) -> bool:
-    return any(part.startswith("pytest-") for part in path.parts)
+def _is_others(path: Path) -> bool:
+    """Whether pytest made it, or a PostgreSQL that tests of stores run meanwhile."""
+    return any(part.startswith(("pytest-", "PostgreSQL.")) for part in path.parts)
 
 
 def _own_sockets() -> Iterator[str]:

@@ -143,8 +143,8 @@ def postgresql_server(programs: Path) -> Iterator[Postgresql]:
     user = None
     if os.getuid() == 0:
         user = "postgres" if "postgres" in {e.pw_name for e in pwd.getpwall()} else "nobody"
-    # Not below pytest's folders: nobody else may look into those of root.
-    folder = Path(tempfile.mkdtemp(prefix="taxi-nb-postgresql-"))
+    # Not below pytest's folders, nor where tests set TMPDIR to: nobody but root may look in there.
+    folder = Path(tempfile.mkdtemp(prefix="taxi-nb-postgresql-", dir="/tmp"))
     try:
         password = folder / "password"
         password.write_text(PASSWORD)

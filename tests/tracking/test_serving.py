@@ -113,13 +113,13 @@ def test_a_project_without_a_store_is_not_given_one(
 
 
 def test_make_serve_passes_store_and_port_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
     shown = subprocess.run(
-        ["make", "--dry-run", "serve", "PORT=5099"],
+        ["make", "--print-data-base", "--dry-run", "serve", "PORT=5099"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=True,
     ).stdout
     assert "taxi-nb serve --port 5099" in shown
-    assert f'MLFLOW_TRACKING_URI="sqlite:///{REPOSITORY}/mlflow.db"' in shown
+    assert "serve: MLFLOW_TRACKING_URI := sqlite:///elsewhere.db" in shown
