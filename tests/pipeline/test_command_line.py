@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from taxi_nb.pipeline.record import RunRecord
-from tests.conftest import Project, runs_of
+from tests.conftest import Project, mounted_disk, runs_of
 from tests.pipeline.conftest import CommandLine, all_dead, end, wait_for
 
 SLEEPER = (
@@ -181,15 +181,8 @@ def test_after_sigkill_kernels_die_and_the_next_run_is_right(
 @pytest.fixture
 def small_disk(project: Project) -> Iterator[Path]:
     """A disk of half a megabyte where the runs go."""
-    runs = project.root / "runs"
-    runs.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(runs)], capture_output=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no right to mount a small disk: {mounted.stderr.decode().strip()}")
-    yield runs
-    subprocess.run(["umount", str(runs)], check=True)
+    with mounted_disk(project.root / "runs", "512k") as runs:
+        yield runs
 
 
 def test_a_full_disk_fails_the_run_says_so_and_leaves_no_half_notebook(

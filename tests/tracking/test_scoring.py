@@ -37,7 +37,7 @@ from taxi_nb.predictions_file import OutputError, PredictionsFile
 from taxi_nb.scored_model import ModelError
 from taxi_nb.scoring import Thresholds
 from taxi_nb.trips import Cleaning, provenance
-from tests.conftest import Project, runs_of
+from tests.conftest import Project, mounted_disk, runs_of
 
 ROWS = 3_000
 PARAMETERS = """
@@ -345,15 +345,8 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_scored(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no right to mount a small disk: {mounted.stderr.decode().strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with mounted_disk(tmp_path / "disk", "64k") as disk:
+        yield disk
 
 
 def test_a_full_disk_is_one_message_and_the_file_that_was_there_stays(
