@@ -144,11 +144,15 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     client = boto3.client("s3")
     client.create_bucket(Bucket="trips")
-    # s3fs keeps its connections, and would ask a server that another test has ended.
-    s3fs = pytest.importorskip("s3fs")
-    s3fs.S3FileSystem.clear_instance_cache()
+    forget_buckets()
     yield Bucket(client, server)
     server.stop()
+
+
+def forget_buckets() -> None:
+    """Close s3fs's connections: it would ask a server that another test has ended."""
+    s3fs = pytest.importorskip("s3fs")
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def sample_file(root: Path, rows: int) -> Path:

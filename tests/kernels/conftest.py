@@ -54,7 +54,7 @@ class Executed:
 Execute = Callable[..., Executed]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def execute() -> Execute:
     """Execute cells as a notebook in a fresh kernel of a pool."""
 
@@ -87,9 +87,12 @@ def _without_pytest(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if not name.startswith("PYTEST_")}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def root() -> Iterator[Path]:
-    """The one directory for everything temporary, with a path short enough for sockets."""
+    """The one directory for everything temporary, with a path short enough for sockets.
+
+    Of these tests alone: it goes with them.
+    """
     path = Path(tempfile.mkdtemp(prefix="k-", dir="/tmp"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(path))
@@ -101,7 +104,7 @@ def root() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pools(root: Path, execute: Execute) -> Iterator[Callable[[KernelKind], KernelPool]]:
     """One warm pool for each kind."""
     with contextlib.ExitStack() as stack:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.conftest import forget_buckets
 from tests.pipeline.conftest import warm_pool
 from tests.stores.servers import (
     PASSWORD,
@@ -66,6 +67,7 @@ def bucket(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> A
 
     for name, value in s3_environment.items():
         monkeypatch.setenv(name, value)
+    forget_buckets()
     address = s3_environment["MLFLOW_S3_ENDPOINT_URL"]
     return boto3.resource("s3", endpoint_url=address).Bucket("artifacts")
 
