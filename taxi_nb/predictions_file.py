@@ -33,6 +33,10 @@ class OutputError(RuntimeError):
     """Predictions cannot be written; the message names the file and the reason."""
 
 
+class OutputPathError(OutputError):
+    """No predictions can ever be written there: what is named is no place for a file."""
+
+
 class PredictionsFile:
     """Predictions in parquet, written aside and given their name at the end.
 
@@ -117,9 +121,9 @@ def _writable(given: str | os.PathLike[str]) -> Path:
     # What a link names is replaced, and not the link.
     path = Path(os.path.realpath(Path(given).expanduser()))
     if not path.parent.is_dir():
-        raise OutputError(f"{given} cannot be written: there is no folder {path.parent}")
+        raise OutputPathError(f"{given} cannot be written: there is no folder {path.parent}")
     if path.exists() and not path.is_file():
-        raise OutputError(f"{given} cannot be written: it is there, and is not a file")
+        raise OutputPathError(f"{given} cannot be written: it is there, and is not a file")
     return path
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _ALIAS = re.compile(r"models:/(?P<name>[^/@]+)@(?P<alias>.+)")
+_VERSION = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
 
 
 class ModelError(RuntimeError):
@@ -105,10 +106,10 @@ def load_scored_model(address: str) -> ScoredModel:
     client = MlflowClient()
     with _problems_told(address):
         pinned, title = _pinned(client, address)
-        info = mlflow.models.get_model_info(pinned)
-        columns = _columns(info.signature, address)
+    with _problems_told(pinned):
         predictor = mlflow.pyfunc.load_model(pinned)
-        run = _training_run(client, info.run_id, address)
+        columns = _columns(predictor.metadata.signature, address)
+        run = _training_run(client, _run_id(client, pinned, predictor), address)
     intervals = _artifact(client, run, INTERVALS_FILE)
     reference = _artifact(client, run, REFERENCE_FILE)
     return ScoredModel(
@@ -164,11 +165,18 @@ def _pinned(client: Any, address: str) -> tuple[str, str]:
     """Return an address that will go on naming the same model, and what people call it."""
     alias = _ALIAS.fullmatch(address)
     if alias is None:
-        named = re.fullmatch(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)", address)
+        named = _VERSION.fullmatch(address)
         return address, f"{named['name']}, version {named['version']}" if named else address
     version = client.get_model_version_by_alias(alias["name"], alias["alias"])
     title = f"{version.name}, version {version.version}"
     return f"models:/{version.name}/{version.version}", title
+
+
+def _run_id(client: Any, pinned: str, predictor: Any) -> str | None:
+    """Return the run that made a model; the registry knows better than the model's own files."""
+    named = _VERSION.fullmatch(pinned)
+    version = client.get_model_version(named["name"], named["version"]) if named else None
+    return (version.run_id if version else None) or predictor.metadata.run_id
 
 
 def _columns(signature: Any, address: str) -> tuple[str, ...]:

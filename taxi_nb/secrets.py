@@ -106,8 +106,19 @@ def _spellings(value: str) -> Iterator[str]:
     for one in {value, value.strip()}:
         yield from (one, repr(one)[1:-1], quote(one), quote(one, safe=""), quote_plus(one))
         yield from (json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1])
-        # The second: a JSON text within JSON, such as a notebook's cell.
-        yield from (html.escape(one), json.dumps(json.dumps(one)[1:-1])[1:-1])
+        # A JSON text within JSON, such as a notebook's cell.
+        yield json.dumps(json.dumps(one)[1:-1])[1:-1]
+        for escaped in _in_pages(one):
+            yield from (escaped, json.dumps(escaped)[1:-1])
+            yield json.dumps(escaped, ensure_ascii=False)[1:-1]
+
+
+def _in_pages(value: str) -> Iterator[str]:
+    """Yield a value as HTML has it; of quotes pandas makes nothing, others different things."""
+    escaped = html.escape(value, quote=False)
+    for double in ('"', "&quot;", "&#34;"):
+        for single in ("'", "&#x27;", "&#39;"):
+            yield escaped.replace('"', double).replace("'", single)
 
 
 def variable_of(value: Any) -> str | None:

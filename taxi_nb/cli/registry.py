@@ -79,9 +79,11 @@ def list_versions(name: Name = None) -> None:
 def history(name: Name = None) -> None:
     """Show every change of champion, oldest first."""
     with registry_problems_told():
-        from taxi_nb.registry import promotion_history
+        from taxi_nb.registry import promotion_history, registered_versions
 
         found = promotion_history(model_name(name))
+        if not found.promotions:
+            registered_versions(model_name(name))  # Says so if there is no such model.
     if not found.promotions:
         print(f"{found.name} has no promotions yet")
     else:

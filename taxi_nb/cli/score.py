@@ -118,7 +118,7 @@ def _checked(month: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict
 @contextmanager
 def _problems_told() -> Iterator[None]:
     """Turn what cannot be had, used or written into one message."""
-    from taxi_nb.predictions_file import OutputError
+    from taxi_nb.predictions_file import OutputError, OutputPathError
     from taxi_nb.scored_model import ModelError
     from taxi_nb.tracking import TrackingError, store_problems_told
     from taxi_nb.trips import TripsError
@@ -126,6 +126,8 @@ def _problems_told() -> Iterator[None]:
     try:
         with store_problems_told():
             yield
+    except OutputPathError as error:
+        stop(str(error), USAGE)
     except (ModelError, OutputError, TrackingError, TripsError) as error:
         stop(str(error), FAILURE)
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from taxi_nb.tracking.names import CHAMPION, REGISTERED_PARAM
-from taxi_nb.tracking.run_tree import artifact_bytes, find_run
+from taxi_nb.tracking.run_tree import artifact_bytes, artifact_paths, find_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
+
+# What later steps read of a champion's run; its model stays where it is.
+_COPIED = (".json", ".txt")
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def recreate(
 
 
 def _copied_run(source: MlflowClient, target: MlflowClient, run_id: str) -> str | None:
-    """Copy a run and what it says of its data."""
+    """Copy a run and what it says in JSON and text, such as of its data."""
     from mlflow.entities import Metric, Param
 
     run = find_run(source, run_id)
@@ -96,9 +99,9 @@ def _copied_run(source: MlflowClient, target: MlflowClient, run_id: str) -> str 
     metrics = [Metric(key, value, 0, 0) for key, value in run.data.metrics.items()]
     params = [Param(key, value) for key, value in run.data.params.items()]
     target.log_batch(new_id, metrics, params)
-    for file in source.list_artifacts(run_id, "data"):
-        content = artifact_bytes(source, run, file.path)
+    for path in artifact_paths(source, run_id):
+        content = artifact_bytes(source, run, path) if path.endswith(_COPIED) else None
         if content is not None:
-            target.log_text(new_id, content.decode(), file.path)
+            target.log_text(new_id, content.decode(), path)
     target.set_terminated(new_id)
     return new_id

@@ -71,6 +71,15 @@ def artifact_bytes(client: MlflowClient, run: Run, path: str) -> bytes | None:
             return None
 
 
+def artifact_paths(client: MlflowClient, run_id: str, folder: str | None = None) -> Iterator[str]:
+    """Yield the paths of all files among a run's artifacts."""
+    for found in client.list_artifacts(run_id, folder):
+        if found.is_dir:
+            yield from artifact_paths(client, run_id, found.path)
+        else:
+            yield found.path
+
+
 def runs_by_prefix(client: MlflowClient, beginning: str) -> list[Run]:
     """Return the runs of all experiments whose ids begin so."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]

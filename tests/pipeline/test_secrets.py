@@ -25,6 +25,7 @@ SHOW = (
     "print('to stderr', value, file=sys.stderr)\n"
     "os.write(1, value.encode())\n"
     "display({'text/html': f'<b>{value}</b>', 'text/plain': value}, raw=True)\n"
+    "import pandas\ndisplay(pandas.DataFrame({'t': [value]}))\n"
     "{'a': [value]}"
 )
 LOG = (

@@ -34,8 +34,12 @@ from taxi_nb import (
     train,
 )
 from taxi_nb.predictions_file import OutputError, PredictionsFile
-from taxi_nb.scored_model import ModelError
-from taxi_nb.scoring import Thresholds
+from taxi_nb.registry import DEFAULT_NAME
+from taxi_nb.scored_model import ModelError, load_scored_model
+from taxi_nb.scoring import CHAMPION_MODEL, Thresholds
+from taxi_nb.tracking import connect
+from taxi_nb.tracking.registry_state import RegistryBefore, recreate
+from taxi_nb.tracking.run_tree import client_of
 from taxi_nb.trips import Cleaning, provenance
 from tests.conftest import Project, mounted_disk, runs_of
 
@@ -328,6 +332,28 @@ def test_what_is_wrong_is_said_once_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == [output]
 
 
+def test_a_champion_in_a_copied_registry_scores_the_same(
+    champion: Project, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = client_of(f"sqlite:///{champion.root}/mlflow.db")
+    version = source.get_model_version_by_alias(DEFAULT_NAME, "champion")
+    here = load_scored_model(CHAMPION_MODEL)
+    copy = shutil.copy(empty_store, tmp_path / "mlflow.db")
+    target = client_of(f"sqlite:///{copy}")
+    recreate(RegistryBefore(DEFAULT_NAME, "1", (version,)), source, target, {})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{copy}")
+    connect()
+    there = load_scored_model(CHAMPION_MODEL)
+    assert there.run_id != here.run_id
+    assert (there.title, there.errors, there.columns) == (here.title, here.errors, here.columns)
+    assert there.reference.to_dict() == here.reference.to_dict()
+    assert there.intervals is not None
+    target.delete_run(there.run_id)
+    target.delete_model_version(DEFAULT_NAME, "1")
+    with pytest.raises(ModelError, match="there is no champion of nyc-taxi-duration yet"):
+        load_scored_model(CHAMPION_MODEL)
+
+
 @pytest.mark.parametrize(
     ("output", "message"),
     [("nowhere/p.parquet", "there is no folder"), ("a_folder", "is not a file")],
@@ -338,7 +364,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_scored(
     (tmp_path / "a_folder").mkdir()
     before = len(runs_of(f"sqlite:///{champion.root}/mlflow.db"))
     said = taxi_nb("score", "2021-03", "-o", str(tmp_path / output))
-    assert said.code == 1
+    assert said.code == 2
     assert message in said.err
     assert len(runs_of(f"sqlite:///{champion.root}/mlflow.db")) == before
 

@@ -165,7 +165,8 @@ class _Tracer:
         if not found:
             raise TraceError(
                 f"{beginning!r} is no run of {without_credentials(self.uri)}, no run below "
-                f"{RUNS}/, no executed notebook and no models:/ address"
+                f"{RUNS}/, no executed notebook and no models:/ address; of a run's id 4 digits or "
+                "more are needed"
             )
         if len(found) > 1:
             listed = "\n".join(f"  {run.info.run_id}  {run.info.run_name}" for run in found[:10])

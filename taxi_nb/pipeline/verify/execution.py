@@ -48,6 +48,10 @@ _OF_OTHER_RUNS = (
 )
 
 
+# Lines that lead to files of the copy, which is removed at the end.
+_OF_THE_COPY = ("page:", "MLflow:", "executed notebook:")
+
+
 class VerificationError(RuntimeError):
     """A run that cannot be verified; the message says why and what would help."""
 
@@ -166,7 +170,7 @@ class ScratchExecution:
             try:
                 for line in process.stdout:
                     said.append(line.rstrip())
-                    if line.strip() and not line.startswith(("page:", "MLflow:")):
+                    if line.strip() and not line.strip().startswith(_OF_THE_COPY):
                         say(f"  {line.rstrip()}")
             except BaseException:
                 process.terminate()  # It ends its kernels before it ends.
