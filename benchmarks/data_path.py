@@ -114,7 +114,7 @@ def _our_features(folder: str) -> Callable[[], float]:
     import pandas  # noqa: F401 - load_trips would import it
 
     from taxi_nb import load_trips
-    from taxi_nb.features import PairAndDistance
+    from taxi_nb.models.features import PairAndDistance
 
     def work() -> float:
         trips = load_trips("yellow", MONTHS[:1], "sample", sample_rows=BIG_ROWS)
@@ -195,7 +195,7 @@ def _our_60_million_limited(folder: str) -> Callable[[], float]:
 
 def _our_path(penalty: str) -> Callable[[str], Callable[[], float]]:
     def prepare(folder: str) -> Callable[[], float]:
-        from taxi_nb.linear import GroupLasso, GroupRidge
+        from taxi_nb.models.linear import GroupLasso, GroupRidge
         from taxi_nb.pair_statistics import pair_statistics
         from taxi_nb.trips import iter_trips
 
@@ -210,7 +210,7 @@ def _our_path(penalty: str) -> Callable[[str], Callable[[], float]]:
 def _score_by_statistics(
     taxi: Any, source: str, training: list[str], validation: list[str], cleaning: Any = None
 ) -> Callable[[], float]:
-    from taxi_nb.group_solutions import solve_ridge
+    from taxi_nb.models.group_solutions import solve_ridge
     from taxi_nb.pair_statistics import pair_statistics
     from taxi_nb.trips import iter_trips
 
@@ -228,7 +228,7 @@ def _score_by_statistics(
 
 def _fit_by_statistics(months: list[str]) -> Callable[[], float]:
     """Load, features, exact fit, and the score on the months themselves."""
-    from taxi_nb.group_solutions import solve_ridge
+    from taxi_nb.models.group_solutions import solve_ridge
     from taxi_nb.pair_statistics import pair_statistics
     from taxi_nb.trips import iter_trips
 

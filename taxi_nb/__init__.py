@@ -7,10 +7,12 @@ first used, so that the command line answers before pandas has been imported.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.models.carried import ModelCode
+
 if TYPE_CHECKING:
     from taxi_nb.evaluation import error_by, regression_metrics, rule_of_thumb
     from taxi_nb.intervals import ConformalIntervals
-    from taxi_nb.models import MODELS, make_model
+    from taxi_nb.models.specs import MODELS, make_model
     from taxi_nb.registry import (
         PromotionDecision,
         model_card,
@@ -31,8 +33,11 @@ if TYPE_CHECKING:
     )
     from taxi_nb.tuning import tune
 
+# Before any model is loaded: what one carries must not take the place of the project's code.
+ModelCode.install()
+
 _HOMES = {
-    "MODELS": "models",
+    "MODELS": "models.specs",
     "Cleaning": "trips",
     "CleaningReport": "trips",
     "ConformalIntervals": "intervals",
@@ -45,7 +50,7 @@ _HOMES = {
     "load_model": "training",
     "load_trips": "trips",
     "log_trips": "tracking",
-    "make_model": "models",
+    "make_model": "models.specs",
     "model_card": "registry",
     "promote_if_better": "registry",
     "promotion_history": "registry",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from taxi_nb.features import PairAndDistance
-from taxi_nb.models import MODELS, make_model
+from taxi_nb.models.features import PairAndDistance
+from taxi_nb.models.specs import MODELS, ModelChoice
 from taxi_nb.pair_statistics import pair_statistics
 from taxi_nb.trips import provenance
 from taxi_nb.trips.loading import reopen
@@ -29,7 +29,7 @@ def is_part(trips: pd.DataFrame) -> bool:
     return provenance(trips).drawn == len(trips)
 
 
-def require_learns_in_batches(model: str, training: pd.DataFrame) -> None:
+def require_learns_in_batches(choice: ModelChoice, training: pd.DataFrame) -> None:
     """Refuse a model that needs all trips at once where the frame does not have them.
 
     Raises
@@ -37,26 +37,24 @@ def require_learns_in_batches(model: str, training: pd.DataFrame) -> None:
     ValueError
         It names the models that can.
     """
-    if not is_part(training) or MODELS[model].in_batches:
+    if not is_part(training) or choice.spec.in_batches:
         return
     origin = provenance(training)
     able = [name for name, spec in MODELS.items() if spec.in_batches]
     raise ValueError(
-        f"model {model!r} cannot learn in batches, and `training` holds only {origin.drawn:,} of "
-        f"the {origin.cleaning.rows_kept:,} trips of its months. Raise `max_trips` of load_trips "
-        f"if they fit into memory, take fewer months, or choose one of {able}"
+        f"model {choice.name!r} cannot learn in batches, and `training` holds only "
+        f"{origin.drawn:,} of the {origin.cleaning.rows_kept:,} trips of its months. Raise "
+        f"`max_trips` of load_trips if they fit into memory, take fewer months, or choose one of {able}"
     )
 
 
-def fit_in_batches(model: str, estimator: Pipeline, training: pd.DataFrame) -> Pipeline:
+def fit_in_batches(choice: ModelChoice, training: pd.DataFrame) -> Pipeline:
     """Fit a model to all trips that a frame stands for, reading them from their files.
 
     Parameters
     ----------
-    model : str
-        A key of `MODELS`.
-    estimator : sklearn.pipeline.Pipeline
-        As `make_model` built it; its parameters are used.
+    choice : ModelChoice
+        The model and its parameters.
     training : DataFrame
         What `load_trips` drew from the months.
 
@@ -70,34 +68,17 @@ def fit_in_batches(model: str, estimator: Pipeline, training: pd.DataFrame) -> P
     ValueError
         If the model cannot learn in batches, or not with these parameters.
     """
-    require_learns_in_batches(model, training)
-    name = MODELS[model].in_batches
-    assert name is not None
-    fitted = make_model(name, _parameters(model, name, estimator))
+    require_learns_in_batches(choice, training)
+    chosen = choice.in_batches()
     batches = reopen(provenance(training), _PAGE_ROWS)
     statistics = pair_statistics(batches)
     features = PairAndDistance.of_pairs(statistics.groups)
-    regressor = fitted.named_steps["model"]
-    if name == "xgboost":
+    regressor = chosen.pipeline().named_steps["model"]
+    if chosen.name == "xgboost":
         _fit_xgboost(regressor, features, batches)
     else:
         regressor.fit_statistics(statistics)
     return Pipeline([("features", features), ("model", regressor)])
-
-
-def _parameters(model: str, name: str, estimator: Pipeline) -> dict[str, Any]:
-    chosen = estimator.named_steps["model"].get_params()
-    if name == model:
-        return dict(chosen)
-    usual = make_model(model).named_steps["model"].get_params()
-    shared = MODELS[name].defaults
-    lost = [key for key, value in chosen.items() if key not in shared and value != usual[key]]
-    if lost:
-        raise ValueError(
-            f"in batches {model!r} is solved as {name!r}, which has no parameter {lost}; "
-            f"its parameters are {sorted(shared)}"
-        )
-    return {key: chosen[key] for key in shared}
 
 
 def _fit_xgboost(regressor: Any, features: PairAndDistance, batches: TripBatches) -> None:

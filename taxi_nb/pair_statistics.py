@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from taxi_nb.group_statistics import Floats, GroupStatistics, quotient
+from taxi_nb.models.group_statistics import Floats, GroupStatistics, quotient
+from taxi_nb.models.zones import PAIR_BASE
 
 if TYPE_CHECKING:
     from taxi_nb.trips.cleaning import CheckedRecords
 
-__all__ = ["PAIR_BASE", "STATISTICS_COLUMNS", "pair_statistics"]
-
-PAIR_BASE = 1000
-"""Zone ids have three digits, so a pair of them is one integer: ``PU * 1000 + DO``."""
+__all__ = ["STATISTICS_COLUMNS", "pair_statistics"]
 
 STATISTICS_COLUMNS = ("PULocationID", "DOLocationID", "trip_distance", "duration")
 """The columns that statistics are taken of."""

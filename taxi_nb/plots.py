@@ -116,7 +116,7 @@ def demand(trips: pd.DataFrame) -> Figure:
 
 def busiest_zones(trips: pd.DataFrame, top: int = 12) -> Figure:
     """Pick-ups of the busiest zones, coloured by borough."""
-    from taxi_nb.trips.zones import zone_table
+    from taxi_nb.models.zones import zone_table
 
     axes = _axes(f"The {top} busiest pick-up zones", trips, (7.5, 4.5))
     counts = trips["PULocationID"].value_counts().head(top).rename("trips")

@@ -36,7 +36,7 @@ def trip_slices(trips: pd.DataFrame) -> dict[str, pd.Series]:
     """
     import pandas as pd
 
-    from taxi_nb.trips.zones import boroughs
+    from taxi_nb.models.zones import boroughs
 
     return {
         "hour": trips["pickup_datetime"].dt.hour.rename("hour"),

@@ -18,8 +18,8 @@ from taxi_nb.batch_training import (
 from taxi_nb.drift import REFERENCE_FILE, DriftReference
 from taxi_nb.evaluation import regression_metrics
 from taxi_nb.inputs import not_inputs
-from taxi_nb.model_code import model_code
-from taxi_nb.models import MODELS, make_model
+from taxi_nb.models.carried import carried_code, carried_names, require_unchanged
+from taxi_nb.models.specs import MODELS, ModelChoice
 from taxi_nb.tracking import RunContents, connect, tracked_run
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ MODEL_URI_TAG = "model.uri"
 # What a logged model needs where it is loaded. Named here rather than guessed by
 # MLflow, which loads the model again in a subprocess for it: seconds a run.
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
-_OWN_TYPES = ("taxi_nb.features.PairAndDistance",)
 
 
 @dataclass(frozen=True)
@@ -116,11 +115,11 @@ def train(
         For an unknown model or parameter, when the two sets share a month, or when the
         training months are too large for a model that cannot learn in batches.
     """
-    estimator = make_model(model, params, seed=seed)
+    choice = ModelChoice(model, params or {}, seed)
     require_disjoint(training, validation)
-    require_learns_in_batches(model, training)
+    require_learns_in_batches(choice, training)
     with tracked_run(name=model, kind="training") as run:
-        return fit_and_log(model, estimator, training, validation, run.info.run_id, seed)
+        return fit_and_log(choice, training, validation, run.info.run_id)
 
 
 def require_disjoint(training: pd.DataFrame, validation: pd.DataFrame) -> None:
@@ -144,30 +143,30 @@ def require_disjoint(training: pd.DataFrame, validation: pd.DataFrame) -> None:
 
 
 def fit_and_log(
-    model: str,
-    estimator: Pipeline,
-    training: pd.DataFrame,
-    validation: pd.DataFrame,
-    run_id: str,
-    seed: int,
+    choice: ModelChoice, training: pd.DataFrame, validation: pd.DataFrame, run_id: str
 ) -> TrainingResult:
     """Fit a model and log it to the active run; what `train` and `tune` end in."""
     import mlflow
 
+    require_unchanged()
     started = time.perf_counter()
-    estimator = _fitted(model, estimator, training)
+    estimator = _fitted(choice, training)
     fit_seconds = time.perf_counter() - started
-    used = _estimator_params(model, estimator)
     predicted = estimator.predict(validation)
     metrics = {
         **_metrics("train", training, estimator),
         **_metrics("valid", validation, estimator, predicted),
         "fit_seconds": fit_seconds,
     }
-    known = {"model": model, "seed": seed, "features": MODELS[model].features_summary, **used}
+    known = {
+        "model": choice.name,
+        "seed": choice.seed,
+        "features": choice.spec.features_summary,
+        **choice.estimator_params,
+    }
     if is_part(training):
-        known["learned"] = f"in batches, as {MODELS[model].in_batches}"
-    contents = RunContents(known, metrics, {"model": model})
+        known["learned"] = f"in batches, as {choice.spec.in_batches}"
+    contents = RunContents(known, metrics, {"model": choice.name})
     contents.add_trips(training, "training")
     contents.add_trips(validation, "validation")
     contents.add_figure(
@@ -178,15 +177,17 @@ def fit_and_log(
     contents.files[REFERENCE_FILE] = reference.to_json().encode()
     contents.log(run_id)
     # After that: MLflow gives the model the parameters and metrics that its run has by then.
-    model_uri = _log_model(model, estimator, validation)
+    model_uri = _log_model(choice, estimator, validation)
     mlflow.set_tag(MODEL_URI_TAG, model_uri)
-    return TrainingResult(model, used, estimator, metrics, run_id, model_uri)
+    return TrainingResult(
+        choice.name, choice.estimator_params, estimator, metrics, run_id, model_uri
+    )
 
 
-def _fitted(model: str, estimator: Pipeline, training: pd.DataFrame) -> Pipeline:
+def _fitted(choice: ModelChoice, training: pd.DataFrame) -> Pipeline:
     if is_part(training):
-        return fit_in_batches(model, estimator, training)
-    return estimator.fit(training, training["duration"])
+        return fit_in_batches(choice, training)
+    return choice.pipeline().fit(training, training["duration"])
 
 
 def _metrics(
@@ -200,38 +201,22 @@ def _metrics(
     return {f"{prefix}_{name}": value for name, value in found.items()}
 
 
-def _estimator_params(model: str, estimator: Pipeline) -> dict[str, Any]:
-    """Return the parameters that somebody chose; a library's own defaults are its version's."""
-    fitted = estimator.named_steps["model"]
-    defaults = type(fitted)().get_params()
-    return {
-        name: value
-        for name, value in fitted.get_params().items()
-        if name in MODELS[model].defaults or repr(value) != repr(defaults.get(name))
-    }
-
-
-def _log_model(model: str, estimator: Pipeline, trips: pd.DataFrame) -> str:
+def _log_model(choice: ModelChoice, estimator: Pipeline, trips: pd.DataFrame) -> str:
     import mlflow.sklearn
 
-    example = trips[list(MODELS[model].reads)].head(5).astype(dict.fromkeys(_ZONES, "int64"))
-    with not_inputs():  # The package's code is copied, all of it.
+    example = trips[list(choice.spec.reads)].head(5).astype(dict.fromkeys(_ZONES, "int64"))
+    with not_inputs(), carried_names():  # The code is copied, and no result depends on the copy.
         info = mlflow.sklearn.log_model(
             estimator,
             name="model",
-            signature=model_signature(model),
+            signature=model_signature(choice.name),
             input_example=example,
-            pip_requirements=model_requirements(model),
-            code_paths=[str(model_code())],
+            pip_requirements=model_requirements(choice.name),
+            code_paths=[str(carried_code())],
             serialization_format="skops",
-            skops_trusted_types=[*_OWN_TYPES, *_trusted_types(model)],
+            skops_trusted_types=choice.trusted_types(),
         )
     return str(info.model_uri)
-
-
-def _trusted_types(model: str) -> tuple[str, ...]:
-    in_batches = MODELS[model].in_batches
-    return MODELS[model].trusted_types + (MODELS[in_batches].trusted_types if in_batches else ())
 
 
 _ZONES = ("PULocationID", "DOLocationID")
@@ -260,8 +245,9 @@ def model_requirements(model: str) -> list[str]:
     The pins are the installed versions, since those made the model; in the
     environment that ``make setup`` makes they are the lock's.
     """
-    names = [*_REQUIREMENTS, *(["xgboost-cpu"] if model.startswith("xgboost") else [])]
-    return [f"{name}=={_installed_version(name)}" for name in names]
+    return [
+        f"{name}=={_installed_version(name)}" for name in (*_REQUIREMENTS, *MODELS[model].requires)
+    ]
 
 
 def _installed_version(name: str) -> str:

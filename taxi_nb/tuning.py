@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from taxi_nb.models import make_model
+from taxi_nb.models.specs import ModelChoice
 from taxi_nb.progress import progress_bar
 from taxi_nb.tracking import tracked_run
 from taxi_nb.training import TrainingResult, fit_and_log, require_disjoint
@@ -103,9 +103,9 @@ def tune(
         best = trials.iloc[int(trials["rmse"].argmin())]
         params = _cast({name: best[name] for name in search_space()})
         params["n_estimators"] = int(best["rounds"])
-        estimator = make_model(model, params, seed=seed)
         _log_search(trials)
-        result = fit_and_log(model, estimator, training, validation, run.info.run_id, seed)
+        choice = ModelChoice(model, params, seed)
+        result = fit_and_log(choice, training, validation, run.info.run_id)
     return TuningResult(trials, result)
 
 
@@ -129,7 +129,7 @@ class _Search:
         from xgboost import DMatrix
 
         earlier, later = _split_by_time(training, holdout_share)
-        features = make_model(model, seed=seed).named_steps["features"]
+        features = ModelChoice(model, seed=seed).pipeline().named_steps["features"]
         # Not fit and then transform: that would show statistics of the trips' own durations.
         learnt_from = features.fit_transform(earlier, earlier["duration"])
         self.fitted_on = DMatrix(learnt_from, label=earlier["duration"], enable_categorical=True)

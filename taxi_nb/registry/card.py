@@ -80,7 +80,7 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    from taxi_nb.models import MODELS
+    from taxi_nb.models.specs import MODELS
     from taxi_nb.slices import SLICES
     from taxi_nb.trips import provenance
 

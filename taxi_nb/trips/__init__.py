@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from taxi_nb.models.zones import boroughs, zone_table
     from taxi_nb.trips.cleaning import Cleaning
     from taxi_nb.trips.errors import (
         BrokenFileError,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from taxi_nb.trips.report import CleaningReport, MonthCounts
     from taxi_nb.trips.sample import BROKEN_SHARES
     from taxi_nb.trips.schema import trips_schema, validate_trips
-    from taxi_nb.trips.zones import boroughs, zone_table
 
 __all__ = [
     "BROKEN_SHARES",
@@ -50,33 +50,33 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BROKEN_SHARES": "sample",
-    "BrokenFileError": "errors",
-    "Cleaning": "cleaning",
-    "CleaningReport": "report",
-    "DownloadError": "errors",
-    "MissingMonthError": "errors",
-    "MonthCounts": "report",
-    "MonthFile": "origin",
-    "NoTripsError": "errors",
-    "Provenance": "origin",
-    "SchemaError": "errors",
-    "TripBatches": "loading",
-    "TripsError": "errors",
-    "boroughs": "zones",
-    "iter_trips": "loading",
-    "load_trips": "loading",
-    "provenance": "origin",
-    "trips_schema": "schema",
-    "validate_trips": "schema",
-    "zone_table": "zones",
+    "BROKEN_SHARES": ".sample",
+    "BrokenFileError": ".errors",
+    "Cleaning": ".cleaning",
+    "CleaningReport": ".report",
+    "DownloadError": ".errors",
+    "MissingMonthError": ".errors",
+    "MonthCounts": ".report",
+    "MonthFile": ".origin",
+    "NoTripsError": ".errors",
+    "Provenance": ".origin",
+    "SchemaError": ".errors",
+    "TripBatches": ".loading",
+    "TripsError": ".errors",
+    "boroughs": "taxi_nb.models.zones",
+    "iter_trips": ".loading",
+    "load_trips": ".loading",
+    "provenance": ".origin",
+    "trips_schema": ".schema",
+    "validate_trips": ".schema",
+    "zone_table": "taxi_nb.models.zones",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(_HOMES[name], __name__), name)
     globals()[name] = value
     return value
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from taxi_nb.trips.zones import zone_table
+from taxi_nb.models.zones import zone_table
 
 __all__ = ["City", "build_city"]
 

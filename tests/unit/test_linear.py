@@ -15,9 +15,9 @@ from sklearn.linear_model import Lasso, LinearRegression, Ridge
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from taxi_nb.features import PairAndDistance
-from taxi_nb.group_statistics import GroupStatistics
-from taxi_nb.linear import (
+from taxi_nb.models.features import PairAndDistance
+from taxi_nb.models.group_statistics import GroupStatistics
+from taxi_nb.models.linear import (
     ExactLinearRegression,
     GroupLasso,
     GroupRidge,

@@ -8,7 +8,7 @@ import pytest
 from sklearn.feature_extraction import DictVectorizer
 
 from taxi_nb import MODELS, make_model
-from taxi_nb.features import PairAndDistance
+from taxi_nb.models.features import PairAndDistance
 
 
 def trips(pairs: list[tuple[int, int]], distances: list[float]) -> pd.DataFrame:

@@ -40,8 +40,10 @@ from dataclasses import dataclass
 from typing import Any
 
 # Importing these does something that depends on the kernel it happens in (registering figures
-# with the shell, choosing a progress bar), so every kernel has to import them itself.
+# with the shell, choosing a progress bar), so every kernel has to import them itself. MLflow
+# imports this project's plug-in, and what a kernel uses of the project it has to read itself.
 KERNEL_SPECIFIC = (
+    "taxi_nb",
     "ipywidgets",
     "matplotlib_inline",
     "tqdm.auto",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from taxi_nb.group_statistics import Floats, GroupStatistics
+from .group_statistics import Floats, GroupStatistics
 
 __all__ = ["Solution", "distinct_rows", "positions", "solve_lasso", "solve_ridge"]
 

@@ -19,6 +19,9 @@ __all__ = ["boroughs", "zone_table"]
 
 UNKNOWN = "Unknown"
 
+PAIR_BASE = 1000
+"""Zone ids have three digits, so a pair of them is one integer: ``PU * 1000 + DO``."""
+
 
 def zone_table() -> pd.DataFrame:
     """
@@ -32,7 +35,7 @@ def zone_table() -> pd.DataFrame:
 
     Examples
     --------
-    >>> from taxi_nb.trips import zone_table
+    >>> from taxi_nb.models.zones import zone_table
     >>> zone_table().loc[132, "zone"]
     'JFK Airport'
     """
@@ -57,7 +60,7 @@ def boroughs(zone_ids: pd.Series) -> pd.Series:
     Examples
     --------
     >>> import pandas as pd
-    >>> from taxi_nb.trips import boroughs
+    >>> from taxi_nb.models.zones import boroughs
     >>> boroughs(pd.Series([132, 43, 999])).tolist()
     ['Queens', 'Manhattan', 'Unknown']
     """

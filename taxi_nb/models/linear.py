@@ -18,8 +18,8 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from taxi_nb.group_solutions import Solution, distinct_rows, solve_lasso, solve_ridge
-from taxi_nb.group_statistics import Floats, GroupStatistics
+from .group_solutions import Solution, distinct_rows, solve_lasso, solve_ridge
+from .group_statistics import Floats, GroupStatistics
 
 
 class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]

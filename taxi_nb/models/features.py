@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from taxi_nb.pair_statistics import PAIR_BASE
+from .zones import PAIR_BASE
 
 TRIP_COLUMNS = ("PULocationID", "DOLocationID", "trip_distance")
 """The raw columns that a model reads."""

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from taxi_nb.calendar_time import hour_of_week_part
-from taxi_nb.trips.zones import zone_table
+from .calendar_time import hour_of_week_part
+from .zones import zone_table
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
