@@ -66,7 +66,7 @@ def best_of_seeds(
 def covered(training: pd.DataFrame, validation: pd.DataFrame) -> dict[str, float]:
     """Return how many trips the first seed's 90 % intervals cover."""
     from taxi_nb import make_model
-    from taxi_nb.intervals import ConformalIntervals, coverage_metrics
+    from taxi_nb.evaluation.intervals import ConformalIntervals, coverage_metrics
 
     model = make_model("xgboost-rich", seed=SEEDS[0]).fit(training, training["duration"])
     intervals = ConformalIntervals.calibrate(model, training)

@@ -99,7 +99,7 @@ def _our_score(model: str) -> Callable[[str], Callable[[], float]]:
 
 
 def _our_statistics_score(folder: str) -> Callable[[], float]:
-    from taxi_nb.trips import Cleaning
+    from taxi_nb.trips.cleaning import Cleaning
 
     return _score_by_statistics("green", folder, GREEN[:1], GREEN[1:], Cleaning(within_month=False))
 
@@ -196,8 +196,8 @@ def _our_60_million_limited(folder: str) -> Callable[[], float]:
 def _our_path(penalty: str) -> Callable[[str], Callable[[], float]]:
     def prepare(folder: str) -> Callable[[], float]:
         from taxi_nb.models.linear import GroupLasso, GroupRidge
-        from taxi_nb.pair_statistics import pair_statistics
-        from taxi_nb.trips import iter_trips
+        from taxi_nb.training.pair_statistics import pair_statistics
+        from taxi_nb.trips.loading import iter_trips
 
         batches = iter_trips("yellow", MONTHS[:1], "sample", sample_rows=BIG_ROWS)
         kept = pair_statistics(batches)
@@ -211,8 +211,8 @@ def _score_by_statistics(
     taxi: Any, source: str, training: list[str], validation: list[str], cleaning: Any = None
 ) -> Callable[[], float]:
     from taxi_nb.models.group_solutions import solve_ridge
-    from taxi_nb.pair_statistics import pair_statistics
-    from taxi_nb.trips import iter_trips
+    from taxi_nb.training.pair_statistics import pair_statistics
+    from taxi_nb.trips.loading import iter_trips
 
     def work() -> float:
         of_months = (
@@ -229,8 +229,8 @@ def _score_by_statistics(
 def _fit_by_statistics(months: list[str]) -> Callable[[], float]:
     """Load, features, exact fit, and the score on the months themselves."""
     from taxi_nb.models.group_solutions import solve_ridge
-    from taxi_nb.pair_statistics import pair_statistics
-    from taxi_nb.trips import iter_trips
+    from taxi_nb.training.pair_statistics import pair_statistics
+    from taxi_nb.trips.loading import iter_trips
 
     def work() -> float:
         batches = iter_trips("yellow", months, "sample", sample_rows=BIG_ROWS)

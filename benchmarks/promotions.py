@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from multiprocessing.synchronize import Barrier
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.tracking import tracking_uri
+from taxi_nb.tracking.store import tracking_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ PRELOAD = [
     "sklearn.linear_model",
     "skops.io",
     "taxi_nb.registry",
-    "taxi_nb.training",
+    "taxi_nb.training.train",
 ]
 
 
@@ -86,7 +86,7 @@ def _promote(
 
     from taxi_nb import promote_if_better
     from taxi_nb.registry.history import PromotionLog
-    from taxi_nb.tracking import connect
+    from taxi_nb.tracking.store import connect
 
     # Processes inherit the variables of the first that asked for one.
     os.environ["MLFLOW_TRACKING_URI"] = store
@@ -113,7 +113,7 @@ def main(promoters: int) -> None:
     folder = tempfile.mkdtemp()
     os.environ["TAXI_NB_ROOT"] = folder
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    from taxi_nb.registry import promotion_history
+    from taxi_nb.registry.promotion import promotion_history
 
     name = f"race-{os.getpid()}"
     run_ids, validation = train_challengers(promoters)

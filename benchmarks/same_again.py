@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from taxi_nb.pipeline.report.past import RunOnDisk
-from taxi_nb.pipeline.verify import Execution, compare_executions
+from taxi_nb.review.verify.comparison import Execution, compare_executions
 from taxi_nb.tracking.run_tree import client_of
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -129,7 +129,7 @@ def score(months: Path, address: str) -> Measured:
 def reference_seconds() -> float:
     """Return what the distributions for drift cost a training run."""
     from taxi_nb import load_trips
-    from taxi_nb.drift import DriftReference
+    from taxi_nb.evaluation.drift import DriftReference
 
     trips = load_trips("yellow", [MONTH], "sample", sample_rows=72_000)
     runs = []

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.project import path_within, project_root
-from taxi_nb.tracking import champion_run, current_notebook, run_address
+from taxi_nb.tracking.origin import current_notebook
+from taxi_nb.tracking.store import run_address
+from taxi_nb.tracking.upstream import champion_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from taxi_nb.pipeline.plan import Plan
     from taxi_nb.pipeline.spec import Pipeline, Step
-    from taxi_nb.training import TrainingResult
+    from taxi_nb.training.train import TrainingResult
 
 PLAN_USAGE = "%plan FILE [NAME=VALUE ...], such as %plan params/green-2021.yaml"
 USAGE = "%params FILE [STEP] [NAME=VALUE ...], such as %params params/green-2021.yaml"
@@ -44,7 +46,7 @@ def register(shell: InteractiveShell) -> None:
     # By name: a notebook that never sees a frame need not import pandas.
     for module in ("pandas", "pandas.core.frame"):
         html.for_type_by_name(module, "DataFrame", frame_html)
-    html.for_type_by_name("taxi_nb.training", "TrainingResult", training_result_html)
+    html.for_type_by_name("taxi_nb.training.train", "TrainingResult", training_result_html)
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def plan_of(line: str) -> Plan:
         For a file with mistakes, or a store that cannot be asked.
     """
     from taxi_nb.pipeline.plan import planner_of
-    from taxi_nb.stored_runs import StoreError
+    from taxi_nb.tracking.stored_runs import StoreError
 
     file, *overrides = shlex.split(line) or [""]
     if not file or not all("=" in override for override in overrides):
@@ -197,7 +199,7 @@ def frame_html(frame: pd.DataFrame) -> str | None:
     holds_trips = "pickup_datetime" in frame.columns and frame.index.dtype.kind in "iu"
     if ATTRS_KEY not in frame.attrs or not holds_trips:
         return frame._repr_html_()  # type: ignore[operator]
-    from taxi_nb.trips import provenance
+    from taxi_nb.trips.origin import provenance
 
     origin = provenance(frame)
     synthetic = " <b>(synthetic)</b>" if origin.synthetic else ""
@@ -221,7 +223,7 @@ def training_result_html(result: TrainingResult) -> str:
 
 
 def _against_champion(result: TrainingResult) -> str:
-    from taxi_nb.registry import DEFAULT_NAME
+    from taxi_nb.registry.versions import DEFAULT_NAME
 
     found = champion_run(DEFAULT_NAME, result.run_id)
     if found is None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from taxi_nb.drift import Drift
-    from taxi_nb.scoring import Scoring
+    from taxi_nb.evaluation.drift import Drift
+    from taxi_nb.scoring.score import Scoring
 
 _SIZE = (7.0, 4.0)
 _WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
@@ -36,7 +36,7 @@ def _axes(
 
 
 def _of(trips: pd.DataFrame | str | None) -> str:
-    from taxi_nb.trips import provenance
+    from taxi_nb.trips.origin import provenance
 
     if trips is None or isinstance(trips, str):
         return trips or ""
@@ -63,7 +63,7 @@ def _describe(figure: Figure, title: str) -> None:
 
 def rows_left_out(trips: pd.DataFrame) -> Figure:
     """Rows that each cleaning rule took out, as bars."""
-    from taxi_nb.trips import provenance
+    from taxi_nb.trips.origin import provenance
 
     report = provenance(trips).cleaning
     axes = _axes("Rows left out, by the first rule they break", trips)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.tracking import NOTEBOOK_VARIABLE
+from taxi_nb.tracking.names import NOTEBOOK_VARIABLE
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -1,11 +1,12 @@
-"""Where the project is on disk."""
+"""Where the project is on disk, and files that are whole or not there."""
 
 from __future__ import annotations
 
 import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-__all__ = ["data_dir", "path_within", "project_root"]
 
 
 def project_root() -> Path:
@@ -45,6 +46,80 @@ def data_dir() -> Path:
 def path_within(root: Path, path: Path) -> str:
     """Return a path as people know it: relative to the project where it is inside."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+@contextmanager
+def part_file(path: Path) -> Iterator[Path]:
+    """Give a hidden name beside `path` to write to; `publish` gives what is whole its own.
+
+    The name is new for each use in each process. What is still there at the end is removed.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def part_files_of(path: Path) -> Iterator[Path]:
+    """Return the part files of `path` that are there now, whoever writes them."""
+    return path.parent.glob(f".{path.name}.*.part")
+
+
+def publish(part: Path, path: Path, *, replace: bool = True) -> bool:
+    """Give a whole part file its name; both it and its folder are on the disk then.
+
+    Parameters
+    ----------
+    part, path : Path
+        What `part_file` gave, and the file's own name.
+    replace : bool
+        Whether a file that is there is replaced; otherwise it stays, as others may read it.
+
+    Returns
+    -------
+    bool
+        Whether the part got the name.
+    """
+    _sync(part, os.O_RDWR)
+    if replace:
+        os.replace(part, path)
+    elif not _link(part, path):
+        return False
+    if os.name == "posix":  # Elsewhere a folder cannot be opened.
+        _sync(path.parent, os.O_RDONLY)
+    return True
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old or the new one, never half of it."""
+    with part_file(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        publish(part, path)
+
+
+def _link(part: Path, path: Path) -> bool:
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return False
+    except OSError:  # Not every file system has links.
+        os.replace(part, path)
+    return True
+
+
+def _sync(path: Path, flags: int) -> None:
+    opened = os.open(path, flags)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _existing_folder(given: str) -> Path:

@@ -1,4 +1,7 @@
-"""What all tests share: small projects made in place, an MLflow store of their own."""
+"""What all tests share: small projects made in place, an MLflow store of their own.
+
+Fixtures that several rooms need are at home in modules beside this one, and named at its end.
+"""
 
 from __future__ import annotations
 
@@ -213,3 +216,32 @@ def texts(path: Path) -> str:
             )
             shown += [part for part in parts if part]
     return "\n".join(shown)
+
+
+@pytest.fixture(scope="session")
+def real_months() -> str:
+    """The folder of the TLC's months."""
+    beside_the_project = REPOSITORY.parent / "shared" / "data"
+    folder = Path(os.environ.get("TAXI_NB_TEST_DATA", beside_the_project)).resolve()
+    if not (folder / "green_tripdata_2021-01.parquet").exists():
+        pytest.skip(f"no real months in {folder}; TAXI_NB_TEST_DATA can name another folder")
+    return str(folder)
+
+
+from tests.running import run, taxi_nb, warm_pool  # noqa: E402
+from tests.trained_models import (  # noqa: E402
+    database_of_three_champions,
+    three_champions,
+    trained,
+    trained_models,
+)
+
+__all__ = [
+    "database_of_three_champions",
+    "run",
+    "taxi_nb",
+    "three_champions",
+    "trained",
+    "trained_models",
+    "warm_pool",
+]

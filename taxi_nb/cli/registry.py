@@ -15,7 +15,8 @@ from taxi_nb.cli.stopping import FAILURE, USAGE, stop
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from taxi_nb.registry import Promotion, RegisteredVersion
+    from taxi_nb.registry.history import Promotion
+    from taxi_nb.registry.versions import RegisteredVersion
 
 registry = typer.Typer(
     no_args_is_help=True,
@@ -32,8 +33,8 @@ Name = Annotated[
 def registry_problems_told() -> Iterator[None]:
     """End with one message if the store or the registry cannot be used as asked."""
     _require_store()
-    from taxi_nb.registry import RegistryError
-    from taxi_nb.tracking import TrackingError, store_problems_told
+    from taxi_nb.registry.versions import RegistryError
+    from taxi_nb.tracking.store import TrackingError, store_problems_told
 
     try:
         with store_problems_told():
@@ -44,7 +45,7 @@ def registry_problems_told() -> Iterator[None]:
 
 def _require_store() -> None:
     """Stop where a store of one file has none: MLflow would make it."""
-    from taxi_nb.tracking import tracking_uri
+    from taxi_nb.tracking.store import tracking_uri
 
     uri = tracking_uri()
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
@@ -57,7 +58,7 @@ def _require_store() -> None:
 
 def model_name(name: str | None) -> str:
     """Return the name given, or the project's own."""
-    from taxi_nb.registry import DEFAULT_NAME
+    from taxi_nb.registry.versions import DEFAULT_NAME
 
     return name or DEFAULT_NAME
 
@@ -66,7 +67,7 @@ def model_name(name: str | None) -> str:
 def list_versions(name: Name = None) -> None:
     """Show the versions of the model, newest first, and what came of them."""
     with registry_problems_told():
-        from taxi_nb.registry import registered_versions
+        from taxi_nb.registry.versions import registered_versions
 
         found = registered_versions(model_name(name))
     table = _table(model_name(name), "version", "alias", "model", "RMSE (min)", "commit", "created")
@@ -79,7 +80,8 @@ def list_versions(name: Name = None) -> None:
 def history(name: Name = None) -> None:
     """Show every change of champion, oldest first."""
     with registry_problems_told():
-        from taxi_nb.registry import promotion_history, registered_versions
+        from taxi_nb.registry.promotion import promotion_history
+        from taxi_nb.registry.versions import registered_versions
 
         found = promotion_history(model_name(name))
         if not found.promotions:
@@ -104,7 +106,7 @@ def card(
 ) -> None:
     """Print the model card of a version, in Markdown."""
     with registry_problems_told():
-        from taxi_nb.registry import model_card
+        from taxi_nb.registry.card import model_card
 
         print(model_card(model_name(name), version or champion_number(model_name(name))))
 
@@ -119,7 +121,7 @@ def promote(
     if not reason.strip():
         stop("--reason must say why", USAGE)
     with registry_problems_told():
-        from taxi_nb.registry import promote as promote_version
+        from taxi_nb.registry.promotion import promote as promote_version
 
         print(_said(promote_version(version, reason=reason, name=model_name(name)), name))
 
@@ -135,14 +137,14 @@ def rollback(
 ) -> None:
     """Make the champion before this one champion again."""
     with registry_problems_told():
-        from taxi_nb.registry import rollback as roll_back
+        from taxi_nb.registry.promotion import rollback as roll_back
 
         print(_said(roll_back(to, reason=reason, name=model_name(name)), name))
 
 
 def champion_number(name: str) -> str:
     """Return the champion's version, or stop and say that there is none."""
-    from taxi_nb.registry import champion, registered_versions
+    from taxi_nb.registry.versions import champion, registered_versions
 
     found = champion(name)
     if found is None:

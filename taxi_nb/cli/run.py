@@ -89,11 +89,11 @@ def _nothing_to_do(pipeline: Pipeline, planner: Planner, plan: Plan) -> bool:
 def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, kernel: str) -> None:
     from rich.console import Console
 
-    from taxi_nb.pipeline.kernels import KernelPool, default_kind, in_one_order
+    from taxi_nb.pipeline.kernels.pool import KernelPool, default_kind, in_one_order
     from taxi_nb.pipeline.preload import modules_to_preload
     from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
     from taxi_nb.pipeline.run import run_pipeline
-    from taxi_nb.tracking import TrackingError
+    from taxi_nb.tracking.store import TrackingError
 
     _share_cores(jobs)
     console = Console()

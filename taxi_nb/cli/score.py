@@ -16,7 +16,7 @@ from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
 from taxi_nb.pipeline.interrupted import Interrupted
 
 if TYPE_CHECKING:
-    from taxi_nb.scoring import Scoring
+    from taxi_nb.scoring.score import Scoring
 
 RETRAIN = 3
 
@@ -78,7 +78,7 @@ def score(
 
 
 def _point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
-    from taxi_nb.tracking import EXPERIMENT_VARIABLE, URI_VARIABLE
+    from taxi_nb.tracking.names import EXPERIMENT_VARIABLE, URI_VARIABLE
 
     if tracking_uri:
         os.environ[URI_VARIABLE] = tracking_uri
@@ -87,7 +87,7 @@ def _point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
 
 
 def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any]) -> Scoring:
-    from taxi_nb.scoring import CHAMPION_MODEL, score
+    from taxi_nb.scoring.score import CHAMPION_MODEL, score
 
     registered = settings.get("registered_model")
     champion = f"models:/{registered}@champion" if registered else CHAMPION_MODEL
@@ -98,8 +98,8 @@ def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any
 
 def _checked(month: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what is asked for and how it is to be judged; a mistake is wrong usage."""
-    from taxi_nb.scoring import Thresholds, check_request
-    from taxi_nb.trips import Cleaning
+    from taxi_nb.scoring.score import Thresholds, check_request
+    from taxi_nb.trips.cleaning import Cleaning
 
     def chosen(*names: str) -> dict[str, Any]:
         return {name: settings[name] for name in names if name in settings}
@@ -118,10 +118,10 @@ def _checked(month: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict
 @contextmanager
 def _problems_told() -> Iterator[None]:
     """Turn what cannot be had, used or written into one message."""
-    from taxi_nb.predictions_file import OutputError, OutputPathError
-    from taxi_nb.scored_model import ModelError
-    from taxi_nb.tracking import TrackingError, store_problems_told
-    from taxi_nb.trips import TripsError
+    from taxi_nb.scoring.predictions_file import OutputError, OutputPathError
+    from taxi_nb.scoring.scored_model import ModelError
+    from taxi_nb.tracking.store import TrackingError, store_problems_told
+    from taxi_nb.trips.errors import TripsError
 
     try:
         with store_problems_told():

@@ -27,7 +27,7 @@ def serve(
     """
     _require_free(port)
     with registry_problems_told():
-        from taxi_nb.registry import usable
+        from taxi_nb.registry.versions import usable
 
         version = champion_number(model_name(name))
         usable(model_name(name), version)

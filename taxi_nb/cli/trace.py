@@ -12,7 +12,7 @@ from taxi_nb.cli.stopping import FAILURE, USAGE, stop
 from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
-    from taxi_nb.pipeline.trace import Trace
+    from taxi_nb.review.trace.chain import Trace
 
 
 def trace(
@@ -31,9 +31,9 @@ def trace(
     Shows training run, step, pipeline run, notebook and cell, parameters, data with digests,
     commit and lock; what is not known is said. Ends in the commands that do it again.
     """
-    from taxi_nb.pipeline.trace import TraceError
-    from taxi_nb.pipeline.trace import trace as lead_back
-    from taxi_nb.tracking import TrackingError
+    from taxi_nb.review.trace.chain import TraceError
+    from taxi_nb.review.trace.chain import trace as lead_back
+    from taxi_nb.tracking.store import TrackingError
 
     try:
         found = lead_back(what, project_root())
@@ -50,7 +50,7 @@ def trace(
 def _show(found: Trace) -> None:
     from rich.console import Console
 
-    from taxi_nb.pipeline.trace.tree import tree_of
+    from taxi_nb.review.trace.tree import tree_of
 
     # Where nobody looks at it, nothing is broken into lines.
     width = None if Console().is_terminal else 10_000

@@ -18,7 +18,7 @@ from taxi_nb.pipeline.interrupted import Interrupted
 from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
-    from taxi_nb.pipeline.verify import Verification
+    from taxi_nb.review.verify.verification import Verification
 
 
 def verify(
@@ -42,8 +42,9 @@ def verify(
 
     The exit code is 0 if all is the same, 1 if something differs, 2 if it cannot be verified.
     """
-    from taxi_nb.pipeline.verify import VerificationError, verify_run
-    from taxi_nb.tracking import TrackingError
+    from taxi_nb.review.verify.execution import VerificationError
+    from taxi_nb.review.verify.verification import verify_run
+    from taxi_nb.tracking.store import TrackingError
 
     folder = run_folder(chosen or "latest")
     if keep is not None:

@@ -1,1 +1,8 @@
-"""What runs notebooks. It knows nothing about taxis."""
+"""Runs notebooks in a fixed order, each in a fresh kernel. It knows nothing about taxis.
+
+- `spec`: a pipeline file, checked; `parameters`: what a notebook declares
+- `plan`: which steps have to run, and why; `inputs`, `results`: what a step used and left
+- `run`, `step_run`, `execute`: carries a plan out, a step, a notebook
+- `record`: ``run.json``; `report`: the pages of a run
+- `kernels`: fresh processes, forked or spawned
+"""

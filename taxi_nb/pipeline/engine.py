@@ -12,7 +12,7 @@ from papermill.log import logger
 
 from taxi_nb.pipeline.execute import CellLog, KernelHandle
 from taxi_nb.pipeline.kernels.usage import usage_of
-from taxi_nb.secrets import without_secrets
+from taxi_nb.secrets.values import without_secrets
 
 
 class _StepClient(PapermillNotebookClient):  # type: ignore[misc]

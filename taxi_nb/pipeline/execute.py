@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.pipeline.record import Status, StepError
-from taxi_nb.secrets import hide_secrets_in
+from taxi_nb.project import publish
+from taxi_nb.secrets.values import hide_secrets_in
 
 if TYPE_CHECKING:
     from jupyter_client import AsyncKernelManager
@@ -245,9 +246,7 @@ def _keep(aside: Path, target: Path, log: CellLog, status: Status, error: StepEr
         _mark(notebook, log, status, error)
         nbformat.write(notebook, aside)
     hide_secrets_in(aside)
-    with aside.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(aside, target)
+    publish(aside, target)
 
 
 def _mark(notebook: Any, log: CellLog, status: Status, error: StepError) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from taxi_nb.pipeline.code_digest import asks_mlflow, cell_digests, definition_digests
 from taxi_nb.pipeline.parameters import default_values, read_notebook
-from taxi_nb.pipeline.record import write_aside
+from taxi_nb.project import write_whole
 
 # A file that changes twice within one tick of a clock has one stamp for two contents:
 # stamps younger than this are not trusted. Two seconds are FAT's tick, the longest.
@@ -50,7 +50,7 @@ class FileDigests:
         """Remember what was learned."""
         if self._is_new:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
-            write_aside(self._memory, json.dumps({"version": VERSION, "files": self._known}))
+            write_whole(self._memory, json.dumps({"version": VERSION, "files": self._known}))
             self._is_new = False
 
     def content(self, path: Path) -> str | None:

@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from taxi_nb.literal_secrets import INSTEAD, addresses_with_credentials, literal_secrets
-from taxi_nb.secrets import SecretError, secret_variables, value_of
+from taxi_nb.secrets.literals import INSTEAD, addresses_with_credentials, literal_secrets
+from taxi_nb.secrets.values import SecretError, secret_variables, value_of
 
 TAG = "parameters"
 

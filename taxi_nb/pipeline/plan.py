@@ -15,8 +15,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from taxi_nb import tracking
-from taxi_nb.credentials import variable_without_credentials, without_credentials
 from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import (
     AskedRuns,
@@ -32,8 +30,10 @@ from taxi_nb.pipeline.parameters import close_to
 from taxi_nb.pipeline.remote_file import is_remote, remote_digest, remote_stamp
 from taxi_nb.pipeline.results import StepResults, StoredResult
 from taxi_nb.pipeline.spec import Pipeline, Step
-from taxi_nb.stored_runs import finished_runs
-from taxi_nb.stores import artifact_root
+from taxi_nb.secrets.addresses import variable_without_credentials, without_credentials
+from taxi_nb.tracking.store import experiment_name, tracking_uri
+from taxi_nb.tracking.stored_runs import finished_runs
+from taxi_nb.tracking.stores import artifact_root
 
 RUNS = "runs"
 EVERY_STEP = "*"
@@ -277,8 +277,8 @@ class Planner:
 
 def planner_of(pipeline: Pipeline) -> Planner:
     """Return the planner for a pipeline, in the store and experiment that it will use."""
-    uri = pipeline.tracking_uri or tracking.tracking_uri()
-    return Planner(pipeline, uri, tracking.experiment_name(pipeline.experiment))
+    uri = pipeline.tracking_uri or tracking_uri()
+    return Planner(pipeline, uri, experiment_name(pipeline.experiment))
 
 
 def not_inputs(root: Path, store: str) -> tuple[Path, ...]:

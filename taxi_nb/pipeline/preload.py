@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from taxi_nb.pipeline.kernels import DEFAULT_PRELOAD
+from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD
 from taxi_nb.pipeline.parameters import read_notebook
 from taxi_nb.pipeline.spec import Pipeline
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from taxi_nb.pipeline.record import write_aside
+from taxi_nb.project import write_whole
 
 _POLL_SECONDS = 0.2
 
@@ -37,7 +37,7 @@ def project_lock(runs: Path, say: Callable[[str], None]) -> Iterator[None]:
         say(f"waiting for {_holder(runs)}, which runs a pipeline in this project")
         lock.acquire()
     try:
-        write_aside(runs / ".lock-holder.json", json.dumps(_this_process()))
+        write_whole(runs / ".lock-holder.json", json.dumps(_this_process()))
         yield
     finally:
         lock.release()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -180,20 +179,6 @@ def step_result(known: Mapping[str, Any]) -> StepResult:
     """Read what `dataclasses.asdict` gave."""
     error = known["error"] and StepError(**known["error"])
     return StepResult(**{**known, "status": Status(known["status"]), "error": error})
-
-
-def write_aside(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old or the new one, never half of it."""
-    data = content.encode() if isinstance(content, str) else content
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with aside.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def make_run_folder(

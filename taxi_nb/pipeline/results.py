@@ -12,7 +12,8 @@ from typing import Any
 
 from taxi_nb.pipeline.code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
-from taxi_nb.pipeline.record import StepResult, slug, step_result, write_aside
+from taxi_nb.pipeline.record import StepResult, slug, step_result
+from taxi_nb.project import write_whole
 
 FOLDER = ".results"
 
@@ -92,7 +93,7 @@ class StepResults:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{result.run}-{secrets.token_hex(3)}.json"
         content = {**asdict(result), "inputs": result.inputs.to_dict()}
-        write_aside(path, json.dumps(content))
+        write_whole(path, json.dumps(content))
         where = str(path.relative_to(self.folder))
         self._write_attempt(
             pipeline, result.step.name, Attempt(result.inputs.key, None, last_good=where)
@@ -137,7 +138,7 @@ class StepResults:
         """Note which run consists of these results."""
         path = self._of_run(results)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_aside(path, run)
+        write_whole(path, run)
 
     def _read(self, path: Path) -> StoredResult | None:
         """Read a result; one of another version of this file's form is none."""
@@ -156,7 +157,7 @@ class StepResults:
     def _write_attempt(self, pipeline: str, step: str, attempt: Attempt) -> None:
         path = self._of_step(pipeline, step)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_aside(path, json.dumps(asdict(attempt)))
+        write_whole(path, json.dumps(asdict(attempt)))
 
     def _of_key(self, key: str) -> Path:
         return self.folder / "keys" / key

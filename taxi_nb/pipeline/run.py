@@ -14,11 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from taxi_nb import tracking
-from taxi_nb.credentials import without_credentials
 from taxi_nb.pipeline.execute import KernelHandle, import_papermill
 from taxi_nb.pipeline.interrupted import Interrupted
-from taxi_nb.pipeline.kernels import KernelPool
+from taxi_nb.pipeline.kernels.pool import KernelPool
 from taxi_nb.pipeline.plan import RUNS, Plan, PlannedStep, Planner, Upstream, planner_of
 from taxi_nb.pipeline.record import (
     RUN_FILE,
@@ -30,13 +28,17 @@ from taxi_nb.pipeline.record import (
     file_names,
     make_run_folder,
     point_latest_at,
-    write_aside,
 )
 from taxi_nb.pipeline.results import StoredResult
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.pipeline.step_run import StepFiles, StepRunner
-from taxi_nb.project import path_within
-from taxi_nb.stores import ARTIFACT_ROOT_VARIABLE
+from taxi_nb.project import path_within, write_whole
+from taxi_nb.secrets.addresses import without_credentials
+from taxi_nb.tracking.context import authorship
+from taxi_nb.tracking.names import PIPELINE_RUN_TAG, URI_VARIABLE
+from taxi_nb.tracking.pipeline_runs import PipelineTracking
+from taxi_nb.tracking.store import TrackingError, store_problems_told
+from taxi_nb.tracking.stores import ARTIFACT_ROOT_VARIABLE
 
 
 class Listener(Protocol):
@@ -96,18 +98,16 @@ def run_pipeline(
         handler raised it.
     """
     if pipeline.tracking_uri:
-        os.environ[tracking.URI_VARIABLE] = pipeline.tracking_uri
+        os.environ[URI_VARIABLE] = pipeline.tracking_uri
     if pipeline.artifact_root:
         os.environ[ARTIFACT_ROOT_VARIABLE] = pipeline.artifact_root
     planner, plan = planned or _planned(pipeline)
-    with tracking.store_problems_told():
+    with store_problems_told():
         run = _Run(pipeline, pool, listener, planner, plan)
         try:
             return run.carry_out(jobs), run.folder
-        except tracking.TrackingError as error:
-            raise tracking.TrackingError(
-                f"{error}. What notebooks made is kept in {run.folder}"
-            ) from error
+        except TrackingError as error:
+            raise TrackingError(f"{error}. What notebooks made is kept in {run.folder}") from error
 
 
 def _planned(pipeline: Pipeline) -> tuple[Planner, Plan]:
@@ -135,7 +135,7 @@ class _Run:
         self.handles: dict[str, KernelHandle] = {}
         self.steps = {step.name: step for step in pipeline.steps}
         self.open_needs = {step.name: list(step.needs) for step in pipeline.steps}
-        self.tracking = tracking.PipelineTracking(pipeline.experiment)
+        self.tracking = PipelineTracking(pipeline.experiment)
         self.tracking.close_abandoned()
         self.folder = make_run_folder(
             pipeline.root / RUNS, pipeline.name, is_taken=planner.results.speak_of
@@ -149,7 +149,7 @@ class _Run:
         self.settled = {result.name: result for result in self.record.steps}
 
     def _open_run(self, file: str) -> str:
-        tags = {"pipeline": file, tracking.PIPELINE_RUN_TAG: self.folder.name}
+        tags = {"pipeline": file, PIPELINE_RUN_TAG: self.folder.name}
         return self.tracking.open_run(
             self.folder.name,
             "pipeline",
@@ -168,7 +168,7 @@ class _Run:
             tracking_uri=without_credentials(self.tracking.uri),
             experiment=self.tracking.experiment,
             experiment_id=self.tracking.experiment_id,
-            **tracking.authorship(),
+            **authorship(),
             mlflow_run_id=self.runner.parent,
             overrides=self.pipeline.overrides,
             threads=_threads(),
@@ -330,7 +330,7 @@ class _Run:
             self._write_record()
 
     def _write_record(self) -> None:
-        write_aside(self.folder / RUN_FILE, self.record.to_json())
+        write_whole(self.folder / RUN_FILE, self.record.to_json())
 
     def _carry_out_step(self, step: Step) -> StepResult:
         """Try a step as often as it may; runs in a thread of its own."""
@@ -421,7 +421,7 @@ class _Run:
         runs = {step.name: step.mlflow_run_id for step in steps if step.mlflow_run_id}
         try:
             found = self.tracking.model_outcomes(runs)
-        except tracking.TrackingError:
+        except TrackingError:
             # Record and page come first; when they are logged, the store's loss is told.
             return {}
         models = tuple(

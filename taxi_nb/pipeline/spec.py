@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from taxi_nb.credentials import user_info, without_credentials
 from taxi_nb.pipeline.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline.parameters import (
     NotebookError,
@@ -21,7 +20,8 @@ from taxi_nb.pipeline.parameters import (
     secret_mistake,
 )
 from taxi_nb.project import path_within
-from taxi_nb.secrets import secret_variables
+from taxi_nb.secrets.addresses import user_info, without_credentials
+from taxi_nb.secrets.values import secret_variables
 
 NOTEBOOKS = "notebooks"
 

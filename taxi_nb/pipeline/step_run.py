@@ -9,15 +9,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from taxi_nb import tracking
 from taxi_nb.pipeline.execute import Execution, KernelHandle, OnCell, execute_notebook
 from taxi_nb.pipeline.inputs import Inputs, InputsLostError, RecordedInputs
-from taxi_nb.pipeline.kernels import KernelPool, in_one_order, start_recording
+from taxi_nb.pipeline.kernels.pool import KernelPool, in_one_order
+from taxi_nb.pipeline.kernels.recording import start_recording
 from taxi_nb.pipeline.plan import Planner
-from taxi_nb.pipeline.record import Status, StepResult, write_aside
+from taxi_nb.pipeline.record import Status, StepResult
 from taxi_nb.pipeline.results import StoredResult
 from taxi_nb.pipeline.spec import Pipeline, Step
-from taxi_nb.project import path_within
+from taxi_nb.project import path_within, write_whole
+from taxi_nb.tracking.names import PIPELINE_RUN_TAG, STEP_TAG, RunStatus
+from taxi_nb.tracking.pipeline_runs import PipelineTracking, step_environment
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class StepRunner:
     pipeline: Pipeline
     pool: KernelPool
     planner: Planner
-    tracking: tracking.PipelineTracking
+    tracking: PipelineTracking
     parent: str
 
     def attempt(
@@ -110,7 +112,7 @@ class StepRunner:
         begun = replace(begun, mlflow_run_id=run_id)
         on_run(begun)
         files.record.unlink(missing_ok=True)
-        ending: tracking.RunStatus = "FAILED"
+        ending: RunStatus = "FAILED"
         try:
             execution = execute_notebook(
                 step.notebook,
@@ -142,15 +144,15 @@ class StepRunner:
         tags = {
             "step": step.name,
             "pipeline": path_within(self.pipeline.root, self.pipeline.file),
-            tracking.STEP_TAG: step.name,
-            tracking.PIPELINE_RUN_TAG: folder.name,
+            STEP_TAG: step.name,
+            PIPELINE_RUN_TAG: folder.name,
         }
         return self.tracking.open_run(
             step.name, "step", tags, parent=self.parent, source=step.notebook
         )
 
     def _environment(self, step: Step, run_id: str, upstream: Mapping[str, str]) -> dict[str, str]:
-        handed = tracking.step_environment(
+        handed = step_environment(
             uri=self.tracking.uri,
             experiment=self.tracking.experiment,
             run_id=run_id,
@@ -216,7 +218,7 @@ class StepRunner:
             return result, None
         finally:
             files.record.unlink(missing_ok=True)
-        write_aside(files.inputs, json.dumps(inputs.to_dict(), indent=1))
+        write_whole(files.inputs, json.dumps(inputs.to_dict(), indent=1))
         result = replace(result, inputs=files.inputs.name)
         if self.planner.before(step) != before:
             self._note(step, before, "its notebook was edited while it ran")
@@ -232,7 +234,7 @@ class StepRunner:
         return result, stored
 
 
-def _mlflow_status(status: Status) -> tracking.RunStatus:
+def _mlflow_status(status: Status) -> RunStatus:
     if status.is_good:
         return "FINISHED"
     return "KILLED" if status is Status.INTERRUPTED else "FAILED"

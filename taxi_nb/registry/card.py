@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.registry.logged_trips import logged_trips
 from taxi_nb.registry.versions import RegistryError, is_synthetic, usable
+from taxi_nb.training.used_trips import logged_trips
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,9 +80,9 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
     import mlflow
     from mlflow.exceptions import MlflowException
 
+    from taxi_nb.evaluation.slices import SLICES
     from taxi_nb.models.specs import MODELS
-    from taxi_nb.slices import SLICES
-    from taxi_nb.trips import provenance
+    from taxi_nb.trips.origin import provenance
 
     version, slices = judged.version, _errors_by_slice(judged)
     try:
@@ -121,8 +121,8 @@ def _parameters(run: Run, defaults: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _errors_by_slice(judged: Judged) -> dict[str, pd.DataFrame]:
-    from taxi_nb.evaluation import error_by
-    from taxi_nb.slices import trip_slices
+    from taxi_nb.evaluation.metrics import error_by
+    from taxi_nb.evaluation.slices import trip_slices
 
     return {
         name: error_by(judged.validation, judged.predicted, slices)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.registry.logged_trips import logged_trips
 from taxi_nb.registry.versions import RegistryError, is_synthetic
+from taxi_nb.training.used_trips import logged_trips
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
 
-    from taxi_nb.trips import Provenance
+    from taxi_nb.trips.origin import Provenance
 
 # A gain that is smaller than this many of its standard errors may be chance.
 _STANDARD_ERRORS = 2.0
@@ -182,7 +182,7 @@ class Gate:
             )
 
     def _worse_slices(self, challenger: Judged, champion: Judged) -> Iterator[str]:
-        from taxi_nb.slices import SLICES, trip_slices
+        from taxi_nb.evaluation.slices import SLICES, trip_slices
 
         enough = max(_SLICE_TRIPS, _SLICE_SHARE * len(challenger.validation))
         worse = []
@@ -228,7 +228,7 @@ def _gain(challenger: Judged, champion: Judged, rows: Any = slice(None)) -> tupl
 
 def _unfair(judged: Judged, who: str) -> Iterator[str]:
     """Object to a model that has learned from the trips it would be judged on."""
-    from taxi_nb.trips import provenance
+    from taxi_nb.trips.origin import provenance
 
     learned = logged_trips(judged.version.run_id, "training")
     shared = _shared_months(learned, provenance(judged.validation)) if learned else []

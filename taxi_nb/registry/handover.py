@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from taxi_nb.registry.history import Promotion, PromotionHistory, PromotionLog
 from taxi_nb.registry.versions import RegistryError, champion, set_alias
-from taxi_nb.tracking import CHAMPION
+from taxi_nb.tracking.names import CHAMPION
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

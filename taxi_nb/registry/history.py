@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from taxi_nb.registry.versions import RegistryError
-from taxi_nb.tracking import KIND_TAG, authorship
+from taxi_nb.tracking.context import authorship
+from taxi_nb.tracking.names import KIND_TAG
 
 if TYPE_CHECKING:
     import pandas as pd

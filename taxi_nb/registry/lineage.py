@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from taxi_nb.tracking import PARENT_TAG
+from taxi_nb.tracking.names import PARENT_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -18,7 +18,10 @@ from taxi_nb.registry.versions import (
     registry_client,
     usable,
 )
-from taxi_nb.tracking import DECISION_TAG, REGISTERED_PARAM, connect, log_trips, tracked_run
+from taxi_nb.tracking.contents import log_trips
+from taxi_nb.tracking.names import DECISION_TAG, REGISTERED_PARAM
+from taxi_nb.tracking.run import tracked_run
+from taxi_nb.tracking.store import connect
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +90,7 @@ def _decided(
     client: MlflowClient, challenger: Judged, gate: Gate, run_id: str
 ) -> PromotionDecision:
     """Judge against the champion, again whenever it is another one by then."""
-    from taxi_nb.trips import provenance
+    from taxi_nb.trips.origin import provenance
 
     log = PromotionLog(client, challenger.version.name)
     while True:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from taxi_nb.registry.lineage import lineage_tags
-from taxi_nb.stores import again_if_another_was_first
-from taxi_nb.tracking import CHAMPION, SYNTHETIC_TAG, tracking_uri
+from taxi_nb.tracking.names import CHAMPION, SYNTHETIC_TAG
+from taxi_nb.tracking.store import tracking_uri
+from taxi_nb.tracking.stores import again_if_another_was_first
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,7 +74,7 @@ def _version_of(client: MlflowClient, run: Run, name: str) -> ModelVersion | Non
 def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
-    from taxi_nb.training import model_uri
+    from taxi_nb.training.train import model_uri
 
     try:
         client.create_registered_model(name)

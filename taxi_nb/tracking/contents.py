@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.secrets import without_secrets
-from taxi_nb.stores import again_if_another_was_first
+from taxi_nb.secrets.values import without_secrets
 from taxi_nb.tracking.names import SOURCE_TAG, SYNTHETIC_TAG, Role
+from taxi_nb.tracking.stores import again_if_another_was_first
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ class RunContents:
 
     def add_trips(self, trips: pd.DataFrame, role: Role) -> None:
         """Add which trips are used: data set, digest, paths, cleaning; see `log_trips`."""
-        from taxi_nb.trips import provenance
+        from taxi_nb.trips.origin import provenance
 
         origin = provenance(trips)
         paths = [file.path for file in origin.files]

@@ -11,13 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from taxi_nb.inputs import not_inputs
-from taxi_nb.literal_secrets import scrubbed
 from taxi_nb.project import project_root
-from taxi_nb.secrets import without_secrets
+from taxi_nb.secrets.literals import scrubbed
+from taxi_nb.secrets.values import without_secrets
 from taxi_nb.tracking.contents import log_contents
 from taxi_nb.tracking.environment import host, lock_digest, packages_text
 from taxi_nb.tracking.git import GitState, git_state, without_outputs
+from taxi_nb.tracking.inputs import not_inputs
 from taxi_nb.tracking.names import (
     BRANCH_TAG,
     COMMIT_TAG,

@@ -12,8 +12,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from taxi_nb.credentials import without_credentials
-from taxi_nb.literal_secrets import looks_secret, scrubbed
+from taxi_nb.secrets.addresses import without_credentials
+from taxi_nb.secrets.literals import looks_secret, scrubbed
 
 # A diff beyond this is cut: a reader wants to know what was changed, not the data in it.
 MAX_DIFF = 500_000

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taxi_nb.project import path_within, project_root
-from taxi_nb.secrets import without_secrets
+from taxi_nb.secrets.values import without_secrets
 from taxi_nb.tracking.names import NOTEBOOK_VARIABLE
 
 # Visual Studio Code leaves the notebook's path in the notebook's own names.

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.stores import telling_client
 from taxi_nb.tracking.context import Context
-from taxi_nb.tracking.found_runs import version_title
 from taxi_nb.tracking.lifecycle import close, close_abandoned, owner
 from taxi_nb.tracking.names import (
     CHAMPION,
@@ -32,6 +30,8 @@ from taxi_nb.tracking.names import (
 from taxi_nb.tracking.origin import origin_of
 from taxi_nb.tracking.project_run import adopt_run
 from taxi_nb.tracking.store import connect, experiment_name, store_problems_told, tracking_uri
+from taxi_nb.tracking.stores import telling_client
+from taxi_nb.tracking.upstream import version_title
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -8,15 +8,15 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.credentials import has_credentials, without_credentials
-from taxi_nb.literal_secrets import require_no_literal_secrets
-from taxi_nb.secrets import are_known, without_secrets
+from taxi_nb.secrets.addresses import has_credentials, without_credentials
+from taxi_nb.secrets.literals import require_no_literal_secrets
+from taxi_nb.secrets.mlflow_client import hide_secrets_in_runs
+from taxi_nb.secrets.values import are_known, without_secrets
 from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.lifecycle import close_abandoned, owner
 from taxi_nb.tracking.measuring import Measurement, measured
 from taxi_nb.tracking.names import KIND_TAG, OWNER_TAG, RUN_VARIABLE, Kind
 from taxi_nb.tracking.origin import is_step
-from taxi_nb.tracking.secrets_in_runs import hide_secrets_in_runs
 from taxi_nb.tracking.store import connect
 
 if TYPE_CHECKING:

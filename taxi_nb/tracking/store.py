@@ -6,15 +6,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from taxi_nb.credentials import without_credentials
 from taxi_nb.project import project_root
-from taxi_nb.stores import StoreError, address_in, open_experiment, problems_told
+from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.names import (
     DEFAULT_EXPERIMENT,
     EXPERIMENT_VARIABLE,
     NOTEBOOK_VARIABLE,
     URI_VARIABLE,
 )
+from taxi_nb.tracking.stores import StoreError, address_in, open_experiment, problems_told
 
 # Seconds that a store may be away while a step runs, about what MLflow's retries take.
 _AWAY = 30

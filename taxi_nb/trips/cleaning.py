@@ -44,7 +44,7 @@ class Cleaning:
 
     Examples
     --------
-    >>> from taxi_nb.trips import Cleaning
+    >>> from taxi_nb import Cleaning
     >>> Cleaning(max_distance=100).max_distance
     100
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from taxi_nb.inputs import used_variable
+from taxi_nb.tracking.inputs import used_variable
 from taxi_nb.trips.errors import TripsError
 
 __all__ = ["DEFAULT_ENGINE", "ENGINE_VARIABLE", "UndecodableError", "chosen_engine", "decoded"]

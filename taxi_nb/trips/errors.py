@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "BrokenFileError",
-    "DownloadError",
-    "MissingMonthError",
-    "NoTripsError",
-    "SchemaError",
-    "TripsError",
-]
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class TripsError(ValueError):
@@ -34,3 +29,12 @@ class NoTripsError(TripsError):
 
 class SchemaError(TripsError):
     """A frame is not what `load_trips` promises."""
+
+
+@contextmanager
+def write_problems_told(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file that cannot be written into one `TripsError`."""
+    try:
+        yield
+    except OSError as error:
+        raise TripsError(f"{path} cannot be written: {error.strerror or error}") from None

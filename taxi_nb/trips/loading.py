@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from taxi_nb.inputs import used_data
+from taxi_nb.tracking.inputs import used_data
 from taxi_nb.trips.cleaning import CheckedRecords, Cleaning, clean
 from taxi_nb.trips.engines import chosen_engine
 from taxi_nb.trips.errors import BrokenFileError, NoTripsError, TripsError
@@ -129,7 +129,7 @@ def load_trips(
 
     Examples
     --------
-    >>> from taxi_nb.trips import load_trips, provenance
+    >>> from taxi_nb import load_trips, provenance
     >>> trips = load_trips("green", ["2021-01"], "sample", sample_rows=1_000)
     >>> provenance(trips).title
     'green 2021-01, sample (synthetic)'
@@ -182,7 +182,7 @@ def iter_trips(
 
     Examples
     --------
-    >>> from taxi_nb.trips import iter_trips
+    >>> from taxi_nb import iter_trips
     >>> batches = iter_trips("green", ["2021-01"], "sample", sample_rows=1_000, batch_rows=400)
     >>> [len(trips) for trips in batches]
     [390, 386, 195]

@@ -20,10 +20,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from taxi_nb.project import data_dir
-from taxi_nb.trips.aside import part_file, takes_its_place
+from taxi_nb.project import data_dir, part_file, publish
 from taxi_nb.trips.city import ZONES, City, build_city
-from taxi_nb.trips.errors import BrokenFileError, TripsError
+from taxi_nb.trips.errors import BrokenFileError, TripsError, write_problems_told
 from taxi_nb.trips.reading import STAMP_PREFIX, SYNTHETIC_KEY, MonthContent, check_whole
 from taxi_nb.trips.sources import month_file_name, read_file
 
@@ -126,9 +125,9 @@ def _check_int(name: str, value: object, at_least: int) -> None:
 
 
 def _write_aside(table: pa.Table, path: Path) -> None:
-    with part_file(path) as part:
+    with write_problems_told(path), part_file(path) as part:
         pq.write_table(table, part)
-        takes_its_place(part, path)
+        publish(part, path, replace=False)
 
 
 def _make_month(taxi: str, month: str, seed: int, rows: int) -> pa.Table:

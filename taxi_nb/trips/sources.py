@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from taxi_nb.credentials import hide_secrets, user_info, without_credentials
-from taxi_nb.inputs import used_variable
 from taxi_nb.project import project_root
+from taxi_nb.secrets.addresses import hide_secrets, user_info, without_credentials
+from taxi_nb.tracking.inputs import used_variable
 from taxi_nb.trips.errors import BrokenFileError, MissingMonthError, TripsError
 from taxi_nb.trips.reading import MonthContent, month_content
 

@@ -11,11 +11,16 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.credentials import without_credentials
-from taxi_nb.inputs import used_variable
-from taxi_nb.project import data_dir
-from taxi_nb.trips.aside import part_file, part_files_of, takes_its_place
-from taxi_nb.trips.errors import BrokenFileError, DownloadError, MissingMonthError, TripsError
+from taxi_nb.project import data_dir, part_file, part_files_of, publish, write_whole
+from taxi_nb.secrets.addresses import without_credentials
+from taxi_nb.tracking.inputs import used_variable
+from taxi_nb.trips.errors import (
+    BrokenFileError,
+    DownloadError,
+    MissingMonthError,
+    TripsError,
+    write_problems_told,
+)
 from taxi_nb.trips.reading import MonthContent, check_whole, starts_as_parquet
 from taxi_nb.trips.sources import local_place, month_file_name, read_file
 
@@ -70,7 +75,7 @@ def _base_address() -> str:
 def _download(url: str, path: Path, taxi: str, month: str) -> None:
     logger.info("downloading %s", without_credentials(url))
     _remove_stale_parts(path)
-    with part_file(path) as part:
+    with write_problems_told(path), part_file(path) as part:
         _fetch_with_retries(url, part, taxi, month)
         _put_in_place(part, path, url)
 
@@ -195,7 +200,7 @@ def _put_in_place(part: Path, path: Path, url: str) -> None:
         _record_path(path).unlink(missing_ok=True)
     digest = content.sha256
     # The first of racing processes wins, so that nobody's file changes under its record.
-    if takes_its_place(part, path):
+    if publish(part, path, replace=False):
         _write_record(path, digest, content.size, without_credentials(url))
 
 
@@ -206,9 +211,8 @@ def _write_record(path: Path, digest: str, size: int, address: str | None) -> No
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "size": size,
     }
-    with part_file(_record_path(path)) as part:
-        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, _record_path(path))
+    with write_problems_told(_record_path(path)):
+        write_whole(_record_path(path), json.dumps(record, indent=2) + "\n")
 
 
 def _check_record(content: MonthContent) -> None:

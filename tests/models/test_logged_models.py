@@ -132,7 +132,7 @@ def test_models_of_an_earlier_commit_predict_as_then_and_leave_the_project_alone
     assert found["minutes"] == expected["minutes"]
     package = str(REPOSITORY / "taxi_nb")
     assert all(place.startswith(package) for place in found["project"][:2])
-    assert found["project"][2].startswith("taxi_nb.training")
+    assert found["project"][2].startswith("taxi_nb.training.train")
 
 
 def test_a_model_of_an_earlier_commit_predicts_where_the_project_is_not_installed(

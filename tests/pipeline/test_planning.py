@@ -18,7 +18,7 @@ from taxi_nb.pipeline.plan import EVERY_STEP, Plan, UnknownStepError, planner_of
 from taxi_nb.pipeline.record import RunRecord, Status, StepResult
 from taxi_nb.pipeline.spec import read_pipeline
 from tests.conftest import Bucket, Project, runs_of, sample_file, texts
-from tests.pipeline.conftest import Run
+from tests.running import Run
 
 PlanOf = Callable[..., dict[str, str]]
 
@@ -294,7 +294,7 @@ def test_a_step_that_names_its_needs_runs_again_with_them(
     }
 
 
-ASKS = "from taxi_nb.tracking import upstream_runs\nprint(upstream_runs())"
+ASKS = "from taxi_nb.tracking.upstream import upstream_runs\nprint(upstream_runs())"
 ASKS_MLFLOW = "import mlflow\nprint(mlflow.search_runs(search_all_experiments=True).shape)"
 
 
@@ -484,7 +484,9 @@ def test_a_half_written_result_is_no_result(project: Project, run: Run, plan: Pl
 def test_an_upstream_run_that_turns_into_another_kind_is_noticed(
     project: Project, run: Run, store: str
 ) -> None:
-    asks = "from taxi_nb.inputs import used_runs\nused_runs('training', {})\nprint('asked')"
+    asks = (
+        "from taxi_nb.tracking.inputs import used_runs\nused_runs('training', {})\nprint('asked')"
+    )
     project.notebook("01_a", "print('a')")
     project.notebook("02_b", asks)
     text = "steps: [{notebook: 01_a}, {notebook: 02_b}]"

@@ -8,7 +8,7 @@ import nbformat
 
 from taxi_nb.pipeline.record import RunRecord, Status
 from tests.conftest import Project, runs_of, texts
-from tests.pipeline.conftest import Listener, Run
+from tests.running import Listener, Run
 
 ONE = "steps: [{notebook: 01_a}]"
 TWO = "steps: [{notebook: 01_a}, {notebook: 02_b}]"
@@ -176,7 +176,9 @@ steps:
 def test_a_step_knows_the_runs_of_the_steps_it_needs(project: Project, run: Run) -> None:
     project.notebook("01_a", "1")
     project.notebook(
-        "02_b", "from taxi_nb.tracking import upstream_runs", "import json; print(upstream_runs())"
+        "02_b",
+        "from taxi_nb.tracking.upstream import upstream_runs",
+        "import json; print(upstream_runs())",
     )
     record, folder = run(TWO)
     assert str({"01_a": record.steps[0].mlflow_run_id}) in texts(folder / "02_b.ipynb")
@@ -196,7 +198,8 @@ def test_a_run_that_a_notebook_leaves_open_is_closed(
 def test_what_a_pipeline_left_open_when_it_was_killed_is_closed_by_the_next(
     project: Project, store: str, run: Run
 ) -> None:
-    from taxi_nb.tracking import OWNER_TAG, PipelineTracking
+    from taxi_nb.tracking.names import OWNER_TAG
+    from taxi_nb.tracking.pipeline_runs import PipelineTracking
 
     tracking = PipelineTracking(None)
     dead = tracking.open_run("killed", "pipeline", {})

@@ -13,8 +13,8 @@ import pytest
 
 from taxi_nb.pipeline.record import RunRecord, Status
 from tests.conftest import Project, runs_of, texts
-from tests.pipeline.conftest import CommandLine, wait_for
-from tests.unit.test_walls import HEAVY
+from tests.running import CommandLine, wait_for
+from tests.test_house import HEAVY
 
 WRITES = (
     "import os, time\ntime.sleep(0.3)\n"

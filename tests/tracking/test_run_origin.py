@@ -17,7 +17,7 @@ import pytest
 from mlflow.entities import Run
 
 from taxi_nb import tracked_run
-from taxi_nb.tracking import PipelineTracking
+from taxi_nb.tracking.pipeline_runs import PipelineTracking
 from tests.conftest import Project, runs_of
 
 

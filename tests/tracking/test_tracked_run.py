@@ -23,7 +23,7 @@ from taxi_nb import (
     training_runs,
     tune,
 )
-from taxi_nb.tracking import PipelineTracking, step_environment
+from taxi_nb.tracking.pipeline_runs import PipelineTracking, step_environment
 from tests.conftest import Project, runs_of
 
 ROWS = 2_000
@@ -132,7 +132,7 @@ def test_no_pickle_is_in_a_logged_model_and_its_requirements_are_pinned(
 
 
 def test_the_pins_of_a_model_are_the_locks() -> None:
-    from taxi_nb.training import model_requirements
+    from taxi_nb.training.train import model_requirements
     from tests.conftest import REPOSITORY
 
     lock = (REPOSITORY / "requirements.lock").read_text()
@@ -286,7 +286,7 @@ def test_only_models_of_the_same_trips_are_compared_and_the_best_comes_first(
 
 
 def _connect_in_a_process(root: Path) -> str:
-    script = "from taxi_nb.tracking import connect; print(connect('race'))"
+    script = "from taxi_nb.tracking.store import connect; print(connect('race'))"
     environment = {"TAXI_NB_ROOT": str(root), "MLFLOW_LOGGING_LEVEL": "ERROR"}
     import os
 

@@ -35,21 +35,3 @@ the environment that is asked for differs in these from the server's, the kernel
 a warning in the log; see `KernelPool`'s `env` for how to avoid it. Warnings that a preloaded
 library prints while it is imported do not appear in the notebook.
 """
-
-from taxi_nb.pipeline.kernels.pool import (
-    DEFAULT_PRELOAD,
-    KernelKind,
-    KernelPool,
-    default_kind,
-    in_one_order,
-)
-from taxi_nb.pipeline.kernels.recording import start_recording
-
-__all__ = [
-    "DEFAULT_PRELOAD",
-    "KernelKind",
-    "KernelPool",
-    "default_kind",
-    "in_one_order",
-    "start_recording",
-]

@@ -1,1 +1,1 @@
-"""From a run's record to pages that open from disk."""
+"""The pages of a run, made from its record; see `site.write_site`. They open from disk."""

@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from taxi_nb.pipeline.record import RunRecord, StepResult, write_aside
+from taxi_nb.pipeline.record import RunRecord, StepResult
 from taxi_nb.pipeline.report.cells import Rendered, rendered_cells
 from taxi_nb.pipeline.report.executed import ExecutedNotebook
 from taxi_nb.pipeline.report.links import PAGE, FolderLinks, cell_prefix
 from taxi_nb.pipeline.report.page_summary import PageSummary, neighbours
 from taxi_nb.pipeline.report.pages import render
+from taxi_nb.project import write_whole
 
 
 def write_notebook_page(notebook: Path, page: Path, *, step: StepResult) -> None:
@@ -29,7 +30,7 @@ def write_notebook_page(notebook: Path, page: Path, *, step: StepResult) -> None
     executed = ExecutedNotebook(notebook)
     rendered = rendered_notebook(executed, page.parent, step)
     context = notebook_context(executed, rendered, page.parent, None, step)
-    write_aside(page, render("notebook.html", site=FolderLinks([step]), **context))
+    write_whole(page, render("notebook.html", site=FolderLinks([step]), **context))
 
 
 def rendered_notebook(

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from taxi_nb.pipeline.record import RunRecord, StepResult, write_aside
+from taxi_nb.pipeline.record import RunRecord, StepResult
 from taxi_nb.pipeline.report.chart import line_chart, most_recent_series
 from taxi_nb.pipeline.report.comparison import Comparison, compare, figure_pairs
 from taxi_nb.pipeline.report.figures import Figure
@@ -27,6 +27,7 @@ from taxi_nb.pipeline.report.page_summary import PageSummary, neighbours, read_s
 from taxi_nb.pipeline.report.pages import moment, render
 from taxi_nb.pipeline.report.past import RunOnDisk, runs_before
 from taxi_nb.pipeline.report.untrusted import Held
+from taxi_nb.project import write_whole
 
 # Earlier runs that get a comparison of their own without being asked for.
 _MOST_COMPARISONS = 8
@@ -69,7 +70,7 @@ def write_single_file(folder: Path, file: Path) -> Path:
 
     Raises as `write_site` does.
     """
-    write_aside(file, _Site(RunOnDisk.read(folder), []).single_file())
+    write_whole(file, _Site(RunOnDisk.read(folder), []).single_file())
     return file
 
 
@@ -296,7 +297,7 @@ class _Site:
 
 def _write(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(exist_ok=True)
-    write_aside(path, content)
+    write_whole(path, content)
 
 
 def _best(record: RunRecord, metric: str | None) -> float | None:

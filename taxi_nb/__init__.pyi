@@ -1,0 +1,30 @@
+# The public names, and where each is at home.
+from . import plots as plots
+from .evaluation.intervals import ConformalIntervals as ConformalIntervals
+from .evaluation.metrics import error_by as error_by
+from .evaluation.metrics import regression_metrics as regression_metrics
+from .evaluation.metrics import rule_of_thumb as rule_of_thumb
+from .models.specs import MODELS as MODELS
+from .models.specs import make_model as make_model
+from .registry.card import model_card as model_card
+from .registry.gate import PromotionDecision as PromotionDecision
+from .registry.promotion import promote_if_better as promote_if_better
+from .registry.promotion import promotion_history as promotion_history
+from .scoring.score import Scoring as Scoring
+from .scoring.score import score as score
+from .secrets.values import secret as secret
+from .tracking.contents import log_trips as log_trips
+from .tracking.run import tracked_run as tracked_run
+from .tracking.upstream import training_runs as training_runs
+from .training.train import TrainingResult as TrainingResult
+from .training.train import load_model as load_model
+from .training.train import train as train
+from .training.tune import tune as tune
+from .trips.cleaning import Cleaning as Cleaning
+from .trips.loading import iter_trips as iter_trips
+from .trips.loading import load_trips as load_trips
+from .trips.origin import Provenance as Provenance
+from .trips.origin import provenance as provenance
+from .trips.report import CleaningReport as CleaningReport
+
+def load_ipython_extension(shell: object) -> None: ...

@@ -1,0 +1,1 @@
+"""Executes a recorded run again, elsewhere, and compares; see `verification.verify_run`."""

@@ -1,0 +1,230 @@
+"""A scratch copy of the project, as it was when a run was made."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from taxi_nb.pipeline.record import RunRecord
+from taxi_nb.pipeline.remote_file import is_remote
+from taxi_nb.secrets.addresses import without_credentials
+
+# Made by runs and tools; a copy of the present files goes without them.
+_NOT_COPIED = ("runs", "data", "mlartifacts", "mlruns", "mlflow.db*", "__pycache__", ".*")
+
+
+class CheckoutError(RuntimeError):
+    """The project cannot be had as it was; the message says why and what would help."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the project.
+
+    Attributes
+    ----------
+    root : Path
+        Its folder.
+    state : str
+        Which state of the project it is, in words.
+    remarks : tuple of str
+        In what it is not the state that the run recorded.
+    """
+
+    root: Path
+    state: str
+    remarks: tuple[str, ...] = ()
+
+
+def check_out(project: Path, record: RunRecord, diff: bytes | None, target: Path) -> Checkout:
+    """Copy the project as a run recorded it; where that is not known, as it is now.
+
+    Nothing is written into the project or its repository.
+
+    Parameters
+    ----------
+    project : Path
+        The project's folder; it may be a part of its repository.
+    diff : bytes, optional
+        What was not committed when the run was made.
+    target : Path
+        The folder to make.
+
+    Raises
+    ------
+    CheckoutError
+        If the commit is not in the repository, or the diff does not fit it.
+    """
+    if record.commit is None:
+        return _present(project, target, "the run was made outside git")
+    changes = RecordedChanges.read(diff)
+    if record.dirty and not changes.is_whole:
+        return _present(project, target, "the run's uncommitted changes were not kept whole")
+    prefix = _clone(project, record, target)
+    state = f"commit {record.commit[:10]}"
+    if not record.dirty:
+        return Checkout(target / prefix, state)
+    _apply(changes.patch, target)
+    remarks = tuple(_take_untracked(changes.untracked, _top(project), target))
+    return Checkout(target / prefix, f"{state} with the recorded uncommitted changes", remarks)
+
+
+@dataclass(frozen=True)
+class RecordedChanges:
+    """What a run kept of the changes that were not committed.
+
+    Attributes
+    ----------
+    untracked : tuple of str
+        Files that git did not know, which are not in the patch.
+    is_whole : bool
+        Whether the patch was kept as it was.
+    """
+
+    patch: bytes = b""
+    untracked: tuple[str, ...] = ()
+    is_whole: bool = False
+
+    @classmethod
+    def read(cls, diff: bytes | None) -> RecordedChanges:
+        """Read a diff with remarks in lines that begin with ``#``, before the first file."""
+        if diff is None:
+            return cls()
+        head, found, rest = diff.partition(b"diff --git ")
+        remarks = head.decode(errors="replace").splitlines()
+        spoilt = ("held back", "secrets replaced", "cut after")
+        return cls(
+            patch=found + rest,
+            untracked=tuple(_listed_below("not known to git", remarks)),
+            is_whole=not any(word in remark for remark in remarks for word in spoilt),
+        )
+
+
+def _listed_below(heading: str, remarks: Sequence[str]) -> Iterator[str]:
+    is_below = False
+    for remark in remarks:
+        if remark.startswith("#   ") and is_below:
+            yield remark.removeprefix("#   ")
+        else:
+            is_below = heading in remark
+
+
+def _take_untracked(paths: Iterable[str], top: Path, target: Path) -> Iterator[str]:
+    """Copy files that git did not know from where they are now; say so of each."""
+    for path in paths:
+        here, there = top / path, target / path
+        if here.is_file():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(here, there)
+            yield f"{path} was not known to git: its present content is used"
+        else:
+            yield f"{path} was not known to git and is gone"
+
+
+def _present(project: Path, target: Path, reason: str) -> Checkout:
+    shutil.copytree(project, target, ignore=shutil.ignore_patterns(*_NOT_COPIED), symlinks=True)
+    return Checkout(target, "the present files", (f"{reason}: the present files are executed",))
+
+
+def _clone(project: Path, record: RunRecord, target: Path) -> str:
+    """Make a copy of the repository at a commit; return where in it the project is.
+
+    Not a `git worktree`: what is left of one after a kill stays in the project's repository.
+    """
+    commit = str(record.commit)
+    found = _git(project, "cat-file", "-e", f"{commit}^{{commit}}")
+    if found.returncode:
+        raise CheckoutError(
+            f"the run's commit {commit[:10]} is not in this repository; `git fetch` it, or verify "
+            "where it is"
+        )
+    prefix = _git(project, "rev-parse", "--show-prefix").stdout.decode().strip()
+    clone = ["clone", "--quiet", "--shared", "--no-checkout", str(_top(project)), str(target)]
+    # On a branch of the same name: runs say which.
+    branch = record.branch if record.branch and record.branch.isprintable() else ""
+    named = [] if branch.startswith(("(", "HEAD")) or not branch else ["-B", branch]
+    check_out = ["-C", str(target), "checkout", "--quiet", *(named or ["--detach"]), commit]
+    for arguments in (clone, check_out):
+        done = _git(project, "-c", "core.hooksPath=/dev/null", *arguments)
+        if done.returncode:
+            raise CheckoutError(f"commit {commit[:10]}: {_last_line(done.stderr)}")
+    _take_over_settings(project, target)
+    return prefix
+
+
+def _take_over_settings(project: Path, target: Path) -> None:
+    """Let what runs in a copy say of user and remote what the project's runs say."""
+    wanted = _git(project, "config", "--get-regexp", r"^(user\.name|remote\..*\.url)$")
+    _git(target, "remote", "remove", "origin")
+    for line in wanted.stdout.decode().splitlines():
+        name, _, value = line.partition(" ")
+        _git(target, "config", name, without_credentials(value))
+
+
+def _top(project: Path) -> Path:
+    return Path(_git(project, "rev-parse", "--show-toplevel").stdout.decode().strip())
+
+
+def _apply(diff: bytes, target: Path) -> None:
+    if not diff.strip():
+        return
+    done = subprocess.run(
+        ["git", "-C", str(target), "apply", "--whitespace=nowarn", "-"],
+        input=diff,
+        capture_output=True,
+    )
+    if done.returncode:
+        raise CheckoutError(
+            "the recorded uncommitted changes cannot be applied to their commit "
+            f"({_last_line(done.stderr)})"
+        )
+
+
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True)
+    except OSError as error:
+        raise CheckoutError(f"git is needed for the run's commit: {error}") from None
+
+
+def _last_line(said: bytes) -> str:
+    lines = said.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "git failed"
+
+
+def link_files(
+    paths: Iterable[str], written: Collection[str], project: Path, scratch: Path
+) -> None:
+    """Let a copy have the files that steps read and git does not, such as downloaded months.
+
+    What a step wrote is left to that step.
+    """
+    for shown in paths:
+        if is_remote(shown) or os.path.isabs(shown) or shown in written:
+            continue
+        here, there = project / shown, scratch / shown
+        if here.is_file() and not there.exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.symlink_to(here)
+
+
+def ignore_in(root: Path, name: str) -> None:
+    """Let git not see a file that is put into a copy: its runs would call the copy dirty."""
+    found = _git(root, "rev-parse", "--git-path", "info/exclude")
+    if found.returncode == 0:
+        exclude = root / found.stdout.decode().strip()
+        exclude.parent.mkdir(parents=True, exist_ok=True)
+        with exclude.open("a", encoding="utf-8") as file:
+            file.write(f"\n{name}\n")
+
+
+def without_store(pipeline_file: Path) -> None:
+    """Take out of a pipeline file where runs and artifacts go: a copy must not write there."""
+    text = pipeline_file.read_text("utf-8")
+    places = re.compile(r"^(tracking_uri|artifact_root)\s*:.*$", re.MULTILINE)
+    pipeline_file.write_text(places.sub("", text), "utf-8")

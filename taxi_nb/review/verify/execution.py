@@ -1,0 +1,206 @@
+"""A recorded pipeline, executed by the code of its own state in a store of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from taxi_nb.pipeline.record import RunRecord
+from taxi_nb.pipeline.report.past import RunOnDisk
+from taxi_nb.pipeline.spec import Step, read_pipeline
+from taxi_nb.review.verify.checkout import Checkout, ignore_in, without_store
+from taxi_nb.review.verify.registry_state import RegistryBefore, recreate, registry_before
+from taxi_nb.tracking.names import (
+    EXPERIMENT_VARIABLE,
+    NOTEBOOK_VARIABLE,
+    RUN_VARIABLE,
+    UPSTREAM_VARIABLE,
+    URI_VARIABLE,
+)
+from taxi_nb.tracking.project_run import EXPERIMENT_ID_VARIABLE
+from taxi_nb.tracking.run_tree import client_of
+from taxi_nb.tracking.stores import ARTIFACT_ROOT_VARIABLE
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Say = Callable[[str], None]
+
+# By these a run would find its way into a store that is not the scratch one, or into another run.
+_OF_OTHER_RUNS = (
+    RUN_VARIABLE,
+    EXPERIMENT_VARIABLE,
+    EXPERIMENT_ID_VARIABLE,
+    NOTEBOOK_VARIABLE,
+    UPSTREAM_VARIABLE,
+    ARTIFACT_ROOT_VARIABLE,
+    "MLFLOW_REGISTRY_URI",
+)
+
+
+# Lines that lead to files of the copy, which is removed at the end.
+_OF_THE_COPY = ("page:", "MLflow:", "executed notebook:")
+
+
+class VerificationError(RuntimeError):
+    """A run that cannot be verified; the message says why and what would help."""
+
+
+class ScratchExecution:
+    """Executes a pipeline in a copy of the project.
+
+    Where steps decided about registered models, the registry is first made to hold what they
+    found: the others are executed, then it is filled, then those that decide.
+
+    Parameters
+    ----------
+    source : MlflowClient
+        Of the store that has the recorded run.
+    trees : mapping
+        Step -> its run in that store, and those below.
+    """
+
+    def __init__(
+        self,
+        record: RunRecord,
+        checkout: Checkout,
+        scratch: Path,
+        source: MlflowClient,
+        trees: Mapping[str, Sequence[Run]],
+    ) -> None:
+        self.record = record
+        self.root = checkout.root
+        self.uri = f"sqlite:///{scratch / 'mlflow.db'}"
+        self.client = client_of(self.uri, registry=self.uri)
+        self.source = source
+        self.trees = trees
+        self.file = _file_in(checkout, record.parameter_file)
+
+    def carry_out(self, jobs: int, variables: Mapping[str, str | None], say: Say) -> RunOnDisk:
+        """Execute all steps; `variables` are set as they were, None: not at all."""
+        without_store(self.file)
+        environment = self._environment(variables)
+        found = {
+            name: states
+            for name, tree in self.trees.items()
+            if (states := [state for run in tree if (state := registry_before(self.source, run))])
+        }
+        if any(state.versions for states in found.values() for state in states):
+            self._fill_registry(found, jobs, environment, say)
+        return self._run(self.file, self.record.overrides, jobs, environment, say)
+
+    def _environment(self, variables: Mapping[str, str | None]) -> dict[str, str]:
+        left_out = {*_OF_OTHER_RUNS, *variables}
+        kept = {name: value for name, value in os.environ.items() if name not in left_out}
+        threads = {"OMP_NUM_THREADS": str(self.record.threads)} if self.record.threads else {}
+        code = [str(self.root), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {
+            **kept,
+            **{name: value for name, value in variables.items() if value is not None},
+            **threads,
+            "PYTHONPATH": os.pathsep.join(code),
+            "TAXI_NB_ROOT": str(self.root),
+            URI_VARIABLE: self.uri,
+        }
+
+    def _fill_registry(
+        self,
+        found: Mapping[str, Sequence[RegistryBefore]],
+        jobs: int,
+        environment: Mapping[str, str],
+        say: Say,
+    ) -> None:
+        first = self._file_before(set(found))
+        if first is None:
+            same_runs: dict[str, str] = {}
+        else:
+            done = self._run(first, (), jobs, environment, say)
+            same_runs = {
+                str(step.mlflow_run_id): str(done.steps[step.name].mlflow_run_id)
+                for step in self.record.steps
+                if step.name in done.steps and done.steps[step.name].mlflow_run_id
+            }
+            first.unlink()
+        states = {state.name: state for kept in found.values() for state in kept}
+        for state in states.values():
+            recreate(state, self.source, self.client, same_runs)
+
+    def _file_before(self, deciding: set[str]) -> Path | None:
+        """Write a pipeline file of the steps before the first that decides; None without any."""
+        pipeline = read_pipeline(self.file, self.root, self.record.overrides)
+        before = list(takewhile(lambda step: step.name not in deciding, pipeline.steps))
+        if not before:
+            return None
+        content = {"experiment": pipeline.experiment, "steps": [*map(_written_out, before)]}
+        path = self.file.with_name(f"before-deciding-{self.file.name}")
+        ignore_in(self.root, path.name)
+        path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
+        return path
+
+    def _run(
+        self,
+        file: Path,
+        overrides: Sequence[str],
+        jobs: int,
+        environment: Mapping[str, str],
+        say: Say,
+    ) -> RunOnDisk:
+        command = [sys.executable, "-m", "taxi_nb", "run", str(file), "--jobs", str(jobs)]
+        command += [f"--set={override}" for override in overrides]
+        said: list[str] = []
+        with subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=dict(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    said.append(line.rstrip())
+                    if line.strip() and not line.strip().startswith(_OF_THE_COPY):
+                        say(f"  {line.rstrip()}")
+            except BaseException:
+                process.terminate()  # It ends its kernels before it ends.
+                raise
+        folder = (self.root / "runs" / "latest").resolve()
+        if process.returncode not in (0, 1) or not (folder / "run.json").is_file():
+            raise VerificationError("\n".join(["this state could not be executed:", *said[-15:]]))
+        return RunOnDisk.read(folder)
+
+
+def _file_in(checkout: Checkout, name: str) -> Path:
+    """Return the pipeline file in a copy of the project; one from outside is copied there."""
+    source = checkout.root / name
+    if not source.is_file():
+        raise VerificationError(f"{checkout.state} has no {name}")
+    if not os.path.isabs(name):
+        return source
+    inside = checkout.root / source.name
+    shutil.copyfile(source, inside)
+    return inside
+
+
+def _written_out(step: Step) -> dict[str, Any]:
+    """Return an entry of a pipeline file that is this very step."""
+    known = {
+        "notebook": str(step.notebook.with_suffix("")),
+        "name": step.name,
+        "params": json.loads(json.dumps(dict(step.parameters))),
+        "needs": list(step.needs) if step.needs_are_declared else None,
+        "timeout": step.timeout,
+        "retries": step.retries,
+    }
+    return {name: value for name, value in known.items() if value is not None}

@@ -1,0 +1,223 @@
+"""A month's records as they are when a model is asked about them, clean or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from taxi_nb.tracking.inputs import used_data
+from taxi_nb.trips.cleaning import Cleaning, clean
+from taxi_nb.trips.errors import BrokenFileError, NoTripsError
+from taxi_nb.trips.origin import MonthFile, Provenance
+from taxi_nb.trips.reading import (
+    STAMP_PREFIX,
+    MonthContent,
+    Records,
+    check_whole,
+    count_rows,
+    is_synthetic,
+    month_content,
+    read_batches,
+)
+from taxi_nb.trips.report import CleaningReport, MonthCounts
+from taxi_nb.trips.sources import Source
+
+# A group of rows of the predictions' file; large enough for readers, small enough for memory.
+BATCH_ROWS = 1 << 18
+
+# The rules that what happened after the pick-up can break.
+_ENDING_RULES = ("short", "long")
+
+AT_PICKUP = {
+    "pickup_datetime": "pickup",
+    "PULocationID": "pickup_zone",
+    "DOLocationID": "dropoff_zone",
+    "trip_distance": "distance",
+}
+"""The columns that a prediction can be made from, and what they are called among `Records`."""
+
+
+@dataclass(frozen=True)
+class PredictableBatch:
+    """Records that a model can be asked about.
+
+    Attributes
+    ----------
+    rows : ndarray of int64
+        Their row numbers in the month's file, from 0.
+    columns : dict of str to ndarray
+        The columns of `AT_PICKUP`.
+    duration : ndarray of float64
+        Minutes; of no meaning where durations are not known.
+    is_clean : ndarray of bool
+        Whether the record keeps all cleaning rules that can be checked.
+    """
+
+    rows: npt.NDArray[np.int64]
+    columns: dict[str, npt.NDArray[Any]]
+    duration: npt.NDArray[np.float64]
+    is_clean: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def clean_columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns of the clean records alone."""
+        if self.is_clean.all():
+            return self.columns
+        return {name: values[self.is_clean] for name, values in self.columns.items()}
+
+
+class MonthRecords:
+    """A month, opened to be gone through once.
+
+    Parameters
+    ----------
+    place : Source
+        Where the month is.
+    taxi, month : str
+        Which month.
+    rules : Cleaning
+        What tells clean records from others. A record with a time, zone or distance missing,
+        or a zone that is none, cannot be predicted; others can, clean or not.
+
+    Attributes
+    ----------
+    durations_known : bool
+        Whether the file has drop-off times.
+    rows : int
+        Records in the file.
+    not_predicted : dict of str to int
+        How many records could not be predicted, by the rule that they break; known after
+        the loop.
+
+    Raises
+    ------
+    TripsError
+        If the month is not there, or its file broken or empty.
+    """
+
+    def __init__(self, place: Source, taxi: str, month: str, rules: Cleaning) -> None:
+        self._place = place
+        self._taxi = taxi
+        self._month = month
+        self._rules = rules
+        self._content = place.fetch(taxi, month)
+        check_whole(self._content)
+        self.rows = count_rows(self._content)
+        if not self.rows:
+            raise NoTripsError(f"{self._content.path} holds no records")
+        self.durations_known = _has_ends(self._content, taxi)
+        self.not_predicted: dict[str, int] = {}
+        self._taken_out = dict.fromkeys(self._checked_rules(), 0)
+
+    def batches(self) -> Iterator[PredictableBatch]:
+        """Go through the records that can be predicted, in the file's order."""
+        content = self._content
+        if not self.durations_known:
+            content = _with_stand_in(content, self._taxi)
+        first = 0
+        for records in read_batches(content, self._taxi, BATCH_ROWS):
+            yield self._predictable(records, first)
+            first += len(records)
+        self._content.check_unchanged()
+
+    def _predictable(self, records: Records, first: int) -> PredictableBatch:
+        possible, impossible = clean(_just_begun(records), self._month, self._rules_at_pickup())
+        is_clean, taken_out = clean(records, self._month, self._all_rules())
+        _add(self.not_predicted, {rule: n for rule, n in impossible.items() if n})
+        _add(self._taken_out, {rule: taken_out[rule] for rule in self._taken_out})
+        return PredictableBatch(
+            rows=first + np.flatnonzero(possible),
+            columns={
+                name: getattr(records, attribute)[possible] for name, attribute in AT_PICKUP.items()
+            },
+            duration=records.duration[possible],
+            is_clean=is_clean[possible],
+        )
+
+    def _rules_at_pickup(self) -> Cleaning:
+        zones = {"min_zone": self._rules.min_zone, "max_zone": self._rules.max_zone}
+        return Cleaning(min_minutes=0, within_month=False, **zones)
+
+    def _all_rules(self) -> Cleaning:
+        # Without drop-offs all durations stand at zero.
+        return self._rules if self.durations_known else replace(self._rules, min_minutes=0)
+
+    def _checked_rules(self) -> dict[str, str]:
+        skipped = () if self.durations_known else _ENDING_RULES
+        return {name: says for name, says in self._rules.rules.items() if name not in skipped}
+
+    def origin(self) -> Provenance:
+        """Return where the records came from and what cleaning says of them, after the loop."""
+        content = self._content
+        used_data(f"{self._taxi} {self._month}", content.path, content.sha256)
+        counts = MonthCounts(self._month, self.rows, self._taken_out)
+        return Provenance(
+            taxi=self._taxi,
+            months=(self._month,),
+            source=self._place.label,
+            synthetic=is_synthetic(content),
+            files=(MonthFile(self._month, content.path, content.sha256, self.rows, content.size),),
+            cleaning=CleaningReport(self._rules.to_dict(), self._checked_rules(), (counts,)),
+        )
+
+
+def _add(counts: dict[str, int], more: dict[str, int]) -> None:
+    for name, count in more.items():
+        counts[name] = counts.get(name, 0) + count
+
+
+def _just_begun(records: Records) -> Records:
+    """Return the records as they are before anybody knows how long they take."""
+    return replace(records, duration=np.zeros(len(records)))
+
+
+def _end_column(taxi: str) -> str:
+    return f"{STAMP_PREFIX[taxi]}_dropoff_datetime"
+
+
+def _start_column(taxi: str) -> str:
+    return f"{STAMP_PREFIX[taxi]}_pickup_datetime"
+
+
+def _has_ends(content: MonthContent, taxi: str) -> bool:
+    """Tell whether any record has a drop-off time; true, too, of what is no month at all."""
+    parquet = pq.ParquetFile(content.file, pre_buffer=False)
+    names = parquet.schema_arrow.names
+    if _start_column(taxi) not in names:
+        return True  # Reading will say what is wrong.
+    if _end_column(taxi) not in names:
+        return False
+    try:
+        batches = parquet.iter_batches(columns=[_end_column(taxi)])
+        return any(batch[0].null_count < len(batch) for batch in batches)
+    except (pa.ArrowException, OSError):
+        return True
+
+
+def _with_stand_in(content: MonthContent, taxi: str) -> MonthContent:
+    """Copy a month, each trip ending where it began: what reads months wants drop-offs."""
+    start, end = _start_column(taxi), _end_column(taxi)
+    parquet = pq.ParquetFile(content.file, pre_buffer=False)
+    columns = [name for name in parquet.schema_arrow.names if name in {start, *AT_PICKUP}]
+    copy = NamedTemporaryFile(suffix=".parquet")  # noqa: SIM115 - lives as long as its content
+    schema = pa.schema([parquet.schema_arrow.field(name) for name in columns])
+    schema = schema.append(schema.field(start).with_name(end))
+    try:
+        with pq.ParquetWriter(copy.name, schema) as writer:
+            for batch in parquet.iter_batches(columns=columns):
+                filled = [batch[name] for name in columns] + [batch[start]]
+                writer.write_batch(pa.RecordBatch.from_arrays(filled, schema=schema))
+    except pa.ArrowException as error:
+        reason = " ".join(str(error).split())
+        raise BrokenFileError(f"{content.path} is damaged: {reason}") from None
+    return month_content(content.path, Path(copy.name), keeper=copy)

@@ -1,0 +1,269 @@
+"""The model that months are scored with, and what is known of it since it was trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from taxi_nb.evaluation.drift import FEATURES, REFERENCE_FILE, DriftReference
+from taxi_nb.evaluation.intervals import INTERVALS_FILE, ConformalIntervals
+from taxi_nb.scoring.month_records import AT_PICKUP
+from taxi_nb.tracking.names import SYNTHETIC_TAG
+from taxi_nb.tracking.store import TrackingError, store_problems_told
+from taxi_nb.trips.errors import TripsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+
+_ALIAS = re.compile(r"models:/(?P<name>[^/@]+)@(?P<alias>.+)")
+_VERSION = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
+
+
+class ModelError(RuntimeError):
+    """A model cannot be used for scoring; the message names it, the reason and the remedy."""
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """A loaded model, the run that trained it, and what it has to expect of a month.
+
+    Attributes
+    ----------
+    address : str
+        Where MLflow has it; names the version, so that an alias that moves changes nothing.
+    title : str
+        What people call it.
+    columns : tuple of str
+        The columns that it reads, of `AT_PICKUP`.
+    run_id : str
+        The run that trained it.
+    errors : mapping of str to float
+        ``rmse`` and ``mae`` on the validation trips when it was trained, in minutes.
+    intervals : ConformalIntervals or None
+        None where none have been calibrated.
+    synthetic : bool
+        Whether it learned from synthetic trips.
+    """
+
+    address: str
+    title: str
+    columns: tuple[str, ...]
+    run_id: str
+    errors: Mapping[str, float]
+    reference: DriftReference
+    intervals: ConformalIntervals | None
+    synthetic: bool
+    predictor: Any
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of the features that it uses, of `FEATURES`."""
+        return tuple(name for name, one in FEATURES.items() if one.column in self.columns)
+
+    def predict(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+        """Predict minutes.
+
+        Parameters
+        ----------
+        columns : mapping of str to ndarray
+            The columns of `AT_PICKUP`, of equal length.
+
+        Raises
+        ------
+        ModelError
+            If the model refuses them, or does not give a number for each trip.
+        """
+        import pandas as pd
+
+        trips = pd.DataFrame({name: columns[name] for name in self.columns})
+        return _predicted(self.predictor, trips, self.address)
+
+
+def load_scored_model(address: str) -> ScoredModel:
+    """Load a model for scoring.
+
+    Parameters
+    ----------
+    address : str
+        As MLflow writes it: ``models:/name@alias``, ``models:/name/version``,
+        ``runs:/id/model``.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, it reads other columns than those of a trip at pick-up, or
+        nothing can be compared with what it learned from.
+    """
+    import mlflow.pyfunc
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    with _problems_told(address):
+        pinned, title = _pinned(client, address)
+    with _problems_told(pinned):
+        predictor = mlflow.pyfunc.load_model(pinned)
+        columns = _columns(predictor.metadata.signature, address)
+        run = _training_run(client, _run_id(client, pinned, predictor), address)
+    intervals = _artifact(client, run, INTERVALS_FILE)
+    reference = _artifact(client, run, REFERENCE_FILE)
+    return ScoredModel(
+        address=pinned,
+        title=title,
+        columns=columns,
+        run_id=run.info.run_id,
+        errors=_errors(run, address),
+        reference=(
+            DriftReference.from_dict(reference)
+            if reference
+            else _reference_again(client, run, predictor, columns, address)
+        ),
+        intervals=ConformalIntervals.from_dict(intervals, predictor) if intervals else None,
+        synthetic=run.data.tags.get(SYNTHETIC_TAG) == "true",
+        predictor=predictor,
+    )
+
+
+@contextmanager
+def _problems_told(address: str) -> Iterator[None]:
+    """Turn what MLflow says of a model that it cannot give into one `ModelError`."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with store_problems_told():
+            yield
+    except TrackingError as error:
+        cause = error.__cause__
+        known = isinstance(cause, MlflowException) and cause.error_code in (
+            "RESOURCE_DOES_NOT_EXIST",
+            "INVALID_PARAMETER_VALUE",
+        )
+        if not known:
+            raise
+        raise ModelError(_no_such_model(address, str(cause))) from None
+    except OSError as error:
+        raise ModelError(f"the model {address} cannot be read: {error}") from None
+
+
+def _no_such_model(address: str, reason: str) -> str:
+    alias = _ALIAS.fullmatch(address)
+    if alias is None:
+        return f"there is no model {address}: {reason.strip().splitlines()[0]}"
+    return (
+        f"there is no {alias['alias']} of {alias['name']} yet: the registration at the end of the "
+        "pipeline makes one (make run-notebooks); or name another model, such as "
+        "models:/name/1 or runs:/id/model"
+    )
+
+
+def _pinned(client: Any, address: str) -> tuple[str, str]:
+    """Return an address that will go on naming the same model, and what people call it."""
+    alias = _ALIAS.fullmatch(address)
+    if alias is None:
+        named = _VERSION.fullmatch(address)
+        return address, f"{named['name']}, version {named['version']}" if named else address
+    version = client.get_model_version_by_alias(alias["name"], alias["alias"])
+    title = f"{version.name}, version {version.version}"
+    return f"models:/{version.name}/{version.version}", title
+
+
+def _run_id(client: Any, pinned: str, predictor: Any) -> str | None:
+    """Return the run that made a model; the registry knows better than the model's own files."""
+    named = _VERSION.fullmatch(pinned)
+    version = client.get_model_version(named["name"], named["version"]) if named else None
+    return (version.run_id if version else None) or predictor.metadata.run_id
+
+
+def _columns(signature: Any, address: str) -> tuple[str, ...]:
+    if signature is None or not signature.inputs.has_input_names():
+        raise ModelError(
+            f"the model {address} does not say which columns it reads: log it with a signature, "
+            "as taxi_nb.train does"
+        )
+    names = tuple(signature.inputs.input_names())
+    unknown = [name for name in names if name not in AT_PICKUP]
+    if unknown:
+        raise ModelError(
+            f"the model {address} reads {', '.join(unknown)}, which nobody knows at pick-up; "
+            f"a model for scoring reads some of {', '.join(AT_PICKUP)}"
+        )
+    return names
+
+
+def _training_run(client: Any, run_id: str | None, address: str) -> Run:
+    if not run_id:
+        raise ModelError(
+            f"the model {address} was logged outside a run: what it learned from is not known"
+        )
+    return client.get_run(run_id)
+
+
+def _errors(run: Run, address: str) -> dict[str, float]:
+    metrics = run.data.metrics
+    if "valid_rmse" not in metrics or "valid_mae" not in metrics:
+        raise ModelError(
+            f"the run {run.info.run_id} of the model {address} has logged no valid_rmse and "
+            "valid_mae to compare with; train it with taxi_nb.train"
+        )
+    return {"rmse": metrics["valid_rmse"], "mae": metrics["valid_mae"]}
+
+
+def _artifact(client: Any, run: Run, name: str) -> dict[str, Any] | None:
+    import mlflow
+
+    run_id, folder = run.info.run_id, name.rpartition("/")[0]
+    if name not in {file.path for file in client.list_artifacts(run_id, folder)}:
+        return None
+    return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/{name}"))
+
+
+def _reference_again(
+    client: Any, run: Run, predictor: Any, columns: tuple[str, ...], address: str
+) -> DriftReference:
+    """Make the reference of a model that was logged without one, from the trips it recorded."""
+    try:
+        training, validation = (_trips_again(client, run, role) for role in _ROLES)
+    except (TripsError, LookupError) as error:
+        raise ModelError(
+            f"the model {address} was logged without the distributions that drift is measured "
+            f"from, and they cannot be made now: {error}. Train it again"
+        ) from None
+    predicted = _predicted(predictor, validation[list(columns)], address)
+    return DriftReference.of(training, validation, predicted)
+
+
+_ROLES = ("training", "validation")
+
+
+def _trips_again(client: Any, run: Run, role: str) -> pd.DataFrame:
+    from taxi_nb.trips.loading import MAX_TRIPS, reopen
+    from taxi_nb.trips.origin import Provenance
+
+    kept = _artifact(client, run, f"data/{role}.json")
+    if kept is None:
+        raise LookupError(f"its run {run.info.run_id} does not say which {role} trips it used")
+    # Opening a file again compares its digest with the one that was recorded.
+    return reopen(Provenance.from_dict(kept)).one_frame(MAX_TRIPS)
+
+
+def _predicted(predictor: Any, trips: pd.DataFrame, address: str) -> npt.NDArray[np.float64]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        minutes = np.asarray(predictor.predict(trips), np.float64)
+    except (MlflowException, ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"the model {address} refuses the trips: {reason}") from None
+    if minutes.shape != (len(trips),) or not np.isfinite(minutes).all():
+        raise ModelError(
+            f"the model {address} should give a number of minutes for each of {len(trips):,} "
+            f"trips, and gave an array of shape {minutes.shape}"
+            + ("" if minutes.shape != (len(trips),) else " with values that are none")
+        )
+    return minutes

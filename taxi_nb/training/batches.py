@@ -1,0 +1,148 @@
+"""Fitting and judging models on months that do not fit into memory, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from taxi_nb.models.features import PairAndDistance
+from taxi_nb.models.specs import MODELS, ModelChoice
+from taxi_nb.training.pair_statistics import pair_statistics
+from taxi_nb.trips.loading import reopen
+from taxi_nb.trips.origin import provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from taxi_nb.trips.loading import TripBatches
+
+# XGBoost keeps each batch as a page on disk: few large pages are read faster than many small.
+_PAGE_ROWS = 1 << 20
+
+
+def is_part(trips: pd.DataFrame) -> bool:
+    """Tell whether a frame holds trips drawn by chance from months too large for it."""
+    return provenance(trips).drawn == len(trips)
+
+
+def require_learns_in_batches(choice: ModelChoice, training: pd.DataFrame) -> None:
+    """Refuse a model that needs all trips at once where the frame does not have them.
+
+    Raises
+    ------
+    ValueError
+        It names the models that can.
+    """
+    if not is_part(training) or choice.spec.in_batches:
+        return
+    origin = provenance(training)
+    able = [name for name, spec in MODELS.items() if spec.in_batches]
+    raise ValueError(
+        f"model {choice.name!r} cannot learn in batches, and `training` holds only "
+        f"{origin.drawn:,} of the {origin.cleaning.rows_kept:,} trips of its months. Raise "
+        "`max_trips` of load_trips if they fit into memory, take fewer months, or choose one of "
+        f"{able}"
+    )
+
+
+def fit_in_batches(choice: ModelChoice, training: pd.DataFrame) -> Pipeline:
+    """Fit a model to all trips that a frame stands for, reading them from their files.
+
+    Parameters
+    ----------
+    choice : ModelChoice
+        The model and its parameters.
+    training : DataFrame
+        What `load_trips` drew from the months.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        Fitted; of the same form as one that learned in memory.
+
+    Raises
+    ------
+    ValueError
+        If the model cannot learn in batches, or not with these parameters.
+    """
+    require_learns_in_batches(choice, training)
+    chosen = choice.in_batches()
+    batches = reopen(provenance(training), _PAGE_ROWS)
+    statistics = pair_statistics(batches)
+    features = PairAndDistance.of_pairs(statistics.groups)
+    regressor = chosen.pipeline().named_steps["model"]
+    if chosen.name == "xgboost":
+        _fit_xgboost(regressor, features, batches)
+    else:
+        regressor.fit_statistics(statistics)
+    return Pipeline([("features", features), ("model", regressor)])
+
+
+def _fit_xgboost(regressor: Any, features: PairAndDistance, batches: TripBatches) -> None:
+    import xgboost
+
+    class Pages(xgboost.DataIter):
+        """The model matrix, a page for each batch."""
+
+        def __init__(self, folder: str) -> None:
+            self._frames = iter(batches)
+            super().__init__(cache_prefix=f"{folder}/page")
+
+        def next(self, input_data: Callable[..., Any]) -> bool:
+            trips = next(self._frames, None)
+            if trips is None:
+                return False
+            input_data(data=features.transform(trips), label=trips["duration"])
+            return True
+
+        def reset(self) -> None:
+            self._frames = iter(batches)
+
+    with TemporaryDirectory(prefix="taxi-nb-xgboost-") as folder:
+        matrix = xgboost.ExtMemQuantileDMatrix(Pages(folder), max_bin=regressor.max_bin)
+        booster = xgboost.train(
+            regressor.get_xgb_params(), matrix, regressor.get_num_boosting_rounds()
+        )
+        del matrix
+    params = regressor.get_params()
+    regressor.load_model(booster.save_raw())
+    # Loading writes what training found out among the parameters that somebody chose.
+    regressor.set_params(**params)
+
+
+def metrics_in_batches(estimator: Pipeline, trips: pd.DataFrame) -> dict[str, float]:
+    """Measure predictions for all trips that a frame stands for.
+
+    Parameters
+    ----------
+    estimator : sklearn.pipeline.Pipeline
+        Fitted.
+    trips : DataFrame
+        What `load_trips` drew from the months.
+
+    Returns
+    -------
+    dict
+        As `regression_metrics` returns it.
+    """
+    count, mean, scatter, absolute, squared = 0, 0.0, 0.0, 0.0, 0.0
+    for batch in reopen(provenance(trips)):
+        actual = batch["duration"].to_numpy()
+        error = estimator.predict(batch) - actual
+        absolute += float(np.abs(error).sum())
+        squared += float((error**2).sum())
+        total = count + len(actual)
+        ahead = float(actual.mean()) - mean
+        scatter += float(((actual - actual.mean()) ** 2).sum())
+        scatter += ahead**2 * count * len(actual) / total
+        mean += ahead * len(actual) / total
+        count = total
+    return {
+        "rmse": float(np.sqrt(squared / count)),
+        "mae": absolute / count,
+        "r2": 1 - squared / scatter,
+    }

@@ -1,0 +1,208 @@
+"""Hyperparameter search for XGBoost: hyperopt's TPE, each trial a nested run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from taxi_nb.models.specs import ModelChoice
+from taxi_nb.progress import progress_bar
+from taxi_nb.tracking.run import tracked_run
+from taxi_nb.training.train import TrainingResult, fit_and_log, require_disjoint
+
+TUNABLE = ("xgboost-rich", "xgboost-before", "xgboost")
+"""The models that `tune` can search: one family with the same parameters."""
+
+_INTEGERS = ("max_depth",)
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What a search found.
+
+    Attributes
+    ----------
+    trials : DataFrame, one row a trial
+        Its parameters, ``rounds`` (where early stopping ended it), ``rmse`` on
+        the held-out end of the training trips (minutes) and ``run_id``.
+    best : TrainingResult
+        The best parameters, refitted on all training trips and logged.
+    """
+
+    trials: pd.DataFrame
+    best: TrainingResult
+
+
+def search_space() -> dict[str, Any]:
+    """Return the prior of each parameter, as hyperopt expressions."""
+    from hyperopt import hp
+
+    return {
+        "learning_rate": hp.loguniform("learning_rate", np.log(0.03), np.log(0.3)),
+        "max_depth": hp.quniform("max_depth", 4, 12, 1),
+        "min_child_weight": hp.loguniform("min_child_weight", np.log(1), np.log(50)),
+        "subsample": hp.uniform("subsample", 0.6, 1.0),
+        "colsample_bytree": hp.uniform("colsample_bytree", 0.25, 1.0),
+        "reg_alpha": hp.loguniform("reg_alpha", np.log(0.001), np.log(1)),
+        "reg_lambda": hp.loguniform("reg_lambda", np.log(0.001), np.log(10)),
+    }
+
+
+def tune(
+    training: pd.DataFrame,
+    validation: pd.DataFrame,
+    *,
+    model: str = TUNABLE[0],
+    max_evals: int = 10,
+    max_rounds: int = 200,
+    early_stopping_rounds: int = 15,
+    holdout_share: float = 0.25,
+    seed: int = 42,
+) -> TuningResult:
+    """Search XGBoost's hyperparameters, refit the best, log everything.
+
+    Trials learn on the earlier part of the training trips and are scored, and
+    stopped early, on the later part. The validation months are looked at
+    once, for the model that is refitted with the best parameters.
+
+    Parameters
+    ----------
+    training, validation : DataFrame
+        As `load_trips` returned them.
+    model : str
+        Which of `TUNABLE`.
+    max_evals : int
+        Number of trials.
+    max_rounds : int
+        The most boosting rounds that a trial may take.
+    early_stopping_rounds : int
+        A trial ends after so many rounds without gain.
+    holdout_share : float
+        The share of training trips, last by pick-up, that trials are scored on.
+    seed : int
+        Of the search and of the models.
+
+    Raises
+    ------
+    ValueError
+        If the model or a number is out of its range or the sets share a month.
+    """
+    _require("model", model, model in TUNABLE, f"one of {list(TUNABLE)}")
+    _require("max_evals", max_evals, max_evals >= 1, "1 or more")
+    _require("max_rounds", max_rounds, max_rounds >= 1, "1 or more")
+    _require("holdout_share", holdout_share, 0 < holdout_share < 1, "between 0 and 1")
+    require_disjoint(training, validation)
+    with tracked_run(name="tuning", kind="training") as run:
+        search = _Search(model, training, max_rounds, early_stopping_rounds, holdout_share, seed)
+        trials = search.carry_out(max_evals)
+        best = trials.iloc[int(trials["rmse"].argmin())]
+        params = _cast({name: best[name] for name in search_space()})
+        params["n_estimators"] = int(best["rounds"])
+        _log_search(trials)
+        choice = ModelChoice(model, params, seed)
+        result = fit_and_log(choice, training, validation, run.info.run_id)
+    return TuningResult(trials, result)
+
+
+def _require(name: str, value: Any, holds: bool, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"`{name}` must be {wanted}, got: {value!r}")
+
+
+class _Search:
+    """The trials' data, made into matrices once, and their objective."""
+
+    def __init__(
+        self,
+        model: str,
+        training: pd.DataFrame,
+        max_rounds: int,
+        early_stopping_rounds: int,
+        holdout_share: float,
+        seed: int,
+    ) -> None:
+        from xgboost import DMatrix
+
+        earlier, later = _split_by_time(training, holdout_share)
+        features = ModelChoice(model, seed=seed).pipeline().named_steps["features"]
+        # Not fit and then transform: that would show statistics of the trips' own durations.
+        learnt_from = features.fit_transform(earlier, earlier["duration"])
+        self.fitted_on = DMatrix(learnt_from, label=earlier["duration"], enable_categorical=True)
+        self.scored_on = DMatrix(
+            features.transform(later), label=later["duration"], enable_categorical=True
+        )
+        self.actual = later["duration"].to_numpy(np.float64)
+        self.max_rounds = max_rounds
+        self.early_stopping_rounds = early_stopping_rounds
+        self.seed = seed
+        self.rows: list[dict[str, Any]] = []
+
+    def carry_out(self, max_evals: int) -> pd.DataFrame:
+        from hyperopt import fmin, tpe
+
+        with progress_bar(total=max_evals, desc="tuning", unit="trial") as bar:
+
+            def run_and_tell(drawn: Mapping[str, Any]) -> float:
+                rmse = self.run_trial(drawn)
+                bar.set_postfix(best=f"{min(row['rmse'] for row in self.rows):.3f} min")
+                bar.update()
+                return rmse
+
+            fmin(
+                run_and_tell,
+                search_space(),
+                algo=tpe.suggest,
+                max_evals=max_evals,
+                rstate=np.random.default_rng(self.seed),
+                show_progressbar=False,
+            )
+        return pd.DataFrame(self.rows).rename_axis("trial")
+
+    def run_trial(self, drawn: Mapping[str, Any]) -> float:
+        import mlflow
+        from xgboost import train
+
+        params = _cast(drawn)
+        with tracked_run(name=f"trial {len(self.rows)}", kind="trial", params=params) as run:
+            # Not XGBRegressor: its quantized matrix takes 14 times as long to score each round.
+            booster = train(
+                {**params, "seed": self.seed, "disable_default_eval_metric": True},
+                self.fitted_on,
+                self.max_rounds,
+                evals=[(self.scored_on, "holdout")],
+                custom_metric=self._rmse,
+                early_stopping_rounds=self.early_stopping_rounds,
+                verbose_eval=False,
+            )
+            rmse, rounds = float(booster.best_score), int(booster.best_iteration) + 1
+            mlflow.log_metrics({"holdout_rmse": rmse, "rounds": rounds})
+        self.rows.append({**params, "rounds": rounds, "rmse": rmse, "run_id": run.info.run_id})
+        return rmse
+
+    def _rmse(self, predicted: npt.NDArray[np.float32], _: Any) -> tuple[str, float]:
+        """Measure a round; the last digits of XGBoost's own sum tell how many threads shared it."""
+        return "rmse", float(np.sqrt(np.mean((predicted - self.actual) ** 2)))
+
+
+def _split_by_time(trips: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    border = trips["pickup_datetime"].quantile(1 - share)
+    return trips[trips["pickup_datetime"] < border], trips[trips["pickup_datetime"] >= border]
+
+
+def _cast(drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """Give parameters the types that XGBoost wants: hyperopt's integers are floats."""
+    return {
+        name: int(value) if name in _INTEGERS else float(value) for name, value in drawn.items()
+    }
+
+
+def _log_search(trials: pd.DataFrame) -> None:
+    import mlflow
+
+    mlflow.log_metrics({"trials": len(trials), "best_holdout_rmse": float(trials["rmse"].min())})
+    mlflow.log_text(trials.to_csv(), "tuning/trials.csv")

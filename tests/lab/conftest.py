@@ -1,0 +1,5 @@
+"""A browser for JupyterLab."""
+
+from tests.browsing import browser
+
+__all__ = ["browser"]

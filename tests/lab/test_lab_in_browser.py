@@ -1,0 +1,132 @@
+"""JupyterLab as `make lab` opens it: a notebook of ours, run with a pipeline's parameters."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import nbformat
+import psutil
+import pytest
+import requests
+from jupyter_client.blocking import BlockingKernelClient
+from playwright.sync_api import Browser, Page, expect
+
+from tests.conftest import REPOSITORY, Project, runs_of
+from tests.running import wait_for
+
+
+@pytest.fixture
+def lab(project: Project, store: str) -> Iterator[str]:
+    """Lab's address, started by the Makefile's own target in a copy of the project."""
+    for folder in ("params", "notebooks", ".jupyter"):
+        shutil.copytree(REPOSITORY / folder, project.root / folder, dirs_exist_ok=True)
+    shutil.copy(REPOSITORY / "Makefile", project.root)
+    port_file = project.root / "lab.log"
+    arguments = "--no-browser --IdentityProvider.token=word --port=0"
+    if os.geteuid() == 0:
+        arguments += " --allow-root"
+    with port_file.open("wb") as log:
+        process = subprocess.Popen(
+            ["make", "lab-server", f"BIN={REPOSITORY / '.venv/bin'}", f"LAB_ARGS={arguments}"],
+            cwd=project.root,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "HOME": str(project.root)},
+            start_new_session=True,
+        )
+    address = re.compile(r"http://127\.0\.0\.1:\d+")
+    try:
+        wait_for(lambda: process.poll() is not None or address.search(port_file.read_text()))
+        found = address.search(port_file.read_text())
+        assert found is not None, port_file.read_text()
+        yield found[0]
+    finally:
+        if process.poll() is None:
+            end_all(psutil.Process(process.pid))
+
+
+def end_all(server: psutil.Process) -> None:
+    """End a server and the kernels that it started."""
+    family = [*server.children(recursive=True), server]
+    os.killpg(server.pid, signal.SIGTERM)
+    _, left = psutil.wait_procs(family, timeout=15)
+    for one in left:
+        one.kill()
+
+
+def with_pipeline_parameters(notebook: Path) -> None:
+    """Put the two lines that a user would type after the parameters cell."""
+    content = nbformat.read(notebook, as_version=4)
+    cell = nbformat.v4.new_code_cell("%load_ext taxi_nb\n%params params/smoke.yaml")
+    content.cells.insert(2, cell)
+    nbformat.write(content, notebook)
+
+
+def test_a_notebook_runs_in_lab_with_a_pipelines_parameters(
+    lab: str, project: Project, store: str, browser: Browser
+) -> None:
+    with_pipeline_parameters(project.root / "notebooks" / "03_train.ipynb")
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    page.goto(f"{lab}/lab/tree/notebooks/03_train.ipynb?token=word")
+    expect(page.get_by_role("heading", name="3. How well does a model do?")).to_be_visible(
+        timeout=60_000
+    )
+    run_all_cells(page)
+    parameters = page.locator(".jp-OutputArea-output", has_text="Set as params/smoke.yaml")
+    expect(parameters).to_contain_text("sample_rows", timeout=60_000)
+    expect(parameters).to_contain_text("3000")
+    expect(parameters).to_contain_text("03_train[xgboost], too")
+    figures = page.locator(".jp-OutputArea-output img")
+    expect(figures).to_have_count(2, timeout=60_000)
+    result = page.locator(".jp-OutputArea-output", has_text="There is no champion")
+    expect(result.get_by_role("link", name=re.compile("run "))).to_be_visible()
+    expect(page.get_by_text("Conclusion.").last).to_be_visible(timeout=30_000)
+    # Lab asks on its first start whether it may fetch news.
+    expect(page.locator(".Toastify__toast, .jp-toast-message")).to_have_count(0)
+    (run,) = runs_of(store)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["notebook"] == "notebooks/03_train.ipynb"
+    assert run.data.metrics["training_trips"] < 3_000
+    kept = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/source/03_train.ipynb")
+    assert "%params params/smoke.yaml" in kept
+    executed = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/source/executed_cells.py")
+    assert executed.index("# In [1]\nsource: str") < executed.index("result = train(")
+    given = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/parameters.yaml")
+    assert "sample_rows: 3000\n" in given
+    renamed_while_it_runs(lab, project)
+    assert "notebooks/renamed.ipynb" in {r.data.tags["notebook"] for r in runs_of(store)}
+    context.close()
+
+
+def renamed_while_it_runs(lab: str, project: Project) -> None:
+    """Rename the notebook as Lab does it, and open another run in its kernel."""
+    headers = {"Authorization": "token word"}
+    (session,) = requests.get(f"{lab}/api/sessions", headers=headers, timeout=10).json()
+    new = {"path": "notebooks/renamed.ipynb"}
+    for address in (f"contents/{session['path']}", f"sessions/{session['id']}"):
+        done = requests.patch(f"{lab}/api/{address}", json=new, headers=headers, timeout=10)
+        assert done.ok, done.text
+    (connection,) = project.root.rglob(f"kernel-{session['kernel']['id']}.json")
+    client = BlockingKernelClient(connection_file=str(connection))
+    client.load_connection_file()
+    client.start_channels()
+    code = "from taxi_nb import tracked_run\nwith tracked_run('again'):\n    pass"
+    reply = client.execute_interactive(code, timeout=60)
+    client.stop_channels()
+    assert reply["content"]["status"] == "ok", reply["content"]
+
+
+def run_all_cells(page: Page) -> None:
+    # What is run before the kernel has answered is not run at all.
+    idle = page.get_by_role("button", name="Python 3 (ipykernel) | Idle")
+    expect(idle).to_be_visible(timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()

@@ -1,0 +1,316 @@
+"""The pages of a run, as a reviewer opens them: from disk, without network."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from taxi_nb.pipeline.report.site import write_single_file
+from tests.browsing import Sites, Visit, visit
+
+
+class Addresses(HTMLParser):
+    """The ids of a page, where its links lead, and what it would load."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.ids += [given["id"]] if "id" in given else []
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        elif "src" in given or tag == "link":
+            self.loads.append(given.get("src") or given.get("href", ""))
+
+
+def test_every_link_leads_to_a_file_and_a_place_that_are_there(sites: Sites) -> None:
+    found = {page: Addresses(page) for page in sites.pages()}
+    followed = 0
+    for page, addresses in found.items():
+        assert len(addresses.ids) == len(set(addresses.ids)), page
+        for link in addresses.links:
+            if link.startswith(("http://127.0.0.1", "mailto:")):
+                continue
+            path, place = urldefrag(link)
+            target = (page.parent / unquote(path)).resolve() if path else page
+            assert target.is_file(), f"{page.name}: {link}"
+            if place:
+                assert place in Addresses(target).ids, f"{page.name}: {link}"
+            followed += 1
+    assert followed > 50
+
+
+def test_nothing_is_loaded_from_elsewhere(sites: Sites, tab: Visit) -> None:
+    for page in sites.pages():
+        for address in Addresses(page).loads:
+            assert address.startswith("data:") or not re.match(r"\w+:|//", address), page
+        tab.open(page).mouse.wheel(0, 50_000)
+        tab.page.wait_for_load_state("networkidle")
+    assert len(tab.requests) > 10
+    assert not [url for url in tab.requests if not url.startswith(("file:", "data:"))]
+    # A load that the page's policy refuses would be complained about.
+    assert tab.complaints == []
+
+
+def test_the_front_page_says_what_a_reviewer_asks_first(sites: Sites, tab: Visit) -> None:
+    page = tab.open(sites.second / "index.html")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Pipeline good ok")
+    expect(page.get_by_role("note").first).to_contain_text("sample (synthetic)")
+    for text in ("Started", "Took", "By", "Commit", "params/good.yaml", "seed = 2"):
+        expect(page.get_by_text(text, exact=True).first).to_be_visible()
+    address = page.get_by_role("link", name=re.compile("nyc-taxi-experiment, run")).first
+    assert re.search(r"/#/experiments/\d+/runs/\w{32}$", address.get_attribute("href") or "")
+    steps = page.locator("#steps .step")
+    expect(steps).to_have_count(5)
+    expect(steps.nth(1)).to_contain_text("valid_rmse4.700")
+    picture = steps.first.get_by_role("img", name="A figure")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.naturalWidth") > 100
+
+
+def test_models_are_sorted_by_their_error_and_by_any_column(sites: Sites, tab: Visit) -> None:
+    page = tab.open(sites.second / "index.html")
+    names = page.locator("#models tbody th")
+    assert names.all_inner_texts() == ["better", "good", "worse"]
+    error = page.locator("#models").get_by_role("columnheader", name="valid_rmse")
+    assert error.get_attribute("aria-sort") == "ascending"
+    error.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert error.get_attribute("aria-sort") == "descending"
+    # As numbers: as text 12.2 would come before 3.45.
+    assert names.all_inner_texts() == ["worse", "good", "better"]
+    page.locator("#models").get_by_role("button", name="Model").click()
+    assert names.all_inner_texts() == ["better", "good", "worse"]
+    assert error.get_attribute("aria-sort") is None
+
+
+def test_code_is_folded_until_it_is_asked_for(sites: Sites, tab: Visit) -> None:
+    page = tab.open(sites.second / "01_look.html")
+    code = page.get_by_text("import matplotlib.pyplot")
+    expect(code).to_be_hidden()
+    page.get_by_text("Cell 4, code").click()
+    expect(code).to_be_visible()
+    switch = page.get_by_role("button", name="Show all code")
+    switch.click()
+    expect(page.get_by_text("plt.show()")).to_be_visible()
+    page.get_by_role("button", name="Hide all code").click()
+    expect(code).to_be_hidden()
+
+
+def test_a_notebooks_page_leads_through_it_and_to_its_neighbours(sites: Sites, tab: Visit) -> None:
+    page = tab.open(sites.second / "01_look.html")
+    page.get_by_role("navigation", name="Contents").get_by_role("link", name="A table").click()
+    expect(page.get_by_role("heading", name="A table")).to_be_in_viewport()
+    expect(page.locator("math[display=block] msqrt")).to_be_visible()
+    expect(page.get_by_text("☑ made")).to_be_visible()
+    expect(page.locator("pre.stdout")).to_contain_text("100%")
+    expect(page.locator("pre.stdout")).not_to_contain_text("50%")
+    assert page.locator(".made").get_by_text("seed = 2").count() == 1
+    page.get_by_role("link", name="02_train[good]").click()
+    expect(page).to_have_title(re.compile(r"02_train\[good\]"))
+    page.get_by_role("link", name="01_look").click()
+    page.get_by_role("link", name="Pipeline good").click()
+    assert page.url.endswith("/index.html")
+
+
+def test_two_runs_can_be_compared(sites: Sites, tab: Visit) -> None:
+    page = tab.open(sites.second / "index.html")
+    against = page.locator("#against")
+    expect(against.get_by_role("listitem").first).to_have_text(re.compile("^seed 1.*2 4 steps$"))
+    expect(against.get_by_role("row", name=re.compile(r"02_train\[good\]"))).to_contain_text(
+        re.compile(r"4\.600\s+4\.700\s+\+0\.100 worse")
+    )
+    expect(
+        page.get_by_role("img", name=re.compile("valid_rmse of 3 steps over 2 runs"))
+    ).to_be_visible()
+    page.locator("#history").get_by_role("link", name=re.compile("Compare with")).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Two runs of good")
+    pair = page.locator(".pair", has_text="01_look: A figure")
+    for side in pair.get_by_role("img").all():
+        side.scroll_into_view_if_needed()
+        page.wait_for_function("image => image.complete", arg=side.element_handle())
+        assert side.evaluate("image => image.naturalWidth") > 100
+    outputs = page.locator("#outputs .diff", has_text="01_look")
+    expect(outputs.locator("del")).to_have_text(["the seed is 1"])
+    expect(outputs.locator("ins")).to_have_text(["the seed is 2"])
+
+
+def test_the_first_run_says_that_it_is_the_first(sites: Sites, tab: Visit) -> None:
+    page = tab.open(sites.first / "index.html")
+    expect(page.locator("#against")).to_contain_text("first run")
+    assert page.locator("#history svg.chart").count() == 0
+
+
+def test_a_failed_run_leads_to_the_cell_that_failed(sites: Sites, tab: Visit) -> None:
+    page = tab.open(sites.failed / "index.html")
+    expect(page.get_by_role("alert")).to_contain_text("04_fails failed: cell 4: KeyError")
+    expect(page.locator(".step.skipped")).to_contain_text("it needs 04_fails")
+    page.get_by_role("link", name="Go to cell 4").click()
+    cell = page.locator(":target")
+    expect(cell).to_be_in_viewport()
+    expect(cell).to_contain_text("Cell 4, code")
+    expect(cell.get_by_text("inner('no such key')").first).to_be_visible()
+    expect(cell.get_by_role("group", name="Error")).to_contain_text("return {}[x]")
+    # What papermill puts into a failed notebook would shift the cells' numbers.
+    expect(page.get_by_text("An Exception was encountered")).to_have_count(0)
+
+
+def test_a_hostile_notebook_reaches_nothing_and_the_page_says_so(sites: Sites, tab: Visit) -> None:
+    page = tab.open(sites.second / "03_hostile.html")
+    page.mouse.wheel(0, 50_000)
+    page.get_by_text("click", exact=True).click()
+    page.get_by_text("link", exact=True).click()
+    page.wait_for_timeout(300)
+    expect(page).to_have_title(re.compile("^03_hostile · good"))
+    assert tab.complaints == []
+    assert not [url for url in tab.requests if "example.com" in url]
+    expect(page.locator("main")).to_be_visible()
+    expect(page.get_by_text("cover")).to_have_css("position", "static")
+    expect(page.locator("form, input, meta[http-equiv=refresh]")).to_have_count(0)
+    frames = page.locator("iframe")
+    expect(frames).to_have_count(1)
+    assert frames.get_attribute("sandbox") == ""
+    expect(page.frame_locator("iframe").get_by_text("framed")).to_be_visible()
+    note = page.get_by_role("note").first
+    for kind in ("6 scripts", "3 event handlers", "form field", "2 frames", "widget"):
+        expect(note).to_contain_text(kind)
+    front = tab.open(sites.second / "index.html")
+    expect(front.get_by_text("Held back from outputs")).to_be_visible()
+
+
+def test_the_policy_stops_a_script_that_the_sanitiser_would_let_through(
+    sites: Sites, tab: Visit, tmp_path: Path
+) -> None:
+    text = (sites.second / "01_look.html").read_text()
+    altered = tmp_path / "altered.html"
+    injected = "<script>document.title = 'owned'</script><img src='https://example.com/x.png'>"
+    altered.write_text(text.replace("</article>", f"{injected}</article>"))
+    page = tab.open(altered)
+    expect(page).not_to_have_title("owned")
+    assert len([said for said in tab.complaints if "Content Security Policy" in said]) == 2
+
+
+CONTRAST = """() => {
+  const channels = color => color.match(/[\\d.]+/g).map(Number);
+  const shade = ([r, g, b]) => [r, g, b].map(c => c / 255)
+    .map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = element => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = channels(getComputedStyle(at).backgroundColor);
+      if (color.length < 4 || color[3] > 0) return color;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let seen = 0;
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility()) continue;
+    if (element.closest("svg")) continue;
+    const [a, b] = [shade(channels(getComputedStyle(element).color)), shade(behind(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    seen += 1;
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)}: ${element.textContent.slice(0, 40)}`);
+  }
+  return {seen, poor, page: getComputedStyle(document.body).backgroundColor};
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_both_colour_schemes(
+    sites: Sites, browser: Browser, scheme: str
+) -> None:
+    context = browser.new_context(color_scheme=scheme, offline=True)  # type: ignore[arg-type]
+    tab = visit(context)
+    for file in sites.pages():
+        page = tab.open(file)
+        if page.get_by_role("button", name="Show all code").count():
+            page.get_by_role("button", name="Show all code").click()
+        found = page.evaluate(CONTRAST)
+        assert found["seen"] > 20
+        assert found["poor"] == [], file.name
+        assert found["page"] == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 31)"}[scheme]
+    tab.page.get_by_role("button", name="Light" if scheme == "dark" else "Dark").click()
+    assert tab.page.evaluate(CONTRAST)["page"] != found["page"]
+    context.close()
+
+
+def test_a_narrow_window_does_not_scroll_sideways(sites: Sites, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, offline=True)
+    tab = visit(context)
+    for file in sites.pages():
+        page = tab.open(file)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, file.name
+    context.close()
+
+
+def test_headings_descend_and_every_picture_has_words(sites: Sites, tab: Visit) -> None:
+    for file in sites.pages():
+        page = tab.open(file)
+        levels = page.locator("h1, h2, h3, h4").evaluate_all("all => all.map(h => +h.tagName[1])")
+        assert levels.count(1) == 1, file.name
+        assert all(b - a <= 1 for a, b in pairwise(levels)), file.name
+        alts = page.locator("img").evaluate_all("all => all.map(image => image.alt)")
+        assert all(alts), file.name
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+
+
+def test_the_pages_can_be_read_without_a_script(sites: Sites, browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = visit(context).open(sites.second / "01_look.html")
+    assert page.locator("button:visible").count() == 0
+    page.get_by_text("Cell 4, code").click()
+    expect(page.get_by_text("import matplotlib.pyplot")).to_be_visible()
+    context.close()
+
+
+def test_one_file_holds_all_of_it(sites: Sites, tab: Visit, tmp_path: Path) -> None:
+    file = write_single_file(sites.second, tmp_path / "report.html")
+    addresses = Addresses(file)
+    assert all(load.startswith("data:") for load in addresses.loads)
+    inside = [link for link in addresses.links if not link.startswith("http://127.0.0.1")]
+    assert {link[1:] for link in inside} <= set(addresses.ids)
+    page = tab.open(file)
+    title = page.locator("h1:visible")
+    expect(title).to_have_text("Pipeline good ok")
+    page.get_by_role("link", name="01_look", exact=True).click()
+    expect(title).to_have_text("What do we see?")
+    page.get_by_role("link", name="A table").click()
+    expect(title).to_have_text("What do we see?")
+    page.get_by_role("link", name="Against the last run").click()
+    page.get_by_role("link", name=re.compile("Figures side by side")).click()
+    expect(title).to_have_text("Two runs of good")
+    page.go_back()
+    expect(title).to_have_text("Pipeline good ok")
+    assert {url.split("#")[0] for url in tab.requests if not url.startswith("data:")} == {
+        file.as_uri()
+    }
+
+
+def test_a_run_whose_neighbours_are_gone_still_gets_its_pages(
+    sites: Sites, tab: Visit, tmp_path: Path
+) -> None:
+    alone = tmp_path / "runs" / "alone"
+    shutil.copytree(sites.second, alone)
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "run.json").write_text("{")
+    (alone / "01_look.ipynb").unlink()
+    from taxi_nb.pipeline.report.site import write_site
+
+    page = tab.open(write_site(alone))
+    expect(page.locator("#against")).to_contain_text("first run")
+    expect(page.locator(".step").first).to_contain_text("01_look")

@@ -1,0 +1,113 @@
+"""The alias moves only for a model that is better, on trips that neither has seen."""
+
+from __future__ import annotations
+
+import json
+
+import mlflow
+import pytest
+
+from taxi_nb import promote_if_better
+from taxi_nb.registry.promotion import promote
+from taxi_nb.registry.versions import RegistryError
+from tests.conftest import runs_of
+from tests.trained_models import TrainedModels
+
+
+def aliases() -> dict[str, str]:
+    found = mlflow.MlflowClient().get_registered_model("nyc-taxi-duration").aliases
+    return {name: str(version) for name, version in found.items()}
+
+
+def test_a_first_model_becomes_champion_and_a_worse_one_does_not_replace_it(
+    trained: TrainedModels,
+) -> None:
+    good, poor = trained.run("good"), trained.run("poor")
+    first = promote_if_better(good, trained.validation)
+    assert first.promoted
+    assert first.champion_version is None
+    assert aliases() == {"champion": "1", "challenger": "1"}
+    second = promote_if_better(poor, trained.validation)
+    assert not second.promoted
+    assert second.champion_rmse == pytest.approx(first.challenger_rmse)
+    assert second.challenger_rmse == pytest.approx(poor.data.metrics["valid_rmse"])
+    assert aliases() == {"champion": "1", "challenger": "2"}
+    champion = mlflow.pyfunc.load_model("models:/nyc-taxi-duration@champion")
+    raw = trained.validation[["PULocationID", "DOLocationID", "trip_distance"]]
+    assert len(champion.predict(raw)) == len(raw)
+
+
+def test_a_gain_has_to_be_above_the_margin(trained: TrainedModels) -> None:
+    poor, good = trained.run("poor"), trained.run("good")
+    promote_if_better(poor, trained.validation)
+    gain = poor.data.metrics["valid_rmse"] - good.data.metrics["valid_rmse"]
+    assert gain > 0
+    assert not promote_if_better(good, trained.validation, margin=gain + 0.01).promoted
+    assert aliases()["champion"] == "1"
+    assert promote_if_better(good, trained.validation, margin=gain - 0.01).promoted
+    assert aliases()["champion"] == "2"
+
+
+def test_the_same_run_twice_is_one_version_and_stays_champion(trained: TrainedModels) -> None:
+    promote_if_better(trained.run("good"), trained.validation)
+    again = promote_if_better(trained.run("good"), trained.validation)
+    assert not again.promoted
+    assert "champion already" in again.reason
+    assert aliases() == {"champion": "1", "challenger": "1"}
+
+
+def test_a_model_of_synthetic_trips_never_replaces_one_of_real_trips(
+    trained: TrainedModels,
+) -> None:
+    poor = trained.run("poor").info.run_id
+    mlflow.MlflowClient().set_tag(poor, "data.synthetic", "false")
+    promote_if_better(mlflow.get_run(poor), trained.validation)
+    decision = promote_if_better(trained.run("good"), trained.validation)
+    assert not decision.promoted
+    assert "synthetic" in decision.reason
+    assert aliases()["champion"] == "1"
+    with pytest.raises(RegistryError, match=r"synthetic trips .* must not replace it"):
+        promote(decision.challenger_version, reason="its numbers look better")
+
+
+def test_a_model_is_not_judged_on_trips_that_it_has_learned_from(trained: TrainedModels) -> None:
+    decision = promote_if_better(trained.run("good"), trained.training)
+    assert not decision.promoted
+    assert decision.reason.startswith("it has learned from trips of 2021-01")
+    assert "champion" not in aliases()
+
+
+def test_the_decision_and_its_numbers_are_logged_either_way(
+    trained: TrainedModels, store: str
+) -> None:
+    run = trained.run("good")
+    decisions = [promote_if_better(run, trained.validation, margin=0.1) for _ in range(2)]
+    logged = runs_of(store, "tags.`taxi_nb.kind` = 'registration'")
+    assert [r.data.metrics["promoted"] for r in logged] == [1.0, 0.0]
+    for made, kept in zip(decisions, logged, strict=True):
+        assert kept.data.params["margin"] == "0.1"
+        assert kept.data.tags["promotion"] == str(made)
+        text = mlflow.artifacts.load_text(f"runs:/{kept.info.run_id}/promotion.json")
+        assert json.loads(text)["challenger_rmse"] == made.challenger_rmse
+
+
+def test_a_champion_that_cannot_be_loaded_is_not_replaced_unseen(
+    three_champions: TrainedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = mlflow.MlflowClient().get_model_version_by_alias("nyc-taxi-duration", "champion")
+    load = mlflow.sklearn.load_model
+
+    def gone(address: str) -> object:
+        if address.endswith(f"/{champion.version}"):
+            raise OSError("no such file")
+        return load(address)
+
+    monkeypatch.setattr("mlflow.sklearn.load_model", gone)
+    with pytest.raises(RegistryError, match=r"version 3 cannot be loaded .*registry rollback"):
+        promote_if_better(three_champions.run("poor"), three_champions.validation)
+
+
+def test_a_negative_margin_is_refused(store: str) -> None:
+    for name in ("margin", "slice_margin"):
+        with pytest.raises(ValueError, match=f"`{name}` must be 0 or more"):
+            promote_if_better(None, None, **{name: -1})  # type: ignore

@@ -1,0 +1,113 @@
+"""Pipelines that run for real, with as little start-up as can be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from taxi_nb.pipeline.kernels.pool import KernelPool, default_kind, in_one_order
+from taxi_nb.pipeline.record import RunRecord, StepResult
+from taxi_nb.pipeline.run import run_pipeline
+from taxi_nb.pipeline.spec import read_pipeline
+from tests.conftest import Project
+
+Run = Callable[..., tuple[RunRecord, Path]]
+
+
+class Listener:
+    """Notes what a run tells."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def run_started(self, record: RunRecord, folder: Path) -> None:
+        self.heard.append(f"run of {len(record.steps)}")
+
+    def step_started(self, begun: StepResult) -> None:
+        self.heard.append(f"{begun.name} starts")
+
+    def cell_started(self, name: str, cell: int, cells: int) -> None:
+        self.heard.append(f"{name} {cell}/{cells}")
+
+    def step_ended(self, result: StepResult) -> None:
+        self.heard.append(f"{result.name} {result.status}")
+
+
+@pytest.fixture(scope="session")
+def warm_pool() -> Iterator[KernelPool]:
+    """Kernels for all tests of a worker: the libraries are imported once."""
+    with KernelPool(default_kind(), env=in_one_order(os.environ)) as pool:
+        yield pool
+
+
+@pytest.fixture
+def run(project: Project, store: str, warm_pool: KernelPool) -> Run:
+    """Run a pipeline text in this process."""
+
+    def run_text(
+        text: str, *, jobs: int = 1, listener: Listener | None = None, overrides: Sequence[str] = ()
+    ) -> tuple[RunRecord, Path]:
+        pipeline = read_pipeline(project.pipeline(text), project.root, overrides)
+        return run_pipeline(pipeline, pool=warm_pool, jobs=jobs, listener=listener or Listener())
+
+    return run_text
+
+
+class CommandLine:
+    """`taxi-nb` as a user calls it, in a process of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start it and return at once."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "taxi_nb", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.root,
+            env={**os.environ, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
+        )
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Run it to its end; return exit code, output and errors."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+
+@pytest.fixture
+def taxi_nb(project: Project, store: str) -> CommandLine:
+    return CommandLine(project.root)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to be"
+        time.sleep(0.05)
+
+
+def all_dead(pids: Sequence[int]) -> bool:
+    """Whether none of the processes lives (a zombie does not)."""
+    return not any(
+        psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        for pid in pids
+    )
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str]:
+    """Send a signal and wait for the end."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err

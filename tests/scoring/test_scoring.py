@@ -1,0 +1,539 @@
+"""Scoring a month: what is predicted, what is measured, and what a scheduler hears."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from taxi_nb import (
+    ConformalIntervals,
+    load_trips,
+    promote_if_better,
+    regression_metrics,
+    score,
+    train,
+)
+from taxi_nb.registry.versions import DEFAULT_NAME
+from taxi_nb.review.verify.registry_state import RegistryBefore, recreate
+from taxi_nb.scoring.predictions_file import OutputError, PredictionsFile
+from taxi_nb.scoring.score import CHAMPION_MODEL, Thresholds
+from taxi_nb.scoring.scored_model import ModelError, load_scored_model
+from taxi_nb.tracking.run_tree import client_of
+from taxi_nb.tracking.store import connect
+from taxi_nb.trips.cleaning import Cleaning
+from taxi_nb.trips.origin import provenance
+from tests.conftest import Project, mounted_disk, runs_of
+
+ROWS = 3_000
+PARAMETERS = """
+source: str = "sample"  # where from
+taxi: str = "green"  # whose
+sample_rows: int = 1  # how many
+seed: int = 42  # of the sample
+cleaning: dict = {}  # rules
+max_psi: float = 1.0  # largest drift
+max_rmse_increase: float = 1.0  # minutes
+model: str = "linear"  # what another notebook calls a model
+"""
+PIPELINE = f"""
+experiment: monitoring
+params: {{sample_rows: {ROWS}, max_psi: 0.25}}
+steps: [{{notebook: 01_any, params: {{model: linear}}}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Project:
+    """A project whose champion has intervals."""
+    project = Project(tmp_path_factory.mktemp("scoring") / "project")
+    project.notebook("01_any", "1", parameters=PARAMETERS)
+    project.pipeline(PIPELINE, "default")
+    shutil.copy(empty_store, project.root / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAXI_NB_ROOT", str(project.root))
+        training, validation = (
+            load_trips("green", [month], "sample", sample_rows=ROWS)
+            for month in ("2021-01", "2021-02")
+        )
+        result = train("linear", training, validation)
+        ConformalIntervals.calibrate(result.estimator, training).log(result.run_id)
+        promote_if_better(mlflow.get_run(result.run_id), validation)
+    return project
+
+
+@pytest.fixture
+def champion(trained: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """The same project, being the current one."""
+    monkeypatch.chdir(trained.root)
+    monkeypatch.setenv("TAXI_NB_ROOT", str(trained.root))
+    # A command leaves these to the processes that it starts.
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.setenv(name, "")
+    yield trained
+    while mlflow.active_run():
+        mlflow.end_run("FAILED")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def taxi_nb(champion: Project) -> Callable[..., Said]:
+    """`taxi-nb` in this process: another one would import everything again."""
+
+    def call(*arguments: str) -> Said:
+        from taxi_nb.cli import app
+
+        done = CliRunner().invoke(app, arguments)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return Said(done.exit_code, done.stdout, done.stderr)
+
+    return call
+
+
+def newest_run(project: Project) -> Any:
+    return runs_of(f"sqlite:///{project.root}/mlflow.db", "tags.`taxi_nb.kind` = 'scoring'")[-1]
+
+
+def sample_table(month: str) -> pa.Table:
+    """Return a month of the sample as its file has it."""
+    trips = load_trips("green", [month], "sample", sample_rows=ROWS)
+    return pq.read_table(provenance(trips).files[0].path)
+
+
+def month_of(table: pa.Table, folder: Path, month: str = "2021-03") -> str:
+    """Write a table as a month of a folder and return the folder."""
+    folder.mkdir(exist_ok=True)
+    pq.write_table(table, folder / f"green_tripdata_{month}.parquet")
+    return str(folder)
+
+
+def test_every_record_that_can_be_predicted_is(champion: Project, tmp_path: Path) -> None:
+    raw = sample_table("2021-03").to_pandas()
+    there = raw[["lpep_pickup_datetime", "PULocationID", "DOLocationID", "trip_distance"]].dropna()
+    zones = there[["PULocationID", "DOLocationID"]]
+    expected = there[((zones >= 1) & (zones <= 265)).all(axis=1)]
+    done = score("green", "2021-03", tmp_path / "p.parquet", source="sample", sample_rows=ROWS)
+    written = pd.read_parquet(tmp_path / "p.parquet")
+    assert written["row"].tolist() == expected.index.tolist()
+    assert written["pickup_datetime"].tolist() == expected["lpep_pickup_datetime"].tolist()
+    asked = expected[["PULocationID", "DOLocationID", "trip_distance"]]
+    model = mlflow.pyfunc.load_model("models:/nyc-taxi-duration@champion")
+    minutes = model.predict(asked.astype({"PULocationID": "int64", "DOLocationID": "int64"}))
+    assert np.allclose(written["minutes"], minutes)
+    assert (written["lower"] <= written["upper"]).all()
+    assert done.predicted == len(expected)
+    assert sum(done.not_predicted.values()) == len(raw) - len(expected)
+
+
+def test_drift_and_error_are_those_of_clean_trips(champion: Project, tmp_path: Path) -> None:
+    done = score("green", "2021-03", tmp_path / "p.parquet", source="sample", sample_rows=ROWS)
+    trips = load_trips("green", ["2021-03"], "sample", sample_rows=ROWS)
+    written = pd.read_parquet(tmp_path / "p.parquet")
+    clean = written[written["clean"]]
+    assert clean["pickup_datetime"].tolist() == trips["pickup_datetime"].tolist()
+    assert done.origin.digest == provenance(trips).digest
+    assert done.origin.cleaning == provenance(trips).cleaning
+    assert {drift.found.trips for drift in done.drift} == {len(trips)}
+    expected = regression_metrics(trips["duration"], clean["minutes"])
+    assert done.error is not None
+    assert done.error.rmse == pytest.approx(expected["rmse"])
+    assert done.error.mae == pytest.approx(expected["mae"])
+    assert done.error.by_day["trips"].sum() == len(trips)
+    assert len(done.error.by_day) == 31
+    inside = trips["duration"].between(clean["lower"].array, clean["upper"].array)
+    assert done.error.coverage == inside.mean()
+    # A linear model of pair and distance knows neither hour nor weekday.
+    names = [drift.name for drift in done.drift]
+    assert names == ["trip_distance", "PULocationID", "DOLocationID", "predictions"]
+
+
+def test_the_file_says_which_model_version_and_month_it_comes_from(
+    champion: Project, tmp_path: Path
+) -> None:
+    done = score("green", "2021-03", tmp_path / "p.parquet", source="sample", sample_rows=ROWS)
+    said = {
+        k.decode(): v.decode() for k, v in pq.read_schema(tmp_path / "p.parquet").metadata.items()
+    }
+    assert said["taxi_nb.model"] == "models:/nyc-taxi-duration/1"
+    assert said["taxi_nb.scoring_run"] == done.run_id
+    assert said["taxi_nb.month"] == "green 2021-03, sample (synthetic)"
+    assert said["taxi_nb.month_sha256"] == done.origin.files[0].sha256
+
+
+def test_a_month_like_the_others_keeps_the_model_and_exits_0(
+    champion: Project, taxi_nb: Callable[..., Said], tmp_path: Path
+) -> None:
+    said = taxi_nb("score", "2021-03", "-o", str(tmp_path / "p.parquet"))
+    assert said.code == 0, said.err
+    assert said.out.splitlines()[-1].startswith("keep the model: the largest drift is that of")
+    assert "records were not predicted: zone outside 1 to 265" in said.out
+    assert "are left out of drift and error: shorter than 1 minute" in said.out
+    run = newest_run(champion)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["scored_model"] == "models:/nyc-taxi-duration/1"
+    assert run.data.params["max_psi"] == "0.25"
+    assert run.data.metrics["records"] == ROWS
+    assert run.data.metrics["retrain"] == 0
+    assert {"psi_trip_distance", "psi_predictions", "rmse", "rmse_increase"} <= set(
+        run.data.metrics
+    )
+    assert run.data.tags["verdict"] in said.out
+    kept = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/drift/scored.json")
+    assert kept["trip_distance"]["psi"] == run.data.metrics["psi_trip_distance"]
+    assert mlflow.get_experiment(run.info.experiment_id).name == "monitoring"
+
+
+def test_a_month_of_another_city_says_retrain_why_and_exits_3(
+    champion: Project, taxi_nb: Callable[..., Said], tmp_path: Path
+) -> None:
+    said = taxi_nb("score", "2021-03", "-o", str(tmp_path / "p.parquet"), "--set", "seed=7")
+    assert said.code == 3, said.err
+    verdict = said.out.splitlines()[-1]
+    assert verdict.startswith("retrain: PULocationID drifted: PSI 0.")
+    assert "above max_psi 0.25 (most at " in verdict
+    assert newest_run(champion).data.metrics["retrain"] == 1
+    assert newest_run(champion).data.tags["verdict"] == verdict
+    assert (tmp_path / "p.parquet").is_file()
+
+
+def test_a_month_of_slower_trips_says_retrain_by_how_much_and_exits_3(
+    champion: Project, taxi_nb: Callable[..., Said], tmp_path: Path
+) -> None:
+    table, name = sample_table("2021-03"), "lpep_dropoff_datetime"
+    later = pc.add(table[name], pa.scalar(dt.timedelta(minutes=10)))
+    slower = table.set_column(table.schema.get_field_index(name), name, later)
+    folder = month_of(slower, tmp_path / "months")
+    said = taxi_nb("score", "2021-03", "-o", str(tmp_path / "p.parquet"), "--source", folder)
+    assert said.code == 3, said.err
+    assert re.fullmatch(
+        r"retrain: RMSE [\d.]+ minutes is [\d.]+ above the [\d.]+ at training time, more than "
+        "max_rmse_increase 1",
+        said.out.splitlines()[-1],
+    )
+    assert newest_run(champion).data.metrics["bias"] == pytest.approx(-9, abs=2)
+
+
+def test_limits_come_from_the_file_or_from_options(
+    taxi_nb: Callable[..., Said], tmp_path: Path
+) -> None:
+    output = str(tmp_path / "p.parquet")
+    arguments = ("score", "2021-03", "-o", output, "--set", "seed=7", "--max-rmse-increase", "1000")
+    said = taxi_nb(*arguments)
+    assert said.code == 3
+    assert "max_rmse_increase" not in said.out
+    assert taxi_nb(*arguments, "--max-psi", "1000").code == 0
+
+
+def test_chance_alone_is_no_drift(champion: Project) -> None:
+    few = score(
+        "green", "2021-03", source="sample", sample_rows=60, thresholds=Thresholds(max_psi=0)
+    )
+    assert all(0 < drift.index < drift.by_chance for drift in few.drift)
+    assert not any("drifted" in reason for reason in few.reasons)
+
+
+@pytest.mark.parametrize("how", ["no column", "null"])
+def test_a_month_without_drop_offs_is_predicted_and_has_no_error_yet(
+    how: str, champion: Project, taxi_nb: Callable[..., Said], tmp_path: Path
+) -> None:
+    table, name = sample_table("2021-03"), "lpep_dropoff_datetime"
+    place = table.schema.get_field_index(name)
+    table = table.drop_columns([name])
+    if how == "null":
+        table = table.add_column(place, name, pa.nulls(len(table), pa.timestamp("us")))
+    folder = month_of(table, tmp_path / "months")
+    said = taxi_nb("score", "2021-03", "-o", str(tmp_path / "p.parquet"), "--source", folder)
+    assert said.code == 0, said.err
+    assert "the month has no drop-off times" in said.out
+    assert "shorter than" not in said.out
+    assert "rmse" not in newest_run(champion).data.metrics
+    known = score("green", "2021-03", tmp_path / "q.parquet", source="sample", sample_rows=ROWS)
+    minutes = [pd.read_parquet(tmp_path / name)["minutes"] for name in ("p.parquet", "q.parquet")]
+    assert minutes[0].tolist() == minutes[1].tolist()
+    assert known.origin.synthetic
+
+
+def test_rules_of_the_file_decide_what_is_clean(champion: Project) -> None:
+    rules = Cleaning(max_distance=5)
+    done = score("green", "2021-03", source="sample", sample_rows=ROWS, cleaning=rules)
+    trips = load_trips("green", ["2021-03"], "sample", sample_rows=ROWS, cleaning=rules)
+    assert done.origin.cleaning.rows_kept == len(trips)
+    assert done.predicted > len(trips)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["2021-3"], 2, "`month` must be a month such as '2021-03', got: '2021-3'"),
+        (["2021-03", "--taxi", "blue"], 2, "`taxi` must be 'green' or 'yellow', got: 'blue'"),
+        (["2021-03", "--source", "nowhere"], 2, "there is no folder"),
+        (["2021-03", "--max-psi", "-1"], 2, "`max_psi` must be a number of 0 or more, got: -1.0"),
+        (["2021-03", "--set", "cleaning={speed: 3}"], 2, "speed"),
+        (["2021-03", "--params", "params/none.yaml"], 2, "params/none.yaml"),
+        (["2021-03", "--model", "models:/nobody@champion"], 1, "no champion of nobody yet"),
+        (["2021-03", "--model", "models:/nyc-taxi-duration/99"], 1, "no model models:/nyc-taxi"),
+        (["2021-03", "--model", "nonsense"], 1, "nonsense"),
+        (["2021-03", "--source", "months"], 1, "has no green_tripdata_2021-03.parquet"),
+        (["2021-04", "--source", "months"], 1, "it has no PULocationID"),
+        (["2021-05", "--source", "months"], 1, "holds no records"),
+        (["2021-06", "--source", "months"], 1, "no clean trip is among the 3,000 records"),
+        (["2021-07", "--source", "months"], 1, "is cut short"),
+    ],
+)
+def test_what_is_wrong_is_said_once_and_nothing_is_written(
+    arguments: list[str],
+    code: int,
+    message: str,
+    champion: Project,
+    taxi_nb: Callable[..., Said],
+    tmp_path: Path,
+) -> None:
+    months = champion.root / "months"
+    if not months.exists():
+        table = sample_table("2021-03")
+        month_of(table.drop_columns(["PULocationID"]), months, "2021-04")
+        month_of(table.slice(0, 0), months, "2021-05")
+        month_of(table, months, "2021-06")
+        whole = (months / "green_tripdata_2021-06.parquet").read_bytes()
+        (months / "green_tripdata_2021-07.parquet").write_bytes(whole[:-1_000])
+    output = tmp_path / "p.parquet"
+    output.write_text("what was there")
+    said = taxi_nb("score", *arguments, "-o", str(output))
+    assert (said.code, said.out) == (code, "")
+    assert message in said.err
+    assert len(said.err.strip().splitlines()) <= 2
+    assert output.read_text() == "what was there"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_champion_in_a_copied_registry_scores_the_same(
+    champion: Project, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = client_of(f"sqlite:///{champion.root}/mlflow.db")
+    version = source.get_model_version_by_alias(DEFAULT_NAME, "champion")
+    here = load_scored_model(CHAMPION_MODEL)
+    copy = shutil.copy(empty_store, tmp_path / "mlflow.db")
+    target = client_of(f"sqlite:///{copy}")
+    recreate(RegistryBefore(DEFAULT_NAME, "1", (version,)), source, target, {})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{copy}")
+    connect()
+    there = load_scored_model(CHAMPION_MODEL)
+    assert there.run_id != here.run_id
+    assert (there.title, there.errors, there.columns) == (here.title, here.errors, here.columns)
+    assert there.reference.to_dict() == here.reference.to_dict()
+    assert there.intervals is not None
+    target.delete_run(there.run_id)
+    target.delete_model_version(DEFAULT_NAME, "1")
+    with pytest.raises(ModelError, match="there is no champion of nyc-taxi-duration yet"):
+        load_scored_model(CHAMPION_MODEL)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("nowhere/p.parquet", "there is no folder"), ("a_folder", "is not a file")],
+)
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_scored(
+    output: str, message: str, champion: Project, taxi_nb: Callable[..., Said], tmp_path: Path
+) -> None:
+    (tmp_path / "a_folder").mkdir()
+    before = len(runs_of(f"sqlite:///{champion.root}/mlflow.db"))
+    said = taxi_nb("score", "2021-03", "-o", str(tmp_path / output))
+    assert said.code == 2
+    assert message in said.err
+    assert len(runs_of(f"sqlite:///{champion.root}/mlflow.db")) == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted_disk(tmp_path / "disk", "64k") as disk:
+        yield disk
+
+
+def test_a_full_disk_is_one_message_and_the_file_that_was_there_stays(
+    champion: Project, taxi_nb: Callable[..., Said], small_disk: Path
+) -> None:
+    output = small_disk / "p.parquet"
+    output.write_text("what was there")
+    said = taxi_nb("score", "2021-03", "-o", str(output))
+    assert said.code == 1
+    assert said.err.strip() == f"{output} cannot be written: No space left on device"
+    assert output.read_text() == "what was there"
+    assert list(small_disk.iterdir()) == [output]
+    assert newest_run(champion).info.status == "FAILED"
+
+
+def test_a_kill_leaves_the_file_that_was_there(champion: Project, tmp_path: Path) -> None:
+    load_trips("green", ["2021-03"], "sample", sample_rows=300_000)
+    folders = {number: tmp_path / number.name for number in (signal.SIGTERM, signal.SIGKILL)}
+    processes = {number: scoring_into(folder) for number, folder in folders.items()}
+    waiting = set(processes)
+    until = time.monotonic() + 60
+    while waiting and time.monotonic() < until:
+        for number in {number for number in waiting if writes_into(folders[number])}:
+            processes[number].send_signal(number)
+            waiting.remove(number)
+        time.sleep(0.002)
+    for number, process in processes.items():
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == (143 if number is signal.SIGTERM else -9), err
+        assert (folders[number] / "p.parquet").read_text() == "what was there"
+        assert "Traceback" not in err
+    assert len(list(folders[signal.SIGTERM].iterdir())) == 1
+    # What a kill without notice leaves is hidden, and goes with the next scoring.
+    output = folders[signal.SIGKILL] / "p.parquet"
+    assert len(list(output.parent.iterdir())) == 2
+    score("green", "2021-03", output, source="sample", sample_rows=ROWS)
+    assert list(output.parent.iterdir()) == [output]
+    assert len(pd.read_parquet(output)) > 2_900
+
+
+def scoring_into(folder: Path) -> subprocess.Popen[str]:
+    """Start `taxi-nb score` on a month of more than one batch."""
+    folder.mkdir()
+    (folder / "p.parquet").write_text("what was there")
+    arguments = ["2021-03", "-o", str(folder / "p.parquet"), "--set", "sample_rows=300000"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "taxi_nb", "score", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def writes_into(folder: Path) -> bool:
+    return any(part.stat().st_size for part in folder.glob(".p.parquet.*.part"))
+
+
+def test_a_part_file_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
+    ours, others = tmp_path / "p.parquet", tmp_path / f".p.parquet.{os.getpid()}-00.part"
+    others.touch()
+    with PredictionsFile(ours, with_intervals=False):
+        pass
+    assert list(tmp_path.iterdir()) == [others]
+
+
+def test_a_link_is_followed(champion: Project, tmp_path: Path) -> None:
+    real, link = tmp_path / "real.parquet", tmp_path / "link.parquet"
+    link.symlink_to(real)
+    score("green", "2021-03", link, source="sample", sample_rows=ROWS)
+    assert link.is_symlink()
+    assert len(pd.read_parquet(real)) > 2_900
+    with pytest.raises(OutputError, match="is not a file"):
+        PredictionsFile("/dev/null", with_intervals=False)
+
+
+def logged(inputs: list[tuple[str, str]] | None, predict: Callable[[Any], Any]) -> str:
+    """Log a model that reads these columns; return its address."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    class Model(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,misc]
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            return predict(model_input)
+
+    signature = inputs and ModelSignature(
+        Schema([ColSpec(kind, name) for name, kind in inputs]), Schema([ColSpec("double")])
+    )
+    mlflow.set_experiment("others")
+    with mlflow.start_run():
+        mlflow.log_metrics({"valid_rmse": 5.0, "valid_mae": 4.0})
+        made = mlflow.pyfunc.log_model(
+            name="m", python_model=Model(), signature=signature, pip_requirements=["mlflow"]
+        )
+    return str(made.model_uri)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (None, "does not say which columns it reads"),
+        ([("fare_amount", "double")], "reads fare_amount, which nobody knows at pick-up"),
+        ([("trip_distance", "double")], "run .* does not say which training trips it used"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_that_cannot_be_used_is_refused(
+    inputs: list[tuple[str, str]] | None, message: str, champion: Project
+) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{champion.root}/mlflow.db")
+    address = logged(inputs, lambda trips: trips["trip_distance"])
+    with pytest.raises(ModelError, match=message):
+        score("green", "2021-03", source="sample", sample_rows=ROWS, model=address)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("kind", "predict", "message"),
+    [
+        ("string", lambda trips: trips["trip_distance"], "refuses the trips: .*trip_distance"),
+        ("double", lambda trips: trips["trip_distance"][:5], "for each of [0-9,]+ trips"),
+        ("double", lambda trips: trips["trip_distance"] / 0 * 0, "with values that are none"),
+    ],
+)
+def test_a_model_that_answers_otherwise_fails_the_scoring(
+    kind: str, predict: Callable[[Any], Any], message: str, champion: Project
+) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{champion.root}/mlflow.db")
+    address = logged([("trip_distance", kind)], predict)
+    champion_run = mlflow.MlflowClient().get_model_version_by_alias("nyc-taxi-duration", "champion")
+    reference = mlflow.artifacts.load_dict(f"runs:/{champion_run.run_id}/drift/reference.json")
+    run_id = mlflow.models.get_model_info(address).run_id
+    mlflow.MlflowClient().log_dict(run_id, reference, "drift/reference.json")
+    with pytest.raises(ModelError, match=message):
+        score("green", "2021-03", source="sample", sample_rows=ROWS, model=address)
+    assert newest_run(champion).info.status == "FAILED"
+
+
+def test_a_model_without_a_reference_gets_it_from_the_trips_it_recorded(champion: Project) -> None:
+    expected = score("green", "2021-03", source="sample", sample_rows=ROWS)
+    run = mlflow.get_run(expected.model.run_id)
+    folder = Path(run.info.artifact_uri.removeprefix("file://"))
+    kept = (folder / "drift" / "reference.json").read_text()
+    training = Path(json.loads((folder / "data" / "training.json").read_text())["files"][0]["path"])
+    (folder / "drift" / "reference.json").unlink()
+    try:
+        again = score("green", "2021-03", source="sample", sample_rows=ROWS)
+        assert again.drift_table().equals(expected.drift_table())
+        moved = training.rename(training.with_suffix(".moved"))
+        with pytest.raises(
+            ModelError, match=r"cannot be made now: .*cannot be read.*Train it again"
+        ):
+            score("green", "2021-03", source="sample", sample_rows=ROWS)
+        training.write_bytes((moved.parent / moved.name).read_bytes() + b" ")
+        with pytest.raises(ModelError, match="changed since it was loaded"):
+            score("green", "2021-03", source="sample", sample_rows=ROWS)
+        moved.replace(training)
+    finally:
+        (folder / "drift" / "reference.json").write_text(kept)
+
+
+def test_limits_have_to_be_numbers() -> None:
+    with pytest.raises(ValueError, match="`max_rmse_increase` must be a number of 0 or more"):
+        Thresholds(max_rmse_increase=float("nan"))

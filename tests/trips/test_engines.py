@@ -1,0 +1,153 @@
+"""The engines that read months: whichever decodes a file, the trips are the same."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from taxi_nb.training.pair_statistics import pair_statistics
+from taxi_nb.trips.cleaning import Cleaning
+from taxi_nb.trips.errors import TripsError
+from taxi_nb.trips.loading import iter_trips, load_trips, reopen
+from taxi_nb.trips.origin import provenance
+from tests.conftest import Bucket, sample_file
+
+JANUARY = "green_tripdata_2021-01.parquet"
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory) -> Path:
+    """A month of the sample, with the nulls and broken records that it has."""
+    return sample_file(tmp_path_factory.mktemp("made"), rows=4_000)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("TAXI_NB_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def _assert_same_trips(load: Callable[..., pd.DataFrame]) -> None:
+    by_pyarrow, by_fastparquet = load(engine="pyarrow"), load(engine="fastparquet")
+    pd.testing.assert_frame_equal(by_fastparquet, by_pyarrow, check_exact=True)
+    assert provenance(by_fastparquet) == provenance(by_pyarrow)
+
+
+@pytest.mark.parametrize("month", ["2021-01", "2021-02", "2023-01"])
+def test_real_months(real_months, month):
+    _assert_same_trips(partial(load_trips, "green", [month], real_months))
+
+
+@pytest.mark.parametrize("taxi", ["green", "yellow"])
+def test_months_of_the_sample(folder, taxi):
+    months = ["2021-01", "2021-02"]
+    _assert_same_trips(partial(load_trips, taxi, months, "sample", sample_rows=3_000))
+
+
+def _as_fastparquet_writes(table: pa.Table, path: Path) -> None:
+    import fastparquet
+
+    fastparquet.write(str(path), table.to_pandas(), row_group_offsets=1_500)
+
+
+def _with_text(table: pa.Table, path: Path) -> None:
+    """Zones and distances as text, and stamps in nanoseconds."""
+    for name in ("PULocationID", "DOLocationID", "trip_distance"):
+        table = table.set_column(table.column_names.index(name), name, table[name].cast("string"))
+    name = "lpep_pickup_datetime"
+    stamps = table[name].cast(pa.timestamp("ns"))
+    pq.write_table(table.set_column(table.column_names.index(name), name, stamps), path)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        partial(pq.write_table, compression="zstd", data_page_version="2.0", row_group_size=1_700),
+        partial(pq.write_table, compression="gzip", use_dictionary=False),
+        partial(pq.write_table, use_deprecated_int96_timestamps=True),
+        _as_fastparquet_writes,
+        _with_text,
+    ],
+    ids=["zstd, pages of version 2", "gzip, plain", "int96", "fastparquet's own", "text"],
+)
+def test_files_of_other_writers(folder, month, write: Any):
+    write(pq.read_table(month), folder / JANUARY)
+    _assert_same_trips(partial(load_trips, "green", ["2021-01"], folder))
+
+
+def test_in_batches(folder, month):
+    pq.write_table(pq.read_table(month), folder / JANUARY, row_group_size=1_300)
+    batches = {
+        engine: iter_trips("green", ["2021-01"], folder, batch_rows=400, engine=engine)
+        for engine in ("pyarrow", "fastparquet")
+    }
+    expected, found = (list(frames) for frames in batches.values())
+    pd.testing.assert_frame_equal(
+        pd.concat(found, ignore_index=True), pd.concat(expected, ignore_index=True)
+    )
+    assert max(map(len, found)) <= 400
+    assert batches["fastparquet"].provenance == batches["pyarrow"].provenance
+
+
+def test_statistics_of_pairs_and_trips_drawn_from_too_many(folder, month, monkeypatch):
+    shutil.copy(month, folder / JANUARY)
+    monkeypatch.setenv("TAXI_NB_ENGINE", "fastparquet")
+    _assert_same_trips(partial(load_trips, "green", ["2021-01"], folder, max_trips=500))
+    part = load_trips("green", ["2021-01"], folder, max_trips=500)
+    found = pair_statistics(reopen(provenance(part)))
+    expected = pair_statistics(iter_trips("green", ["2021-01"], folder, engine="pyarrow"))
+    assert np.array_equal(found.mean_y, expected.mean_y)
+    assert (found.xx, found.xy, found.yy) == (expected.xx, expected.xy, expected.yy)
+
+
+def test_from_s3(folder, month, bucket: Bucket):
+    bucket.client.upload_file(str(month), "trips", f"nyc/{JANUARY}")
+    _assert_same_trips(partial(load_trips, "green", ["2021-01"], "s3://trips/nyc"))
+
+
+def test_the_variable_chooses_where_no_argument_does(folder, month, monkeypatch):
+    shutil.copy(month, folder / JANUARY)
+    monkeypatch.setitem(sys.modules, "fastparquet", None)  # Importing it fails.
+    monkeypatch.setenv("TAXI_NB_ENGINE", "fastparquet")
+    with pytest.raises(TripsError, match="import of fastparquet halted"):
+        load_trips("green", ["2021-01"], folder)
+    assert len(load_trips("green", ["2021-01"], folder, engine="pyarrow"))
+
+
+def test_an_engine_that_there_is_not(folder, monkeypatch):
+    known = "must be 'pyarrow' or 'fastparquet', got: 'polars'"
+    with pytest.raises(TripsError, match=f"`engine` {known}"):
+        iter_trips("green", ["2021-01"], "sample", engine="polars")  # type: ignore[arg-type]
+    monkeypatch.setenv("TAXI_NB_ENGINE", "polars")
+    with pytest.raises(TripsError, match=f"variable TAXI_NB_ENGINE {known}"):
+        load_trips("green", ["2021-01"], "sample")
+
+
+def test_the_months_read_and_the_choice_are_told(folder, month, monkeypatch):
+    shutil.copy(month, folder / JANUARY)
+    monkeypatch.setenv("TAXI_NB_ENGINE", "fastparquet")
+    heard: list[tuple[str, tuple[Any, ...]]] = []
+    listening = [True]
+    sys.addaudithook(
+        lambda event, told: (
+            heard.append((event, told)) if listening and event.startswith("taxi_nb.") else None
+        )
+    )
+    rules = Cleaning(within_month=False)
+    trips = load_trips("green", ["2021-01"], folder, cleaning=rules)
+    pair_statistics(iter_trips("green", ["2021-01"], folder, cleaning=rules))
+    listening.clear()
+    (file,) = provenance(trips).files
+    read = ("taxi_nb.used_data", ("green 2021-01", file.path, file.sha256))
+    assert heard.count(read) == 2
+    assert heard.count(("taxi_nb.used_variable", ("TAXI_NB_ENGINE", "fastparquet"))) == 2
