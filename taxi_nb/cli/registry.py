@@ -34,12 +34,13 @@ def registry_problems_told() -> Iterator[None]:
     """End with one message if the store or the registry cannot be used as asked."""
     _require_store()
     from taxi_nb.registry.versions import RegistryError
-    from taxi_nb.tracking.store import TrackingError, store_problems_told
+    from taxi_nb.tracking.store import store_problems_told
+    from taxi_nb.tracking.stores import StoreError
 
     try:
         with store_problems_told():
             yield
-    except (RegistryError, TrackingError) as error:
+    except (RegistryError, StoreError) as error:
         stop(str(error), FAILURE)
 
 

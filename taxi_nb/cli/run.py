@@ -93,7 +93,7 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, ker
     from taxi_nb.pipeline.preload import modules_to_preload
     from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
     from taxi_nb.pipeline.run import run_pipeline
-    from taxi_nb.tracking.store import TrackingError
+    from taxi_nb.tracking.stores import StoreError
 
     _share_cores(jobs)
     console = Console()
@@ -111,7 +111,7 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, ker
             record, folder = run_pipeline(
                 pipeline, pool=pool, jobs=jobs, listener=progress, planned=planned
             )
-    except TrackingError as error:
+    except StoreError as error:
         stop(str(error), FAILURE)
     _tell(record, folder)
 

@@ -120,7 +120,8 @@ def _problems_told() -> Iterator[None]:
     """Turn what cannot be had, used or written into one message."""
     from taxi_nb.scoring.predictions_file import OutputError, OutputPathError
     from taxi_nb.scoring.scored_model import ModelError
-    from taxi_nb.tracking.store import TrackingError, store_problems_told
+    from taxi_nb.tracking.store import store_problems_told
+    from taxi_nb.tracking.stores import StoreError
     from taxi_nb.trips.errors import TripsError
 
     try:
@@ -128,7 +129,7 @@ def _problems_told() -> Iterator[None]:
             yield
     except OutputPathError as error:
         stop(str(error), USAGE)
-    except (ModelError, OutputError, TrackingError, TripsError) as error:
+    except (ModelError, OutputError, StoreError, TripsError) as error:
         stop(str(error), FAILURE)
 
 

@@ -33,13 +33,13 @@ def trace(
     """
     from taxi_nb.review.trace.chain import TraceError
     from taxi_nb.review.trace.chain import trace as lead_back
-    from taxi_nb.tracking.store import TrackingError
+    from taxi_nb.tracking.stores import StoreError
 
     try:
         found = lead_back(what, project_root())
     except TraceError as error:
         stop(str(error), USAGE)
-    except TrackingError as error:
+    except StoreError as error:
         stop(str(error), FAILURE)
     if as_json:
         print(json.dumps(asdict(found), indent=2))

@@ -44,7 +44,7 @@ def verify(
     """
     from taxi_nb.review.verify.execution import VerificationError
     from taxi_nb.review.verify.verification import verify_run
-    from taxi_nb.tracking.store import TrackingError
+    from taxi_nb.tracking.stores import StoreError
 
     folder = run_folder(chosen or "latest")
     if keep is not None:
@@ -58,7 +58,7 @@ def verify(
             made = verify_run(folder, project_root(), scratch, jobs=jobs, say=say)
     except (VerificationError, ValueError) as error:
         stop(str(error), USAGE)
-    except (TrackingError, OSError) as error:
+    except (StoreError, OSError) as error:
         stop(f"the run could not be verified: {error}", FAILURE)
     except Interrupted as interrupted:
         stop("interrupted", 128 + interrupted.signal_number)

@@ -37,8 +37,8 @@ from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.context import authorship
 from taxi_nb.tracking.names import PIPELINE_RUN_TAG, URI_VARIABLE
 from taxi_nb.tracking.pipeline_runs import PipelineTracking
-from taxi_nb.tracking.store import TrackingError, store_problems_told
-from taxi_nb.tracking.stores import ARTIFACT_ROOT_VARIABLE
+from taxi_nb.tracking.store import store_problems_told
+from taxi_nb.tracking.stores import ARTIFACT_ROOT_VARIABLE, StoreError
 
 
 class Listener(Protocol):
@@ -91,7 +91,7 @@ def run_pipeline(
 
     Raises
     ------
-    TrackingError
+    StoreError
         If the MLflow store cannot be used.
     Interrupted
         After kernels have been ended and all runs closed, when a signal
@@ -106,8 +106,8 @@ def run_pipeline(
         run = _Run(pipeline, pool, listener, planner, plan)
         try:
             return run.carry_out(jobs), run.folder
-        except TrackingError as error:
-            raise TrackingError(f"{error}. What notebooks made is kept in {run.folder}") from error
+        except StoreError as error:
+            raise StoreError(f"{error}. What notebooks made is kept in {run.folder}") from error
 
 
 def _planned(pipeline: Pipeline) -> tuple[Planner, Plan]:
@@ -421,7 +421,7 @@ class _Run:
         runs = {step.name: step.mlflow_run_id for step in steps if step.mlflow_run_id}
         try:
             found = self.tracking.model_outcomes(runs)
-        except TrackingError:
+        except StoreError:
             # Record and page come first; when they are logged, the store's loss is told.
             return {}
         models = tuple(

@@ -15,7 +15,8 @@ from taxi_nb.evaluation.drift import FEATURES, REFERENCE_FILE, DriftReference
 from taxi_nb.evaluation.intervals import INTERVALS_FILE, ConformalIntervals
 from taxi_nb.scoring.month_records import AT_PICKUP
 from taxi_nb.tracking.names import SYNTHETIC_TAG
-from taxi_nb.tracking.store import TrackingError, store_problems_told
+from taxi_nb.tracking.store import store_problems_told
+from taxi_nb.tracking.stores import StoreError
 from taxi_nb.trips.errors import TripsError
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _problems_told(address: str) -> Iterator[None]:
     try:
         with store_problems_told():
             yield
-    except TrackingError as error:
+    except StoreError as error:
         cause = error.__cause__
         known = isinstance(cause, MlflowException) and cause.error_code in (
             "RESOURCE_DOES_NOT_EXIST",

@@ -54,10 +54,10 @@ def packages_text() -> str:
     return "".join(f"{name}=={versions[name]}\n" for name in sorted(versions) if name != "python")
 
 
-def lock_digest() -> str:
-    """Return the sha256 of the project's lock file, or ``none`` where it has none."""
+def lock_digest(root: Path | None = None) -> str:
+    """Return the sha256 of a project's lock file, or ``none`` where it has none."""
     try:
-        content = (project_root() / LOCK_FILE).read_bytes()
+        content = ((root or project_root()) / LOCK_FILE).read_bytes()
     except OSError:
         return "none"
     return hashlib.sha256(content).hexdigest()

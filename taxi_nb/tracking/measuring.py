@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,22 @@ from pathlib import Path
 from typing import ClassVar
 
 from taxi_nb.tracking.names import CPU_METRIC, PEAK_METRIC, PEAK_TAG, WALL_METRIC
+
+_OF_THE_MACHINE = re.compile(r"(^|_)(micro|milli)?seconds$|^peak_memory_mb$")
+
+
+def measures_the_machine(metric: str) -> bool:
+    """Whether a metric tells of the machine and not of the model: times, and memory.
+
+    No code can make such a number the same again, so nothing compares it.
+
+    Examples
+    --------
+    >>> [measures_the_machine(name) for name in ("fit_seconds", "latency_milliseconds", "mae")]
+    [True, True, False]
+    """
+    return _OF_THE_MACHINE.search(metric) is not None
+
 
 OF_THE_BLOCK = "of the block"
 OF_THE_PROCESS = "of the process until the block ended"

@@ -43,13 +43,14 @@ CHAMPION = "champion"
 # Artifacts. Below SOURCE_FOLDER are the notebook as it was on disk and these files.
 SOURCE_FOLDER = "source"
 DIFF_FILE = "uncommitted.diff"
+DIFF_ARTIFACT = f"{SOURCE_FOLDER}/{DIFF_FILE}"
 EXECUTED_FILE = "executed_cells.py"
 ENVIRONMENT_FOLDER = "environment"
 PACKAGES_FILE = "packages.txt"
 HOST_FILE = "host.json"
 PARAMETERS_FILE = "parameters.yaml"
 
-# Measurements of the machine, not results: never compared. So are all names that end in _seconds.
+# Measurements of the machine: see `measuring.measures_the_machine`.
 WALL_METRIC = "wall_seconds"
 CPU_METRIC = "cpu_seconds"
 PEAK_METRIC = "peak_memory_mb"

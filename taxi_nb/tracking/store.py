@@ -14,7 +14,7 @@ from taxi_nb.tracking.names import (
     NOTEBOOK_VARIABLE,
     URI_VARIABLE,
 )
-from taxi_nb.tracking.stores import StoreError, address_in, open_experiment, problems_told
+from taxi_nb.tracking.stores import address_in, open_experiment, problems_told
 
 # Seconds that a store may be away while a step runs, about what MLflow's retries take.
 _AWAY = 30
@@ -45,7 +45,7 @@ def connect(experiment: str | None = None) -> str:
 
     Raises
     ------
-    TrackingError
+    StoreError
         If the store cannot be used, or does not fit what is said of its artifacts.
     """
     import mlflow
@@ -62,13 +62,9 @@ def connect(experiment: str | None = None) -> str:
     return str(mlflow.set_experiment(experiment_id=found).experiment_id)
 
 
-# One kind of error, whoever asks the store.
-TrackingError = StoreError
-
-
 @contextmanager
 def store_problems_told() -> Iterator[None]:
-    """Turn what MLflow and its database raise into one `TrackingError`."""
+    """Turn what MLflow and its database raise into one `StoreError`."""
     with problems_told(tracking_uri()):
         yield
 

@@ -90,7 +90,7 @@ def trace(what: str, project: Path) -> Trace:
     ------
     TraceError
         If it is not there.
-    TrackingError
+    StoreError
         If the store cannot be used.
     """
     with store_problems_told():
