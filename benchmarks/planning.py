@@ -21,11 +21,12 @@ from typing import Any
 
 import nbformat
 
-from taxi_nb.pipeline.inputs import Inputs, UsedFile, installed_versions
-from taxi_nb.pipeline.plan import Planner, planner_of
+from taxi_nb.pipeline.inputs import Inputs, UsedFile
+from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.plan import plan
 from taxi_nb.pipeline.record import StepResult
-from taxi_nb.pipeline.results import StoredResult
 from taxi_nb.pipeline.spec import Pipeline, read_pipeline
+from taxi_nb.tracking.environment import installed_versions
 
 REPEATS = 5
 SIZES = (10, 100, 1000)
@@ -58,14 +59,14 @@ def make_results(pipeline: Pipeline, database: Path) -> None:
     """Keep a result for each step, as runs do."""
     import sqlite3
 
-    planner = planner_of(pipeline)
+    memory = Memory(pipeline)
     root = pipeline.root
     modules = {
-        f"code/module_{n}.py": planner.digests.definitions(root / "code" / f"module_{n}.py") or {}
+        f"code/module_{n}.py": memory.digests.definitions(root / "code" / f"module_{n}.py") or {}
         for n in range(20)
     }
     files = {
-        f"code/data_{n}.csv": UsedFile(planner.digests.content(root / "code" / f"data_{n}.csv"))
+        f"code/data_{n}.csv": UsedFile(memory.digests.content(root / "code" / f"data_{n}.csv"))
         for n in range(3)
     }
     packages = dict(list(installed_versions().items())[:80])
@@ -75,14 +76,20 @@ def make_results(pipeline: Pipeline, database: Path) -> None:
             run_id = f"{len(upstream):032x}"
             notebook = root / "runs" / RUN / f"{step.name}.ipynb"
             notebook.write_text("{}")
-            result = StepResult(
-                step.name, "notebook", mlflow_run_id=run_id, executed_notebook=notebook.name
-            )
             inputs: Inputs = replace(
-                planner.before(step), modules=modules, files=files, packages=packages
+                memory.inputs_before(step), modules=modules, files=files, packages=packages
             )
-            kept = StoredResult(RUN, "step", notebook.stat().st_size, result, inputs)
-            planner.results.keep(pipeline.name, kept)
+            result = StepResult(
+                step.name,
+                "notebook",
+                mlflow_run_id=run_id,
+                executed_notebook=notebook.name,
+                kind="step",
+                executed_in=RUN,
+                notebook_size=notebook.stat().st_size,
+                used=inputs,
+            )
+            memory.results.keep(pipeline.name, result)
             store.execute(
                 "INSERT INTO runs (run_uuid, experiment_id, lifecycle_stage, status) "
                 "VALUES (?, 0, 'active', 'FINISHED')",
@@ -103,8 +110,10 @@ def make_store(database: Path) -> None:
 
 def plan_of(pipeline: Pipeline) -> int:
     """Plan; return how many steps will run."""
-    planner: Planner = planner_of(pipeline)
-    return len(planner.plan().will_run)
+    memory = Memory(pipeline)
+    made = plan(pipeline, memory)
+    memory.digests.save()
+    return len(made.will_run)
 
 
 def command_seconds(root: Path) -> float:

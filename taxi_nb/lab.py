@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from IPython.core.interactiveshell import InteractiveShell
 
-    from taxi_nb.pipeline.plan import Plan
+    from taxi_nb.pipeline.planned import Plan
     from taxi_nb.pipeline.spec import Pipeline, Step
     from taxi_nb.training.train import TrainingResult
 
@@ -142,14 +142,16 @@ def plan_of(line: str) -> Plan:
     UsageError
         For a file with mistakes, or a store that cannot be asked.
     """
-    from taxi_nb.pipeline.plan import planner_of
+    from taxi_nb.pipeline.memory import Memory
+    from taxi_nb.pipeline.plan import plan
     from taxi_nb.tracking.stored_runs import StoreError
 
     file, *overrides = shlex.split(line) or [""]
     if not file or not all("=" in override for override in overrides):
         raise _usage(PLAN_USAGE)
     try:
-        return planner_of(_read(Path(file), overrides)).plan()
+        pipeline = _read(Path(file), overrides)
+        return plan(pipeline, Memory(pipeline))
     except StoreError as error:
         raise _usage(str(error)) from None
 

@@ -11,7 +11,8 @@ from taxi_nb.cli.stopping import FAILURE, USAGE, stop
 from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
-    from taxi_nb.pipeline.plan import Plan, Planner
+    from taxi_nb.pipeline.memory import Memory
+    from taxi_nb.pipeline.planned import Plan
     from taxi_nb.pipeline.spec import Pipeline
 
 DEFAULT_FILE = Path("params/default.yaml")
@@ -50,14 +51,17 @@ def read(file: Path, overrides: list[str] | None) -> Pipeline:
         stop("\n".join([heading, *(f"  {problem}" for problem in error.problems)]), USAGE)
 
 
-def make_plan(pipeline: Pipeline, force: list[str]) -> tuple[Planner, Plan]:
+def make_plan(pipeline: Pipeline, force: list[str]) -> tuple[Memory, Plan]:
     """Plan the pipeline: which steps must run, and why."""
-    from taxi_nb.pipeline.plan import UnknownStepError, planner_of
+    from taxi_nb.pipeline.memory import Memory
+    from taxi_nb.pipeline.plan import UnknownStepError, plan
     from taxi_nb.tracking.stored_runs import StoreError
 
     try:
-        planner = planner_of(pipeline)
-        return planner, planner.plan(force)
+        memory = Memory(pipeline)
+        made = plan(pipeline, memory, force)
+        memory.digests.save()
+        return memory, made
     except UnknownStepError as error:
         stop(f"--force: {error}", USAGE)
     except StoreError as error:

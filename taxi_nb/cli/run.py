@@ -23,7 +23,8 @@ from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
 from taxi_nb.pipeline.interrupted import Interrupted
 
 if TYPE_CHECKING:
-    from taxi_nb.pipeline.plan import Plan, Planner
+    from taxi_nb.pipeline.memory import Memory
+    from taxi_nb.pipeline.planned import Plan
     from taxi_nb.pipeline.record import RunRecord
     from taxi_nb.pipeline.spec import Pipeline
 
@@ -43,7 +44,7 @@ def run(
 
     What is up to date is not executed again; `taxi-nb plan` says what would run, and why.
     """
-    from taxi_nb.pipeline.plan import RUNS
+    from taxi_nb.pipeline.memory import RUNS
     from taxi_nb.pipeline.project_lock import project_lock
 
     if kernel not in ("auto", "fork", "spawn"):
@@ -73,11 +74,11 @@ def _in_project_run(pipeline: Pipeline) -> Pipeline:
     )
 
 
-def _nothing_to_do(pipeline: Pipeline, planner: Planner, plan: Plan) -> bool:
+def _nothing_to_do(pipeline: Pipeline, memory: Memory, plan: Plan) -> bool:
     """Point at the run that has all the results, if there is one."""
     from taxi_nb.pipeline.record import point_latest_at
 
-    folder = None if plan.will_run else planner.results.same_run(plan.results)
+    folder = None if plan.will_run else memory.results.same_run(plan.results)
     if folder is None:
         return False
     point_latest_at(folder)
@@ -86,7 +87,7 @@ def _nothing_to_do(pipeline: Pipeline, planner: Planner, plan: Plan) -> bool:
     return True
 
 
-def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, kernel: str) -> None:
+def _carry_out(pipeline: Pipeline, planned: tuple[Memory, Plan], jobs: int, kernel: str) -> None:
     from rich.console import Console
 
     from taxi_nb.pipeline.kernels.pool import KernelPool, default_kind, in_one_order

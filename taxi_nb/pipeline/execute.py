@@ -24,21 +24,21 @@ OnCell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class CellTiming:
-    """How long one code cell took; cells count from 1."""
-
-    cell: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Execution:
-    """How the execution of a notebook ended."""
+    """How the execution of a notebook ended.
+
+    Attributes
+    ----------
+    cells : tuple of dict
+        For each code cell that ended its number, from 1, and its seconds.
+    usage : mapping
+        Metrics of the kernel's process.
+    """
 
     status: Status
     seconds: float
     error: StepError | None = None
-    cells: tuple[CellTiming, ...] = ()
+    cells: tuple[dict[str, float], ...] = ()
     startup_seconds: float | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
 
@@ -81,7 +81,7 @@ class CellLog:
     """
 
     on_cell: OnCell = lambda number, total: None
-    timings: list[CellTiming] = field(default_factory=list)
+    timings: list[dict[str, float]] = field(default_factory=list)
     current: int | None = None
     failed: BaseException | None = None
     begun: float = field(default_factory=time.perf_counter)
@@ -100,7 +100,7 @@ class CellLog:
     def finish(self, seconds: float) -> None:
         """Note that the kernel answered for the current cell."""
         assert self.current is not None
-        self.timings.append(CellTiming(self.current, seconds))
+        self.timings.append({"cell": self.current, "seconds": seconds})
 
 
 @cache

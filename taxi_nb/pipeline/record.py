@@ -6,11 +6,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from taxi_nb.pipeline.inputs import Inputs
+from taxi_nb.plain_data import from_plain, to_plain
 
 RUN_FILE = "run.json"
 
@@ -66,7 +69,15 @@ class StepResult:
     startup_seconds : float or None
         The part of `seconds` until its kernel took the first cell.
     inputs : str or None
-        The file with what it read: cells, modules, files, packages, upstream runs.
+        The file of its inputs: cells, modules, files, packages, upstream runs.
+    kind : str or None
+        Of its MLflow run, such as ``training``.
+    executed_in : str or None
+        The pipeline run that executed it: a folder's name in ``runs/``.
+    notebook_size : int or None
+        Bytes of the executed notebook: half of one is none.
+    used : Inputs or None
+        Its inputs, where they are known. They are kept in a file of their own.
     """
 
     name: str
@@ -85,6 +96,19 @@ class StepResult:
     reused_from: str | None = None
     startup_seconds: float | None = None
     inputs: str | None = None
+    kind: str | None = field(default=None, compare=False)
+    executed_in: str | None = field(default=None, compare=False)
+    notebook_size: int | None = field(default=None, compare=False)
+    used: Inputs | None = field(default=None, compare=False)
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the part that a record keeps, as plain values."""
+        plain = to_plain(replace(self, used=None))
+        return {name: value for name, value in plain.items() if name not in _KEPT_APART}
+
+
+# With a kept result, and not in a run's record.
+_KEPT_APART = ("kind", "executed_in", "notebook_size", "used")
 
 
 @dataclass(frozen=True)
@@ -152,7 +176,10 @@ class RunRecord:
 
     def to_json(self) -> str:
         """Return the text of ``run.json``."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        plain = to_plain(replace(self, steps=()))
+        # Where it stands among the names is where readers look for it.
+        plain["steps"] = [step.recorded() for step in self.steps]
+        return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> RunRecord:
@@ -164,21 +191,9 @@ class RunRecord:
             If the text is not a record.
         """
         try:
-            known = json.loads(text)
-            steps = tuple(step_result(step) for step in known.pop("steps"))
-            models = tuple(ModelResult(**model) for model in known.pop("models", []))
-            status = Status(known["status"])
-            overrides = tuple(known.pop("overrides", []))
-            read = {"status": status, "steps": steps, "models": models, "overrides": overrides}
-            return cls(**{**known, **read})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a run record: {error!r}") from None
-
-
-def step_result(known: Mapping[str, Any]) -> StepResult:
-    """Read what `dataclasses.asdict` gave."""
-    error = known["error"] and StepError(**known["error"])
-    return StepResult(**{**known, "status": Status(known["status"]), "error": error})
+            return from_plain(cls, json.loads(text))
+        except ValueError as error:
+            raise ValueError(f"not a run record: {str(error).splitlines()[0]}") from None
 
 
 def make_run_folder(

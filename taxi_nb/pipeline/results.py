@@ -6,37 +6,16 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from taxi_nb.pipeline.code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
-from taxi_nb.pipeline.record import StepResult, slug, step_result
+from taxi_nb.pipeline.record import StepResult, slug
+from taxi_nb.plain_data import from_plain, to_plain
 from taxi_nb.project import write_whole
 
 FOLDER = ".results"
-
-
-@dataclass(frozen=True)
-class StoredResult:
-    """What a step once left, and all that it used.
-
-    Attributes
-    ----------
-    run : str
-        The pipeline run that executed it: a folder's name in ``runs/``.
-    kind : str or None
-        Of the step's MLflow run, such as ``training``.
-    notebook_size : int
-        Bytes of the executed notebook: half of one is none.
-    """
-
-    run: str
-    kind: str | None
-    notebook_size: int
-    step: StepResult
-    inputs: Inputs
 
 
 @dataclass(frozen=True)
@@ -56,12 +35,12 @@ class Attempt:
     last_good: str | None
 
 
-class StepResults:
+class KeptResults:
     """The results that a project keeps.
 
-    Results are found by what is known before a step runs; each differs from others of the
-    same key in what was recorded. Nothing is replaced, so that branches and variants keep
-    theirs. Files are written aside and renamed: what can be read is whole.
+    Results are found by the part of their inputs that is known before a step runs; results of
+    one key differ in what was recorded. Nothing is replaced, so that branches and variants keep
+    theirs. Files are written aside and renamed: a file that can be read is whole.
 
     Parameters
     ----------
@@ -73,31 +52,28 @@ class StepResults:
         self.runs = runs
         self.folder = runs / FOLDER
 
-    def candidates(self, pipeline: str, step: str, key: str) -> list[StoredResult]:
+    def candidates(self, pipeline: str, step: str, key: str) -> list[StepResult]:
         """Return the results of a key, the newest first, and the last one of the step."""
-        folder = self._of_key(key)
         try:
-            kept = sorted(os.scandir(folder), key=lambda e: e.stat().st_mtime_ns, reverse=True)
+            kept = sorted(
+                os.scandir(self._of_key(key)), key=lambda e: e.stat().st_mtime_ns, reverse=True
+            )
             files = [Path(entry) for entry in kept]
         except OSError:
             files = []
         attempt = self.attempt(pipeline, step)
         if attempt is not None and attempt.last_good is not None:
             files.append(self.folder / attempt.last_good)
-        found = map(self._read, dict.fromkeys(files))
-        return [result for result in found if result is not None]
+        return [found for file in dict.fromkeys(files) if (found := _read(file)) is not None]
 
-    def keep(self, pipeline: str, result: StoredResult) -> None:
+    def keep(self, pipeline: str, result: StepResult) -> None:
         """Keep a result, and that the step's last attempt was good."""
-        folder = self._of_key(result.inputs.key)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{result.run}-{secrets.token_hex(3)}.json"
-        content = {**asdict(result), "inputs": result.inputs.to_dict()}
-        write_whole(path, json.dumps(content))
+        assert result.used is not None
+        key = result.used.key
+        path = self._of_key(key) / f"{result.executed_in}-{secrets.token_hex(3)}.json"
+        write_whole(path, json.dumps(_written(result)))
         where = str(path.relative_to(self.folder))
-        self._write_attempt(
-            pipeline, result.step.name, Attempt(result.inputs.key, None, last_good=where)
-        )
+        self._write_attempt(pipeline, result.name, Attempt(key, None, last_good=where))
 
     def note(self, pipeline: str, step: str, key: str, problem: str) -> None:
         """Note that a step was begun, or why it left nothing that can be used again."""
@@ -108,16 +84,16 @@ class StepResults:
     def attempt(self, pipeline: str, step: str) -> Attempt | None:
         """Return the last attempt at a step, if there was one."""
         try:
-            return Attempt(**json.loads(self._of_step(pipeline, step).read_bytes()))
-        except (OSError, ValueError, TypeError):
+            return from_plain(Attempt, json.loads(self._of_step(pipeline, step).read_bytes()))
+        except (OSError, ValueError):
             return None
 
-    def has_files_of(self, result: StoredResult) -> bool:
+    def has_files_of(self, result: StepResult) -> bool:
         """Whether the executed notebook is still there, whole."""
-        if result.step.executed_notebook is None:
+        if result.executed_notebook is None or result.executed_in is None:
             return False
         try:
-            path = self.runs / result.run / result.step.executed_notebook
+            path = self.runs / result.executed_in / result.executed_notebook
             return path.stat().st_size == result.notebook_size
         except OSError:
             return False
@@ -126,7 +102,7 @@ class StepResults:
         """Whether a result is kept that a run of this name left, be its folder there or not."""
         return any(self.folder.glob(f"keys/*/{run}-??????.json"))
 
-    def same_run(self, results: Sequence[StoredResult]) -> Path | None:
+    def same_run(self, results: Sequence[StepResult]) -> Path | None:
         """Return the folder of the run that consists of these very results, if there is one."""
         try:
             folder = self.runs / self._of_run(results).read_text("utf-8")
@@ -134,30 +110,12 @@ class StepResults:
             return None
         return folder if (folder / "index.html").is_file() else None
 
-    def note_run(self, results: Sequence[StoredResult], run: str) -> None:
+    def note_run(self, results: Sequence[StepResult], run: str) -> None:
         """Note which run consists of these results."""
-        path = self._of_run(results)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, run)
-
-    def _read(self, path: Path) -> StoredResult | None:
-        """Read a result; one of another version of this file's form is none."""
-        try:
-            known: dict[str, Any] = json.loads(path.read_bytes())
-            return StoredResult(
-                **{
-                    **known,
-                    "step": step_result(known["step"]),
-                    "inputs": Inputs.from_dict(known["inputs"]),
-                }
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        write_whole(self._of_run(results), run)
 
     def _write_attempt(self, pipeline: str, step: str, attempt: Attempt) -> None:
-        path = self._of_step(pipeline, step)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(asdict(attempt)))
+        write_whole(self._of_step(pipeline, step), json.dumps(to_plain(attempt)))
 
     def _of_key(self, key: str) -> Path:
         return self.folder / "keys" / key
@@ -166,6 +124,31 @@ class StepResults:
         name = f"{slug(step)[:80]}-{digest(step)[:8]}.json"
         return self.folder / "steps" / slug(pipeline) / name
 
-    def _of_run(self, results: Sequence[StoredResult]) -> Path:
-        ids = json.dumps([[result.run, result.step.mlflow_run_id] for result in results])
+    def _of_run(self, results: Sequence[StepResult]) -> Path:
+        ids = json.dumps([[result.executed_in, result.mlflow_run_id] for result in results])
         return self.folder / "runs" / digest(ids)
+
+
+def _written(result: StepResult) -> dict[str, object]:
+    return {
+        "run": result.executed_in,
+        "kind": result.kind,
+        "notebook_size": result.notebook_size,
+        "step": result.recorded(),
+        "inputs": to_plain(result.used),
+    }
+
+
+def _read(path: Path) -> StepResult | None:
+    """Read a kept result; one of another version of this form is none."""
+    try:
+        known = json.loads(path.read_bytes())
+        return replace(
+            from_plain(StepResult, known["step"]),
+            executed_in=known["run"],
+            kind=known["kind"],
+            notebook_size=known["notebook_size"],
+            used=from_plain(Inputs, known["inputs"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

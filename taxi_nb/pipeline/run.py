@@ -17,7 +17,9 @@ from typing import Any, Protocol
 from taxi_nb.pipeline.execute import KernelHandle, import_papermill
 from taxi_nb.pipeline.interrupted import Interrupted
 from taxi_nb.pipeline.kernels.pool import KernelPool
-from taxi_nb.pipeline.plan import RUNS, Plan, PlannedStep, Planner, Upstream, planner_of
+from taxi_nb.pipeline.memory import RUNS, Memory
+from taxi_nb.pipeline.plan import decide, plan
+from taxi_nb.pipeline.planned import Plan, PlannedStep
 from taxi_nb.pipeline.record import (
     RUN_FILE,
     ModelResult,
@@ -25,13 +27,11 @@ from taxi_nb.pipeline.record import (
     Status,
     StepError,
     StepResult,
-    file_names,
     make_run_folder,
     point_latest_at,
 )
-from taxi_nb.pipeline.results import StoredResult
 from taxi_nb.pipeline.spec import Pipeline, Step
-from taxi_nb.pipeline.step_run import StepFiles, StepRunner
+from taxi_nb.pipeline.step_run import RunFolder, StepRunner
 from taxi_nb.project import path_within, write_whole
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.context import authorship
@@ -63,7 +63,7 @@ def run_pipeline(
     pool: KernelPool,
     jobs: int = 1,
     listener: Listener,
-    planned: tuple[Planner, Plan] | None = None,
+    planned: tuple[Memory, Plan] | None = None,
 ) -> tuple[RunRecord, Path]:
     """Execute those of a pipeline's steps that have to run; keep what a reviewer needs.
 
@@ -79,8 +79,8 @@ def run_pipeline(
         How many steps may run at the same time, where none needs the other.
     listener : Listener
         Is told of the progress.
-    planned : Planner and Plan, optional
-        What is to be done, where the caller has planned already, and by whom.
+    planned : Memory and Plan, optional
+        The plan, where the caller has made it already, and the memory that it was made from.
 
     Returns
     -------
@@ -101,18 +101,20 @@ def run_pipeline(
         os.environ[URI_VARIABLE] = pipeline.tracking_uri
     if pipeline.artifact_root:
         os.environ[ARTIFACT_ROOT_VARIABLE] = pipeline.artifact_root
-    planner, plan = planned or _planned(pipeline)
+    memory, made = planned or _planned(pipeline)
     with store_problems_told():
-        run = _Run(pipeline, pool, listener, planner, plan)
+        run = _Run(pipeline, pool, listener, memory, made)
         try:
-            return run.carry_out(jobs), run.folder
+            return run.carry_out(jobs), run.folder.path
         except StoreError as error:
-            raise StoreError(f"{error}. What notebooks made is kept in {run.folder}") from error
+            raise StoreError(
+                f"{error}. What notebooks made is kept in {run.folder.path}"
+            ) from error
 
 
-def _planned(pipeline: Pipeline) -> tuple[Planner, Plan]:
-    planner = planner_of(pipeline)
-    return planner, planner.plan()
+def _planned(pipeline: Pipeline) -> tuple[Memory, Plan]:
+    memory = Memory(pipeline)
+    return memory, plan(pipeline, memory)
 
 
 class _Run:
@@ -123,13 +125,12 @@ class _Run:
         pipeline: Pipeline,
         pool: KernelPool,
         listener: Listener,
-        planner: Planner,
-        plan: Plan,
+        memory: Memory,
+        made: Plan,
     ) -> None:
         self.pipeline = pipeline
-        self.planner = planner
-        self.planned = {planned.step.name: planned for planned in plan.steps}
-        self.stored: dict[str, StoredResult] = {}
+        self.memory = memory
+        self.planned = {planned.step.name: planned for planned in made.steps}
         self.listener = listener
         self.lock = threading.RLock()
         self.handles: dict[str, KernelHandle] = {}
@@ -137,21 +138,22 @@ class _Run:
         self.open_needs = {step.name: list(step.needs) for step in pipeline.steps}
         self.tracking = PipelineTracking(pipeline.experiment)
         self.tracking.close_abandoned()
-        self.folder = make_run_folder(
-            pipeline.root / RUNS, pipeline.name, is_taken=planner.results.speak_of
+        folder = make_run_folder(
+            pipeline.root / RUNS, pipeline.name, is_taken=memory.results.speak_of
         )
-        names = file_names(list(self.steps))
-        self.files = {step: StepFiles(self.folder, name) for step, name in names.items()}
+        self.folder = RunFolder(folder, list(self.steps))
         self.started = time.perf_counter()
         file = path_within(pipeline.root, pipeline.file)
-        self.runner = StepRunner(pipeline, pool, planner, self.tracking, self._open_run(file))
+        self.runner = StepRunner(
+            pipeline, pool, memory, self.tracking, self._open_run(file), self.folder
+        )
         self.record = self._first_record(file)
         self.settled = {result.name: result for result in self.record.steps}
 
     def _open_run(self, file: str) -> str:
-        tags = {"pipeline": file, PIPELINE_RUN_TAG: self.folder.name}
+        tags = {"pipeline": file, PIPELINE_RUN_TAG: self.folder.path.name}
         return self.tracking.open_run(
-            self.folder.name,
+            self.folder.path.name,
             "pipeline",
             tags,
             source=self.pipeline.file,
@@ -160,7 +162,7 @@ class _Run:
 
     def _first_record(self, file: str) -> RunRecord:
         return RunRecord(
-            id=self.folder.name,
+            id=self.folder.path.name,
             pipeline=self.pipeline.name,
             parameter_file=file,
             status=Status.RUNNING,
@@ -190,8 +192,8 @@ class _Run:
             # If artifacts cannot be kept, no notebook need run for hours to find that out.
             self.tracking.log_files(self.runner.parent, [self.pipeline.file], "pipeline")
             import_papermill()  # While the kernels' server imports what they need.
-            point_latest_at(self.folder)
-            self.listener.run_started(self.record, self.folder)
+            point_latest_at(self.folder.path)
+            self.listener.run_started(self.record, self.folder.path)
             self._execute_all(jobs)
             if all(step.status.is_good for step in self.record.steps):
                 status, ending = Status.OK, "FINISHED"
@@ -237,7 +239,7 @@ class _Run:
         ready = self._ready(waiting)
         if jobs == 1:
             return ready[:1]
-        return sorted(ready, key=self.planner.expected_seconds, reverse=True)
+        return sorted(ready, key=self.memory.expected_seconds, reverse=True)
 
     def _ready(self, waiting: list[Step]) -> list[Step]:
         """Return the steps that may start; each need is looked at until it is met."""
@@ -263,43 +265,41 @@ class _Run:
         """Look once more at a step that was up to date, when all that it needs is done."""
         planned = self.planned[step.name]
         if not planned.will_run:
-            standing = {
-                name: Upstream(self.settled[name].mlflow_run_id, self._kind(name))
-                for name in self.steps
-                if self.settled[name].status.is_good
+            before = {
+                name: PlannedStep(self.steps[name], result=result)
+                for name, result in self.settled.items()
+                if result.status.is_good
             }
-            planned = self.planner.decide(step, standing)
-            self.planned[step.name] = planned
+            planned = self.planned[step.name] = decide(step, self.memory, before)
         return planned
-
-    def _kind(self, name: str) -> str | None:
-        return self.stored[name].kind if name in self.stored else None
 
     def _reused(self, step: Step) -> StepResult:
         """Point at an earlier result; its files get a second name in this run's folder."""
         result = self.planned[step.name].result
         assert result is not None
-        self.stored[step.name] = result
-        former = self.folder.parent / result.run
-        files = self.files[step.name]
-        for name, here in (
-            (result.step.executed_notebook, files.notebook),
-            (result.step.html, files.page),
-            (result.step.inputs, files.inputs),
+        assert result.executed_in is not None
+        former, name = self.folder.path.parent / result.executed_in, step.name
+        notebook, page, inputs = (
+            place(name) for place in (self.folder.notebook, self.folder.page, self.folder.inputs)
+        )
+        for earlier, here in (
+            (result.executed_notebook, notebook),
+            (result.html, page),
+            (result.inputs, inputs),
         ):
-            if name is not None:
-                _second_name(former / name, here)
+            if earlier is not None:
+                _second_name(former / earlier, here)
         return replace(
-            result.step,
+            result,
             status=Status.CACHED,
             seconds=None,
             startup_seconds=None,
             attempts=0,
             reason=None,
-            reused_from=result.run,
-            executed_notebook=files.notebook.name,
-            html=files.page.name if files.page.exists() else None,
-            inputs=files.inputs.name if files.inputs.exists() else None,
+            reused_from=result.executed_in,
+            executed_notebook=notebook.name,
+            html=page.name if page.exists() else None,
+            inputs=inputs.name if inputs.exists() else None,
         )
 
     def _skip_hopeless(self, waiting: list[Step]) -> None:
@@ -330,7 +330,7 @@ class _Run:
             self._write_record()
 
     def _write_record(self) -> None:
-        write_whole(self.folder / RUN_FILE, self.record.to_json())
+        write_whole(self.folder.path / RUN_FILE, self.record.to_json())
 
     def _carry_out_step(self, step: Step) -> StepResult:
         """Try a step as often as it may; runs in a thread of its own."""
@@ -344,7 +344,7 @@ class _Run:
                     status=Status.FAILED,
                     error=problem,
                     attempts=attempt,
-                    **self.files[step.name].kept(),
+                    **self.folder.kept(step.name),
                 )
             if result.status.is_good or result.status is Status.INTERRUPTED:
                 break
@@ -360,19 +360,14 @@ class _Run:
         handle = KernelHandle()
         with self.lock:
             self.handles[step.name] = handle
-        result, stored = self.runner.attempt(
+        return self.runner.attempt(
             step,
             begun,
-            self.files[step.name],
             self._upstream(step),
             handle=handle,
             on_run=self._started,
             on_cell=lambda cell, cells: self.listener.cell_started(step.name, cell, cells),
         )
-        if stored is not None:
-            with self.lock:
-                self.stored[step.name] = stored
-        return result
 
     def _started(self, begun: StepResult) -> None:
         self._update(begun)
@@ -388,13 +383,13 @@ class _Run:
         ended = tuple(_ended(step, status) for step in self.record.steps)
         seconds = round(time.perf_counter() - self.started, 3)
         self.record = replace(self.record, status=status, steps=ended, seconds=seconds)
-        self.planner.digests.save()
+        self.memory.digests.save()
         run_id = self.runner.parent
         try:
             self.record = replace(self.record, **self._models(ended))
             self._write_record()
-            page = write_site(self.folder)
-            self.tracking.log_files(run_id, [self.folder / RUN_FILE, page], "pipeline")
+            page = write_site(self.folder.path)
+            self.tracking.log_files(run_id, [self.folder.path / RUN_FILE, page], "pipeline")
             self.tracking.log_metrics(run_id, {"seconds": seconds})
         except Exception:  # Such as a full disk: a run without its page has not finished.
             ending = "FAILED"
@@ -402,9 +397,8 @@ class _Run:
             raise
         finally:
             self.tracking.close_run(run_id, ending)
-        if len(self.stored) == len(self.pipeline.steps):
-            ordered = [self.stored[step.name] for step in self.pipeline.steps]
-            self.planner.results.note_run(ordered, self.folder.name)
+        if all(step.executed_in for step in ended):
+            self.memory.results.note_run(ended, self.folder.path.name)
 
     def _note_failure(self) -> None:
         """Let record and page on disk say that the run failed, if they can be written."""
@@ -414,7 +408,7 @@ class _Run:
             self.record = replace(self.record, status=Status.FAILED)
             with suppress(OSError):
                 self._write_record()
-                write_site(self.folder)
+                write_site(self.folder.path)
 
     def _models(self, steps: Sequence[StepResult]) -> dict[str, Any]:
         """Return what the steps trained and decided, as the record keeps it."""

@@ -1,57 +1,68 @@
-"""One attempt at one step: its run in MLflow, its kernel, what it leaves and what it used."""
+"""One attempt at one step: its run in MLflow, its kernel, its files and its inputs."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline.execute import Execution, KernelHandle, OnCell, execute_notebook
-from taxi_nb.pipeline.inputs import Inputs, InputsLostError, RecordedInputs
+from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.kernels.pool import KernelPool, in_one_order
 from taxi_nb.pipeline.kernels.recording import start_recording
-from taxi_nb.pipeline.plan import Planner
-from taxi_nb.pipeline.record import Status, StepResult
-from taxi_nb.pipeline.results import StoredResult
+from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.record import Status, StepResult, file_names
+from taxi_nb.pipeline.recorded_inputs import InputsLostError, RecordedInputs
 from taxi_nb.pipeline.spec import Pipeline, Step
+from taxi_nb.plain_data import to_plain
 from taxi_nb.project import path_within, write_whole
-from taxi_nb.tracking.names import PIPELINE_RUN_TAG, STEP_TAG, RunStatus
+from taxi_nb.tracking.names import (
+    PARAMETERS_FILE,
+    PIPELINE_RUN_TAG,
+    STEP_TAG,
+    WALL_METRIC,
+    RunStatus,
+)
 from taxi_nb.tracking.pipeline_runs import PipelineTracking, step_environment
 
 
-@dataclass(frozen=True)
-class StepFiles:
-    """The files of one step in its run's folder."""
+class RunFolder:
+    """``runs/<id>``: where each step's files are.
 
-    folder: Path
-    stem: str
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    steps : sequence of str
+        The names of the steps.
+    """
 
-    @property
-    def notebook(self) -> Path:
-        """The executed notebook."""
-        return self.folder / f"{self.stem}.ipynb"
+    def __init__(self, path: Path, steps: Sequence[str]) -> None:
+        self.path = path
+        self._stems = file_names(list(steps))
 
-    @property
-    def page(self) -> Path:
-        """The executed notebook as HTML."""
-        return self.folder / f"{self.stem}.html"
+    def notebook(self, step: str) -> Path:
+        """Return the executed notebook."""
+        return self.path / f"{self._stems[step]}.ipynb"
 
-    @property
-    def inputs(self) -> Path:
-        """What the step used."""
-        return self.folder / f"{self.stem}.inputs.json"
+    def page(self, step: str) -> Path:
+        """Return the executed notebook as HTML."""
+        return self.path / f"{self._stems[step]}.html"
 
-    @property
-    def record(self) -> Path:
-        """What the kernel notes while it runs."""
-        return self.folder / f".{self.stem}.inputs.jsonl"
+    def inputs(self, step: str) -> Path:
+        """Return the file of a step's inputs."""
+        return self.path / f"{self._stems[step]}.inputs.json"
 
-    def kept(self) -> dict[str, Any]:
+    def notes(self, step: str) -> Path:
+        """Return the file that the kernel writes its notes to while it runs."""
+        return self.path / f".{self._stems[step]}.inputs.jsonl"
+
+    def kept(self, step: str) -> dict[str, Any]:
         """Name the executed notebook and its page for a record, where they are on disk."""
-        files = {"executed_notebook": self.notebook, "html": self.page}
+        files = {"executed_notebook": self.notebook(step), "html": self.page(step)}
         return {key: file.name if file.exists() else None for key, file in files.items()}
 
 
@@ -67,21 +78,21 @@ class StepRunner:
 
     pipeline: Pipeline
     pool: KernelPool
-    planner: Planner
+    memory: Memory
     tracking: PipelineTracking
     parent: str
+    folder: RunFolder
 
     def attempt(
         self,
         step: Step,
         begun: StepResult,
-        files: StepFiles,
         upstream: Mapping[str, str],
         *,
         handle: KernelHandle,
         on_run: Callable[[StepResult], None],
         on_cell: OnCell,
-    ) -> tuple[StepResult, StoredResult | None]:
+    ) -> StepResult:
         """Execute a step once.
 
         Parameters
@@ -89,9 +100,7 @@ class StepRunner:
         step : Step
             What to execute.
         begun : StepResult
-            What is known of the attempt so far.
-        files : StepFiles
-            Where its files go.
+            The attempt, as far as it is known.
         upstream : mapping
             Step -> run id, of the steps that it needs.
         handle : KernelHandle
@@ -101,51 +110,48 @@ class StepRunner:
 
         Returns
         -------
-        result : StepResult
-            How it ended.
-        stored : StoredResult or None
-            The result as it was kept to be used again, if it can be.
+        StepResult
+            How it ended; with its inputs if it was kept to be used again.
         """
-        before = self.planner.before(step)
+        before = self.memory.inputs_before(step)
+        notes = self.folder.notes(step.name)
         self._note(step, before, "did not end")
-        run_id = self._open_run(step, files.folder)
+        run_id = self._open_run(step)
         begun = replace(begun, mlflow_run_id=run_id)
         on_run(begun)
-        files.record.unlink(missing_ok=True)
+        notes.unlink(missing_ok=True)
         ending: RunStatus = "FAILED"
         try:
             execution = execute_notebook(
                 step.notebook,
-                files.notebook,
+                self.folder.notebook(step.name),
                 step.parameters,
                 self.pool.manager(self._environment(step, run_id, upstream)),
                 timeout=step.timeout,
                 handle=handle,
                 on_cell=on_cell,
-                before_cells=start_recording(
-                    self.pipeline.root, files.record, self.planner.ignored
-                ),
+                before_cells=start_recording(self.pipeline.root, notes, self.memory.made_by_runs),
             )
-            result = self._land(step, begun, execution, files)
+            result = self._land(step, begun, execution)
             # Not before all of it is kept: what is lost is not finished.
             ending = _mlflow_status(result.status)
         finally:
             self.tracking.close_run(run_id, ending)
         if result.status is not Status.OK:
-            files.record.unlink(missing_ok=True)
+            notes.unlink(missing_ok=True)
             self._note(step, before, "failed")
-            return result, None
-        return self._keep(step, result, files, before, upstream)
+            return result
+        return self._keep(step, result, before, upstream)
 
     def _note(self, step: Step, before: Inputs, ending: str) -> None:
-        self.planner.results.note(self.pipeline.name, step.name, before.key, ending)
+        self.memory.results.note(self.pipeline.name, step.name, before.key, ending)
 
-    def _open_run(self, step: Step, folder: Path) -> str:
+    def _open_run(self, step: Step) -> str:
         tags = {
             "step": step.name,
             "pipeline": path_within(self.pipeline.root, self.pipeline.file),
             STEP_TAG: step.name,
-            PIPELINE_RUN_TAG: folder.name,
+            PIPELINE_RUN_TAG: self.folder.path.name,
         }
         return self.tracking.open_run(
             step.name, "step", tags, parent=self.parent, source=step.notebook
@@ -161,77 +167,65 @@ class StepRunner:
         )
         return {**in_one_order(os.environ), "TAXI_NB_ROOT": str(self.pipeline.root), **handed}
 
-    def _land(
-        self, step: Step, begun: StepResult, execution: Execution, files: StepFiles
-    ) -> StepResult:
-        """Keep what a step left: its notebook, HTML, parameters and timings."""
+    def _land(self, step: Step, begun: StepResult, execution: Execution) -> StepResult:
+        """Keep notebook, HTML, parameters and timings."""
+        # nbconvert takes a second to import; meanwhile the kernel works.
         from taxi_nb.pipeline.report.notebook_page import write_notebook_page
 
-        assert begun.mlflow_run_id is not None
-        kept: list[Path] = []
-        if files.notebook.exists():
-            ended = replace(
-                begun,
-                status=execution.status,
-                seconds=execution.seconds,
-                error=execution.error,
-                executed_notebook=files.notebook.name,
-            )
-            write_notebook_page(files.notebook, files.page, step=ended)
-            kept = [files.notebook, files.page]
-        self.tracking.log_files(begun.mlflow_run_id, kept, "notebook")
-        self.tracking.log_dict(begun.mlflow_run_id, dict(step.parameters), "parameters.yaml")
-        timings = [asdict(cell) for cell in execution.cells]
-        self.tracking.log_dict(begun.mlflow_run_id, timings, "cell_seconds.json")
-        metrics, data_source = self.tracking.outcome(begun.mlflow_run_id)
-        # After that: what the machine took is no outcome to compare.
-        taken = {"wall_seconds": execution.seconds, **execution.usage}
-        self.tracking.log_metrics(begun.mlflow_run_id, taken)
-        return replace(
+        run_id = begun.mlflow_run_id
+        assert run_id is not None
+        notebook, page = self.folder.notebook(step.name), self.folder.page(step.name)
+        ended = replace(
             begun,
             status=execution.status,
             seconds=round(execution.seconds, 3),
             startup_seconds=execution.startup_seconds,
             error=execution.error,
-            executed_notebook=files.notebook.name if kept else None,
-            html=files.page.name if kept else None,
-            metrics=metrics,
-            data_source=data_source,
         )
+        if notebook.exists():
+            ended = replace(ended, executed_notebook=notebook.name)
+            write_notebook_page(notebook, page, step=ended)
+            ended = replace(ended, html=page.name)
+        kept = [notebook, page] if ended.executed_notebook else []
+        self.tracking.log_files(run_id, kept, "notebook")
+        self.tracking.log_dict(run_id, dict(step.parameters), PARAMETERS_FILE)
+        self.tracking.log_dict(run_id, list(execution.cells), "cell_seconds.json")
+        metrics, data_source = self.tracking.outcome(run_id)
+        # After that: what the machine took is no outcome to compare.
+        taken = {WALL_METRIC: execution.seconds, **execution.usage}
+        self.tracking.log_metrics(run_id, taken)
+        return replace(ended, metrics=metrics, data_source=data_source)
 
     def _keep(
-        self,
-        step: Step,
-        result: StepResult,
-        files: StepFiles,
-        before: Inputs,
-        upstream: Mapping[str, str],
-    ) -> tuple[StepResult, StoredResult | None]:
-        """Keep what the step used, so that a later run knows whether its results still hold."""
-        run_id = result.mlflow_run_id
+        self, step: Step, result: StepResult, before: Inputs, upstream: Mapping[str, str]
+    ) -> StepResult:
+        """Keep a result with its inputs, so that a later run knows whether it still holds."""
+        run_id, memory = result.mlflow_run_id, self.memory
         assert run_id is not None
+        notes = self.folder.notes(step.name)
         try:
-            used = RecordedInputs(files.record, self.pipeline.root, self.planner.digests)
-            inputs = used.complete(before, step, upstream, self.planner.ignored)
+            recorded = RecordedInputs(notes, self.pipeline.root, memory.digests)
+            inputs = recorded.complete(before, step, upstream, memory.made_by_runs)
         except InputsLostError:
             self._note(step, before, "its inputs could not be recorded")
-            return result, None
+            return result
         finally:
-            files.record.unlink(missing_ok=True)
-        write_whole(files.inputs, json.dumps(inputs.to_dict(), indent=1))
-        result = replace(result, inputs=files.inputs.name)
-        if self.planner.before(step) != before:
+            notes.unlink(missing_ok=True)
+        file = self.folder.inputs(step.name)
+        write_whole(file, json.dumps(to_plain(inputs), indent=1))
+        result = replace(result, inputs=file.name)
+        if memory.inputs_before(step) != before:
             self._note(step, before, "its notebook was edited while it ran")
-            return result, None
-        stored = StoredResult(
-            run=files.folder.name,
+            return result
+        result = replace(
+            result,
             kind=self.tracking.kind(run_id),
-            notebook_size=files.notebook.stat().st_size,
-            step=result,
-            inputs=inputs,
+            executed_in=self.folder.path.name,
+            notebook_size=self.folder.notebook(step.name).stat().st_size,
+            used=inputs,
         )
-        self.planner.results.keep(self.pipeline.name, stored)
-        return result, stored
+        memory.results.keep(self.pipeline.name, result)
+        return result
 
 
 def _mlflow_status(status: Status) -> RunStatus:

@@ -14,7 +14,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from taxi_nb.pipeline.plan import EVERY_STEP, Plan, UnknownStepError, planner_of
+from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.plan import EVERY_STEP, UnknownStepError
+from taxi_nb.pipeline.plan import plan as planned
+from taxi_nb.pipeline.planned import Plan
 from taxi_nb.pipeline.record import RunRecord, Status, StepResult
 from taxi_nb.pipeline.spec import read_pipeline
 from tests.conftest import Bucket, Project, runs_of, sample_file, texts
@@ -31,7 +34,7 @@ def plan(project: Project, store: str) -> PlanOf:
 
     def plan_text(text: str, *overrides: str, force: tuple[str, ...] = ()) -> dict[str, str]:
         pipeline = read_pipeline(project.pipeline(text), project.root, overrides)
-        made: Plan = planner_of(pipeline).plan(force)
+        made: Plan = planned(pipeline, Memory(pipeline), force)
         return {planned.step.name: str(planned) for planned in made.steps}
 
     return plan_text
@@ -350,7 +353,9 @@ def test_another_version_of_a_package(
     (site / "abacus-1.0.0.dist-info" / "RECORD").write_text("abacus.py,,\n")
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setattr("taxi_nb.pipeline.inputs._packages", lambda: {"abacus": ["abacus"]})
+    monkeypatch.setattr(
+        "taxi_nb.pipeline.recorded_inputs._packages", lambda: {"abacus": ["abacus"]}
+    )
     project.notebook("01_a", "import abacus\nprint(abacus.beads)")
     project.notebook("02_b", "print('no beads')")
     text = "steps: [{notebook: 01_a}, {notebook: 02_b}]"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.record import (
     RunRecord,
     Status,
@@ -17,6 +18,8 @@ from taxi_nb.pipeline.record import (
     make_run_folder,
     point_latest_at,
 )
+from taxi_nb.pipeline.results import KeptResults
+from taxi_nb.plain_data import from_plain
 from taxi_nb.project import write_whole
 
 RECORD = RunRecord(
@@ -107,3 +110,30 @@ def test_the_name_of_a_deleted_run_is_not_given_again(tmp_path: Path) -> None:
     first.rmdir()
     again = make_run_folder(tmp_path, "p", is_taken=lambda name: name == first.name)
     assert again != first
+
+
+STORED = Path(__file__).parent / "data"
+
+
+def test_a_record_of_an_earlier_commit_is_read_and_written_as_it_was() -> None:
+    text = (STORED / "run_of_3c1461c.json").read_text()
+    record = RunRecord.from_json(text)
+    assert [step.status for step in record.steps] == [Status.OK] * 3
+    assert record.steps[1].parameters["model"] == "linear"
+    assert json.loads(record.to_json()) == json.loads(text)
+
+
+def test_a_kept_result_of_an_earlier_commit_is_found_and_kept_alike(tmp_path: Path) -> None:
+    text = (STORED / "kept_result_of_3c1461c.json").read_text()
+    key = json.loads(text)["inputs"]
+    folder = tmp_path / ".results" / "keys" / from_plain(Inputs, key).key
+    folder.mkdir(parents=True)
+    (folder / "20261125-132423-default-abcdef.json").write_text(text)
+    results = KeptResults(tmp_path)
+    (found,) = results.candidates("default", "06_register", folder.name)
+    assert found.used is not None
+    assert found.used.asked[0].kind == "training"
+    results.keep("default", found)
+    written = sorted(folder.glob("*.json"))
+    assert len(written) == 2
+    assert all(json.loads(file.read_text()) == json.loads(text) for file in written)

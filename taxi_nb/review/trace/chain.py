@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.pipeline.inputs import Inputs
-from taxi_nb.pipeline.plan import RUNS
+from taxi_nb.pipeline.memory import RUNS
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult
+from taxi_nb.plain_data import from_plain
 from taxi_nb.review.trace.cells import LoggingCell, cells_by_call, cells_by_time, joined
 from taxi_nb.review.trace.commands import Recipe
 from taxi_nb.secrets.addresses import without_credentials
@@ -245,7 +246,7 @@ class _Tracer:
         if kept is None or not kept.is_file():
             missing = ("which files and runs it read: its list of them is gone",)
             return Node("step", step.name, _step_facts(step), missing, (pipeline,))
-        read = Inputs.from_dict(json.loads(kept.read_bytes()))
+        read = from_plain(Inputs, json.loads(kept.read_bytes()))
         data = [f"{used.name} {used.digest or 'none'}" for used in read.files.values() if used.name]
         upstream = {name: run_id for asked in read.asked for name, run_id in asked.used.items()}
         facts = {

@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taxi_nb.pipeline.differences import file_difference
 from taxi_nb.pipeline.file_digest import FileDigests
-from taxi_nb.pipeline.inputs import Inputs, file_difference, installed_versions
+from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.record import RunRecord, Status
 from taxi_nb.pipeline.remote_file import is_remote, remote_digest
 from taxi_nb.pipeline.report.past import RunOnDisk
+from taxi_nb.plain_data import from_plain
 from taxi_nb.review.verify.checkout import Checkout, CheckoutError, check_out, link_files
 from taxi_nb.review.verify.comparison import Execution, StepVerdict, compare_executions
 from taxi_nb.review.verify.execution import ScratchExecution, VerificationError
 from taxi_nb.secrets.addresses import variable_without_credentials, without_credentials
+from taxi_nb.tracking.environment import installed_versions
 from taxi_nb.tracking.run_tree import artifact_bytes, client_of, find_run, is_there
 from taxi_nb.tracking.store import store_problems_told, tracking_uri
 
@@ -98,7 +101,7 @@ class _Verifier:
         self.scratch = scratch
         self.say = say
         self.inputs = {
-            name: Inputs.from_dict(known) for name, known in self.recorded.inputs.items()
+            name: from_plain(Inputs, known) for name, known in self.recorded.inputs.items()
         }
         uri = _store_of(self.record)
         if not is_there(uri):

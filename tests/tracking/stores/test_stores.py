@@ -15,7 +15,8 @@ from urllib.parse import quote
 import pytest
 
 from taxi_nb.pipeline.kernels.pool import KernelPool
-from taxi_nb.pipeline.plan import planner_of
+from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.plan import plan
 from taxi_nb.pipeline.run import run_pipeline
 from taxi_nb.pipeline.spec import Pipeline, read_pipeline
 from taxi_nb.tracking.contents import log_trips
@@ -292,7 +293,7 @@ def test_a_pipeline_on_postgresql_and_a_bucket_outlives_a_restart_between_two_ca
     assert f"team/{run_ids[1]}/artifacts/notebook/02_use.ipynb" in kept
     assert_no_password_in(project.root)
     assert not any(PASSWORD.encode() in content for content in kept.values())
-    assert not planner_of(two_steps).plan().will_run
+    assert not plan(two_steps, Memory(two_steps)).will_run
     assert finished_runs(os.environ["MLFLOW_TRACKING_URI"], run_ids) == set(run_ids)
 
 

@@ -1,0 +1,231 @@
+"""The differences between a kept result and the present, each in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from taxi_nb.pipeline.inputs import CHANGED_MEANWHILE, AskedRuns, Inputs, UsedFile
+from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.planned import PlannedStep
+from taxi_nb.pipeline.record import StepResult
+from taxi_nb.pipeline.remote_file import is_remote, remote_digest, remote_stamp
+from taxi_nb.pipeline.spec import Step
+from taxi_nb.secrets.addresses import variable_without_credentials
+
+
+@dataclass(frozen=True)
+class Present:
+    """A step at this moment: what its kept results are compared with.
+
+    Attributes
+    ----------
+    before : mapping
+        The decision for each step that comes before it.
+    writers : mapping
+        Path -> step, of the files that steps will write which have yet to run.
+    """
+
+    step: Step
+    memory: Memory
+    before: Mapping[str, PlannedStep]
+    writers: Mapping[str, str]
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """The inputs that are known before it runs."""
+        return self.memory.inputs_before(self.step)
+
+    @cached_property
+    def every_run_counts(self) -> bool:
+        """Whether every upstream run counts, and not only those that it asked for."""
+        notebook = self.memory.digests.notebook(self.step.notebook)
+        return self.step.needs_are_declared or notebook.get("asks_mlflow", False)
+
+    def path(self, shown: str) -> Path:
+        """Return the file that a path relative to the project names."""
+        return self.memory.pipeline.root / shown
+
+
+def differences(result: StepResult, present: Present) -> Iterator[str]:
+    """Say everything for which a result cannot be used again."""
+    used = result.used
+    assert used is not None
+    yield from _static(used, present.inputs)
+    yield from _modules(used.modules, present)
+    yield from _files(used.files, present)
+    yield from _folders(used.folders, present)
+    yield from _packages(used.packages, present.memory.versions)
+    yield from _variables(used.variables)
+    yield from _needs(used, present)
+    yield from _outputs(used.outputs, present)
+    if result.mlflow_run_id not in present.memory.finished:
+        yield "its MLflow run is gone"
+    if not present.memory.results.has_files_of(result):
+        yield "its executed notebook is gone"
+
+
+def _static(old: Inputs, new: Inputs) -> Iterator[str]:
+    """Compare the inputs that are known before a step runs."""
+    for title in ("store", "experiment", "notebook"):
+        if getattr(old, title) != getattr(new, title):
+            yield f"{title} {getattr(old, title)} -> {getattr(new, title)}"
+    yield from _parameters(old.parameters, new.parameters)
+    yield from _cells(old.cells, new.cells)
+
+
+def _parameters(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted({*old, *new}):
+        if name not in new:
+            yield f"params.{name} is no longer there"
+        elif name not in old:
+            yield f"params.{name} is new: {_abbreviated(new[name])}"
+        elif json.dumps(old[name]) != json.dumps(new[name]):
+            yield f"params.{name} {_abbreviated(old[name])} -> {_abbreviated(new[name])}"
+
+
+def _abbreviated(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _cells(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    from difflib import SequenceMatcher
+
+    before, after, numbers = list(old.values()), list(new.values()), list(new)
+    if before == after:
+        return
+    matcher = SequenceMatcher(a=before, b=after, autojunk=False)
+    for change, start, end, first, last in matcher.get_opcodes():
+        if change == "equal":
+            continue
+        if change == "delete":
+            removed = ", ".join(list(old)[start:end])
+            yield f"notebook cell {removed} removed"
+            continue
+        cells = ", ".join(numbers[first:last])
+        plural = "s" if last - first > 1 else ""
+        yield f"notebook cell{plural} {cells} {'added' if change == 'insert' else 'changed'}"
+
+
+def _modules(modules: Mapping[str, Mapping[str, str]], present: Present) -> Iterator[str]:
+    for shown, old in modules.items():
+        new = present.memory.digests.definitions(present.path(shown))
+        if new != old:
+            yield module_difference(shown, old, new)
+
+
+def _files(files: Mapping[str, UsedFile], present: Present) -> Iterator[str]:
+    for shown, old in files.items():
+        if shown in present.writers and present.writers[shown] != present.step.name:
+            yield f"needs {present.writers[shown]}, which will run"
+        elif is_remote(shown):
+            yield from _remote_difference(shown, old)
+        else:
+            new = present.memory.digests.content(present.path(shown))
+            if new != old.digest:
+                yield file_difference(shown, old, new)
+
+
+def _folders(folders: Mapping[str, str | None], present: Present) -> Iterator[str]:
+    for shown, old in folders.items():
+        if present.memory.digests.names(present.path(shown), present.memory.made_by_runs) != old:
+            yield f"the files in {shown or '.'} are others"
+
+
+def _packages(packages: Mapping[str, str], versions: Mapping[str, str]) -> Iterator[str]:
+    for package, old in packages.items():
+        new = versions.get(package)
+        if new is None:
+            yield f"{package} {old} is no longer installed"
+        elif new != old:
+            yield f"{package} {old} -> {new}"
+
+
+def _variables(variables: Mapping[str, str | None]) -> Iterator[str]:
+    for name, old in variables.items():
+        new = variable_without_credentials(name)
+        if new != old:
+            yield f"{name} {old or 'unset'} -> {new or 'unset'}"
+
+
+def _needs(used: Inputs, present: Present) -> Iterator[str]:
+    """Compare the runs that it could ask for, those that matter to it."""
+    if not used.asked and not present.every_run_counts:
+        return
+    others = [
+        name
+        for name in present.step.needs
+        if _is_another(present.before[name].run_id, used.upstream.get(name))
+        and _matters(name, used.asked, present)
+    ]
+    will_run = [name for name in others if present.before[name].run_id is None]
+    if will_run:
+        yield f"needs {_listed(will_run)}, which will run"
+    if ran := [name for name in others if name not in will_run]:
+        yield f"needs {_listed(ran)}, which ran since"
+    chosen = {name for asked in used.asked for name in asked.used}
+    for name in used.upstream if present.every_run_counts else sorted(chosen):
+        if name not in present.step.needs:
+            yield f"no longer needs {name}"
+
+
+def _is_another(run_id: str | None, used: str | None) -> bool:
+    return run_id is None or run_id != used
+
+
+def _matters(name: str, asked: Iterable[AskedRuns], present: Present) -> bool:
+    kind = present.before[name].kind
+    return present.every_run_counts or any(
+        name in runs.used or runs.kind is None or kind in (None, runs.kind) for runs in asked
+    )
+
+
+def _outputs(outputs: Mapping[str, str], present: Present) -> Iterator[str]:
+    for shown, old in outputs.items():
+        if present.memory.last_writers.get(shown) != present.step.name:
+            continue
+        new = present.memory.digests.content(present.path(shown))
+        if new != old:
+            yield f"{shown}, which it wrote, " + ("is gone" if new is None else "changed")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} others"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def _remote_difference(location: str, old: UsedFile) -> Iterator[str]:
+    if old.stamp is not None and remote_stamp(location) == old.stamp:
+        return
+    try:
+        new = remote_digest(location)
+    except OSError as error:
+        yield f"data {old.name or location} cannot be compared: {error}"
+        return
+    if new != old.digest:
+        yield file_difference(location, old, new)
+
+
+def module_difference(path: str, old: Mapping[str, str], new: Mapping[str, str] | None) -> str:
+    """Say which definitions of a module differ."""
+    if new is None:
+        return f"{path} is gone"
+    if CHANGED_MEANWHILE in old:
+        return f"{path} {CHANGED_MEANWHILE}"
+    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    return f"{path}: {', '.join(names)} changed"
+
+
+def file_difference(path: str, old: UsedFile, new: str | None) -> str:
+    """Say how a file differs."""
+    shown = f"data {old.name}" if old.name else path
+    if old.digest == CHANGED_MEANWHILE:
+        return f"{shown} {CHANGED_MEANWHILE}"
+    if new is None:
+        return f"{shown} is gone"
+    return f"{shown} is new" if old.digest is None else f"{shown} changed"

@@ -1,0 +1,111 @@
+"""All that a project remembers of a pipeline's steps, for planning: digests and kept results."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from taxi_nb.pipeline.file_digest import FileDigests
+from taxi_nb.pipeline.inputs import Inputs
+from taxi_nb.pipeline.record import StepResult
+from taxi_nb.pipeline.results import KeptResults
+from taxi_nb.pipeline.spec import Pipeline, Step
+from taxi_nb.project import path_within
+from taxi_nb.secrets.addresses import without_credentials
+from taxi_nb.tracking.environment import installed_versions
+from taxi_nb.tracking.store import experiment_name, tracking_uri
+from taxi_nb.tracking.stored_runs import finished_runs
+from taxi_nb.tracking.stores import artifact_root
+
+RUNS = "runs"
+
+
+class Memory:
+    """Digests of files, results of earlier runs, and which of these the store still has.
+
+    It is read once, at one moment; `recall` reads it anew.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        As `read_pipeline` checked it.
+
+    Raises
+    ------
+    StoreError
+        If the store is there and cannot be asked for runs.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.uri = pipeline.tracking_uri or tracking_uri()
+        self.store = without_credentials(self.uri)
+        self.experiment = experiment_name(pipeline.experiment)
+        self.results = KeptResults(pipeline.root / RUNS)
+        self.digests = FileDigests(self.results.folder / "digests.json")
+        self.recall()
+
+    def recall(self) -> None:
+        """Read the results that may be used again, and ask the store for all of them at once."""
+        self.candidates: dict[str, list[StepResult]] = {
+            step.name: self.results.candidates(
+                self.pipeline.name, step.name, self.inputs_before(step).key
+            )
+            for step in self.pipeline.steps
+        }
+        kept = [result for results in self.candidates.values() for result in results]
+        ids = {result.mlflow_run_id for result in kept if result.mlflow_run_id}
+        self.finished = finished_runs(self.uri, ids)
+
+    def inputs_before(self, step: Step) -> Inputs:
+        """Return the inputs that are known before a step runs, as they are at this moment."""
+        notebook = self.digests.notebook(step.notebook)
+        given = json.loads(json.dumps(dict(step.parameters), default=repr))
+        return Inputs(
+            step=step.name,
+            notebook=path_within(self.pipeline.root, step.notebook),
+            cells=notebook["cells"],
+            parameters={**notebook["defaults"], **given},
+            store=self.store,
+            experiment=self.experiment,
+        )
+
+    def expected_seconds(self, step: Step) -> float:
+        """Return how long a step took when it ran last; before that, how long it may take."""
+        took = (result.seconds for result in self.candidates[step.name] if result.seconds)
+        return next(took, step.timeout or 0.0)
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """The installed packages."""
+        return installed_versions()
+
+    @cached_property
+    def last_writers(self) -> dict[str, str]:
+        """Path -> the step that wrote it last, as far as results tell."""
+        return {
+            path: step.name
+            for step in self.pipeline.steps
+            for result in self.candidates[step.name]
+            if result.used
+            for path in result.used.outputs
+        }
+
+    @cached_property
+    def made_by_runs(self) -> tuple[Path, ...]:
+        """Files and folders below the project that runs make: never inputs."""
+        made = _made_by_runs(self.pipeline.root, self.store)
+        artifacts = artifact_root(self.pipeline.artifact_root) or ""
+        is_folder = artifacts.startswith("file:")
+        return (*made, Path(url2pathname(urlsplit(artifacts).path))) if is_folder else made
+
+
+def _made_by_runs(root: Path, store: str) -> tuple[Path, ...]:
+    database = Path(store.removeprefix("sqlite:///")) if store.startswith("sqlite:") else None
+    beside = database.parent if database else root
+    endings = ("", "-wal", "-shm", "-journal", ".lock") if database else ()
+    made = [f"{database.name}{ending}" for ending in endings] if database else []
+    return (root / RUNS, *(beside / name for name in (*made, "mlartifacts", "mlruns")))

@@ -1,0 +1,87 @@
+"""A plan: for each step a result that is used again, or the reasons to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+from taxi_nb.pipeline.record import StepResult
+from taxi_nb.pipeline.spec import Step
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step with its decision: `result` is used again, or there are `reasons` to run.
+
+    Attributes
+    ----------
+    former : StepResult or None
+        The newest result that the step once had, whether it still holds or not.
+    """
+
+    step: Step
+    reasons: tuple[str, ...] = ()
+    result: StepResult | None = None
+    former: StepResult | None = None
+
+    @property
+    def will_run(self) -> bool:
+        """Whether it has to run."""
+        return self.result is None
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run that later steps may build on; None: it will run."""
+        return self.result.mlflow_run_id if self.result else None
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of its run, such as ``training``; None: that is not known."""
+        known = self.result or self.former
+        return known.kind if known else None
+
+    @property
+    def reason(self) -> str:
+        """All the reasons in one line."""
+        return "; ".join(self.reasons)
+
+    def __str__(self) -> str:
+        return f"will run: {self.reason}" if self.will_run else "up to date"
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """The decision for each step, in the order of the pipeline file."""
+
+    steps: tuple[PlannedStep, ...]
+
+    @property
+    def will_run(self) -> list[PlannedStep]:
+        """The steps that have to run."""
+        return [planned for planned in self.steps if planned.will_run]
+
+    @property
+    def results(self) -> list[StepResult]:
+        """The results that are used again."""
+        return [planned.result for planned in self.steps if planned.result]
+
+    @property
+    def summary(self) -> str:
+        """How many steps will run."""
+        count = len(self.will_run)
+        return f"{count} of {len(self.steps)} steps will run" if count else "nothing will run"
+
+    def __str__(self) -> str:
+        width = max(len(planned.step.name) for planned in self.steps)
+        lines = [f"{planned.step.name:<{width}}  {planned}" for planned in self.steps]
+        return "\n".join([*lines, "", self.summary])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td style='text-align: left'>{escape(planned.step.name)}</td>"
+            f"<td style='text-align: left'>{escape(str(planned))}</td></tr>"
+            for planned in self.steps
+        )
+        return f"<table>{rows}</table><p>{self.summary}</p>"
