@@ -12,7 +12,7 @@ from .registry.promotion import promote_if_better as promote_if_better
 from .registry.promotion import promotion_history as promotion_history
 from .scoring.score import Scoring as Scoring
 from .scoring.score import score as score
-from .secrets.values import secret as secret
+from .secrets.secret import secret as secret
 from .tracking.contents import log_trips as log_trips
 from .tracking.run import tracked_run as tracked_run
 from .tracking.upstream import training_runs as training_runs

@@ -12,7 +12,7 @@ from papermill.log import logger
 
 from taxi_nb.pipeline.execute import CellLog, KernelHandle
 from taxi_nb.pipeline.kernels.usage import usage_of
-from taxi_nb.secrets.values import without_secrets
+from taxi_nb.secrets.known import KNOWN
 
 
 class _StepClient(PapermillNotebookClient):  # type: ignore[misc]
@@ -66,7 +66,7 @@ class _StepClient(PapermillNotebookClient):  # type: ignore[misc]
 def _without_secrets(message: Any) -> Any:
     if not message:
         return message
-    return {**message, "content": without_secrets(message["content"])}
+    return {**message, "content": KNOWN.hide_in(message["content"])}
 
 
 class StepEngine(Engine):  # type: ignore[misc]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxi_nb.pipeline.record import Status, StepError
 from taxi_nb.project import publish
-from taxi_nb.secrets.values import hide_secrets_in
+from taxi_nb.secrets.known import KNOWN
 
 if TYPE_CHECKING:
     from jupyter_client import AsyncKernelManager
@@ -211,7 +211,7 @@ def _keep_if_telling(raw_output: Path, status: Status) -> None:
     if status is Status.OK or raw_output.stat().st_size == 0:
         raw_output.unlink()
     else:
-        hide_secrets_in(raw_output)
+        KNOWN.hide_in_file(raw_output)
 
 
 def _outcome(
@@ -245,7 +245,7 @@ def _keep(aside: Path, target: Path, log: CellLog, status: Status, error: StepEr
         notebook = nbformat.read(aside, as_version=4)
         _mark(notebook, log, status, error)
         nbformat.write(notebook, aside)
-    hide_secrets_in(aside)
+    KNOWN.hide_in_file(aside)
     publish(aside, target)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from taxi_nb.secrets.literals import INSTEAD, addresses_with_credentials, literal_secrets
-from taxi_nb.secrets.values import SecretError, secret_variables, value_of
+from taxi_nb.secrets.references import SecretError, secret_variables, value_of
 
 TAG = "parameters"
 

@@ -34,6 +34,7 @@ from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.pipeline.step_run import RunFolder, StepRunner
 from taxi_nb.project import path_within, write_whole
 from taxi_nb.secrets.addresses import without_credentials
+from taxi_nb.secrets.known import KNOWN
 from taxi_nb.tracking.context import authorship
 from taxi_nb.tracking.names import PIPELINE_RUN_TAG, URI_VARIABLE
 from taxi_nb.tracking.pipeline_runs import PipelineTracking
@@ -97,6 +98,8 @@ def run_pipeline(
         After kernels have been ended and all runs closed, when a signal
         handler raised it.
     """
+    for variable in pipeline.secrets:
+        KNOWN.remember(variable)
     if pipeline.tracking_uri:
         os.environ[URI_VARIABLE] = pipeline.tracking_uri
     if pipeline.artifact_root:

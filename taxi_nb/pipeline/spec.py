@@ -21,7 +21,7 @@ from taxi_nb.pipeline.parameters import (
 )
 from taxi_nb.project import path_within
 from taxi_nb.secrets.addresses import user_info, without_credentials
-from taxi_nb.secrets.values import secret_variables
+from taxi_nb.secrets.references import secret_variables
 
 NOTEBOOKS = "notebooks"
 
@@ -91,6 +91,8 @@ class Pipeline:
         The ``NAME=VALUE`` that it was read with.
     mlflow_run : str or None
         A run that is open already and is to be the pipeline's.
+    secrets : frozenset of str
+        The environment variables that parameters name as ``env:NAME``.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Pipeline:
     steps: tuple[Step, ...]
     overrides: tuple[str, ...] = ()
     mlflow_run: str | None = None
+    secrets: frozenset[str] = frozenset()
 
 
 def _seconds(value: Any) -> Any:
@@ -188,6 +191,7 @@ class _Reader:
         self.root = root
         self.shown = path_within(root, file)
         self.problems: list[Problem] = []
+        self.secrets: set[str] = set()
         self.line: Callable[[Location], int | None] = lambda _: None
 
     def read(self, overrides: Sequence[str]) -> Pipeline:
@@ -207,6 +211,7 @@ class _Reader:
             artifact_root=written.artifact_root,
             steps=steps,
             overrides=tuple(overrides),
+            secrets=frozenset(self.secrets),
         )
 
     def _wrong(self, location: Location, message: str) -> None:
@@ -404,10 +409,11 @@ class _Reader:
                 continue
             if parameter.required:
                 self._wrong(("steps", index), f"{step.notebook} needs a value for {name!r}")
-            elif any(secret_variables(parameter.default)) and (
-                mistake := secret_mistake(name, parameter.default)
-            ):
-                self._wrong(("steps", index), f"{step.notebook}: {name!r}: {mistake}")
+            elif variables := set(secret_variables(parameter.default)):
+                self.secrets |= variables
+                if mistake := secret_mistake(name, parameter.default):
+                    self._wrong(("steps", index), f"{step.notebook}: {name!r}: {mistake}")
+        self.secrets.update(secret_variables([fixed, step.matrix]))
         for combination in itertools.product(*step.matrix.values()):
             yield {**fixed, **dict(zip(step.matrix, combination, strict=True))}
 

@@ -1,9 +1,15 @@
-"""Where a secret's value may go, and what stops it everywhere else.
+"""Where a secret's value may go, and which guard stops it elsewhere.
 
-A parameter names a secret as ``env:NAME``. Its value is handed out by `values.secret` alone.
+A parameter names a secret as ``env:NAME``. The value stays in that environment variable; a
+notebook gets it from `secret.secret`, to use it in a call. It may go nowhere else:
 
-- `values`: ``env:NAME`` and its value; texts, files and a kernel's messages without it
-- `mlflow_client`: runs without it, whichever call of MLflow's client would write them
-- `literals`: secrets that are written out: refused in parameters, replaced in what is kept
-- `addresses`: addresses and messages without passwords and signatures
+- a pipeline file, a parameters cell, `tracked_run`: `literals` refuses values written out there
+- outputs, errors and replies of a kernel: `kernel_messages`, and the pipeline's papermill engine
+- parameters, tags, texts, dictionaries and files of a run: `mlflow_client`
+- executed notebooks and logs of a pipeline: `known.KnownSecrets.hide_in_file`
+- source, executed cells and uncommitted changes that a run keeps: `literals.scrubbed`
+- addresses in messages, tags and records: `addresses`, which drops passwords and signatures
+
+`known` holds the values to look for, `references` reads ``env:NAME``. A value that is encoded,
+encrypted or taken apart before it is shown is not found.
 """

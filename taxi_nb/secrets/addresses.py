@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-__all__ = ["has_credentials", "hide_secrets", "user_info", "without_credentials"]
-
 # A password may hold an unescaped "/": with a colon before it, all up to the last "@" is secret.
 _USER_INFO = r"(?<=://)(?:[^/@\s]*:\S*@|[^/\s]*@)"
 # Names in a query that go with secrets: X-Amz-Signature, sig, token, api_key.

@@ -1,43 +1,25 @@
-"""Secrets that are written out where an ``env:NAME`` should be: found, refused, replaced."""
+"""Secrets that are written out where ``env:NAME`` should be: found, refused, replaced."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from taxi_nb.secrets.addresses import has_credentials, without_credentials
-from taxi_nb.secrets.values import SecretError, variable_of, without_secrets
+from taxi_nb.secrets.known import KNOWN
+from taxi_nb.secrets.references import SecretError, variable_of
 
-__all__ = [
-    "INSTEAD",
-    "addresses_with_credentials",
-    "literal_secrets",
-    "looks_secret",
-    "require_no_literal_secrets",
-    "scrubbed",
-]
-
-# What is shorter is left alone where nothing but its look speaks for a secret.
+# Shorter values are left alone where only their looks speak for a secret.
 _LONG = 8
 # Nobody writes longer lines; in notebooks they are pictures.
 _LONGEST_LINE = 10_000
 
-# Nouns by which secrets are called, as words of a name: `keys_of`, `monkey`, `n_tokens` have none.
+# Last words of a secret's name; `keys_of`, `monkey` and `n_tokens` do not end in them.
 _NOUNS = {"key", "token"}
-_ALWAYS = {
-    "apikey",
-    "credential",
-    "credentials",
-    "passphrase",
-    "passwd",
-    "password",
-    "passwords",
-    "pwd",
-    "secret",
-    "secrets",
-}
+_ALWAYS = {"apikey", "credential", "credentials", "passphrase", "passwd", "password", "passwords"}
+_ALWAYS |= {"pwd", "secret", "secrets"}
 # `sort_key` orders, `key_column` and `password_file` say where something is, not what it is.
 _HARMLESS_KEYS = {"cache", "foreign", "group", "index", "join", "order", "partition", "primary"}
 _HARMLESS_KEYS |= {"public", "row", "sort"}
@@ -46,7 +28,7 @@ _ABOUT |= {"size", "type", "variable"}
 
 
 def looks_secret(name: str) -> bool:
-    """Whether what has this name is probably a secret: ``api_key``, ``dbPassword``, ``TOKEN``."""
+    """Whether this is probably a secret's name: ``api_key``, ``dbPassword``, ``TOKEN``."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     words = [word for word in re.split(r"[^a-z0-9]+", spaced.lower()) if word]
     if not words or words[-1] in _ABOUT:
@@ -57,7 +39,7 @@ def looks_secret(name: str) -> bool:
 
 
 def literal_secrets(parameters: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of parameters whose names look like secrets and that have a text for value.
+    """Yield the names of texts among parameters that are secrets by their names.
 
     Parameters within parameters are called ``outer.inner``.
     """
@@ -74,7 +56,7 @@ def addresses_with_credentials(parameters: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _texts(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is written out, ``env:NAME`` is not."""
+    """Yield names and texts, however deep; ``env:NAME`` is not written out."""
     for name, value in parameters.items():
         if isinstance(value, Mapping):
             yield from _texts({f"{name}.{key}": item for key, item in value.items()})
@@ -104,13 +86,6 @@ def require_no_literal_secrets(parameters: Mapping[str, Any]) -> None:
         raise SecretError(f"{named} must not be written out, by its name it is a secret: {INSTEAD}")
 
 
-def _secrets_of_environment() -> Iterator[str]:
-    """Yield what variables hold whose names look like secrets, though no parameter names them."""
-    for name, value in os.environ.items():
-        if looks_secret(name) and len(value) >= _LONG:
-            yield value
-
-
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
@@ -135,46 +110,55 @@ def scrubbed(text: str) -> tuple[str, int]:
     names that look like secrets, tokens and keys of well-known forms, and what is secret in
     addresses.
     """
-    count = 0
-
-    def replaced(_: re.Match[str]) -> str:
-        nonlocal count
-        count += 1
-        return "***"
-
-    def assigned(found: re.Match[str]) -> str:
-        nonlocal count
-        value = found["quoted"] or found["bare"]
-        if not looks_secret(found["name"]) or not _may_be_secret(value, found):
-            return found[0]
-        count += 1
-        mark = found["quote"] or ""
-        return f"{found['name']}{found['between']}{mark}***{mark}"
-
-    def addressed(found: re.Match[str]) -> str:
-        nonlocal count
-        if not has_credentials(found[0]):
-            return found[0]
-        count += 1
-        return without_credentials(found[0])
-
-    hidden = without_secrets(text)
-    count += hidden != text
+    hidden = KNOWN.hide_in(text)
+    count = int(hidden != text)
     for value in _secrets_of_environment():
         if value in hidden:
             count += 1
             hidden = hidden.replace(value, "***")
 
-    def replaced_in(line: str) -> str:
-        if len(line) > _LONGEST_LINE:
-            return line
-        return _ASSIGNED.sub(assigned, _ADDRESS.sub(addressed, _TOKEN.sub(replaced, line)))
+    def replace(pattern: re.Pattern[str], by: Callable[[re.Match[str]], str], within: str) -> str:
+        def counted(found: re.Match[str]) -> str:
+            nonlocal count
+            replacement = by(found)
+            count += replacement != found[0]
+            return replacement
 
-    lines = _PRIVATE_KEY.sub(replaced, hidden).splitlines(keepends=True)
-    return "".join(map(replaced_in, lines)), count
+        return pattern.sub(counted, within)
+
+    lines = replace(_PRIVATE_KEY, _stars, hidden).splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        if len(line) <= _LONGEST_LINE:
+            line = replace(_TOKEN, _stars, line)
+            line = replace(_ADDRESS, _clean_address, line)
+            lines[number] = replace(_ASSIGNED, _clean_assignment, line)
+    return "".join(lines), count
 
 
-def _may_be_secret(value: str, found: re.Match[str]) -> bool:
+def _secrets_of_environment() -> Iterator[str]:
+    """Yield the values of variables with secret names, whether or not a parameter names them."""
+    for name, value in os.environ.items():
+        if looks_secret(name) and len(value) >= _LONG:
+            yield value
+
+
+def _stars(_: re.Match[str]) -> str:
+    return "***"
+
+
+def _clean_address(found: re.Match[str]) -> str:
+    return without_credentials(found[0]) if has_credentials(found[0]) else found[0]
+
+
+def _clean_assignment(found: re.Match[str]) -> str:
+    if not looks_secret(found["name"]) or not _may_be_secret(found):
+        return found[0]
+    mark = found["quote"] or ""
+    return f"{found['name']}{found['between']}{mark}***{mark}"
+
+
+def _may_be_secret(found: re.Match[str]) -> bool:
+    value = found["quoted"] or found["bare"]
     if value.startswith(("env:", "[env:", "$", "***")) or len(value) < _LONG // 2:
         return False
     # Code is no secret, `token = tokens[0]`, nor are `key="zone"` and `CACHE_KEY = "trips"`.

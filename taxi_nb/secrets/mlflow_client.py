@@ -1,4 +1,4 @@
-"""Runs without secrets, whichever call of MLflow's client would write them."""
+"""Runs without known secrets, whichever call of MLflow's client writes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from taxi_nb.secrets.values import SecretError, secrets_in, without_secrets
+from taxi_nb.secrets.known import KNOWN
+from taxi_nb.secrets.references import SecretError
 
 _WRITING = (
     "create_run",
@@ -39,20 +40,20 @@ def hide_secrets_in_runs() -> None:
 def _hiding(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def hidden(self: Any, *given: Any, **named: Any) -> Any:
-        values = {name: _without_secrets(value) for name, value in named.items()}
-        return method(self, *map(_without_secrets, given), **values)
+        values = {name: _hidden_in(value) for name, value in named.items()}
+        return method(self, *map(_hidden_in, given), **values)
 
     return hidden
 
 
-def _without_secrets(value: Any) -> Any:
+def _hidden_in(value: Any) -> Any:
     from mlflow.entities import Param, RunTag
 
     if isinstance(value, list | tuple):
-        return [_without_secrets(item) for item in value]
+        return [_hidden_in(item) for item in value]
     if isinstance(value, Param | RunTag):
-        return type(value)(value.key, without_secrets(value.value))
-    return without_secrets(value)
+        return type(value)(value.key, KNOWN.hide_in(value.value))
+    return KNOWN.hide_in(value)
 
 
 def _refusing(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,7 +61,7 @@ def _refusing(method: Callable[..., Any]) -> Callable[..., Any]:
     def refusing(self: Any, *given: Any, **named: Any) -> Any:
         local = signature(method).bind(self, *given, **named).args[2]
         for file in _files(Path(local)):
-            if found := secrets_in(file.read_bytes()):
+            if found := KNOWN.found_in(file.read_bytes()):
                 raise SecretError(
                     f"{file.name} holds what env:{found[0]} stands for and is not logged: "
                     "write it without"

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.secrets.values import without_secrets
+from taxi_nb.secrets.known import KNOWN
 from taxi_nb.tracking.names import SOURCE_TAG, SYNTHETIC_TAG, Role
 from taxi_nb.tracking.stores import again_if_another_was_first
 
@@ -71,7 +71,7 @@ class RunContents:
         from mlflow.entities import Metric, Param, RunTag
 
         client, now = MlflowClient(), int(time.time() * 1000)
-        params, tags = without_secrets(self.params), without_secrets(self.tags)
+        params, tags = KNOWN.hide_in(self.params), KNOWN.hide_in(self.tags)
         if params or tags or self.metrics:
             client.log_batch(
                 run_id,
@@ -168,7 +168,7 @@ def log_tables(**tables: pd.DataFrame) -> None:
     """Log tables to the active run as ``tables/<name>.csv``."""
     contents = RunContents()
     for name, table in tables.items():
-        contents.files[f"tables/{name}.csv"] = without_secrets(table.to_csv()).encode()
+        contents.files[f"tables/{name}.csv"] = KNOWN.hide_in(table.to_csv()).encode()
     contents.log(_active_run())
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.project import project_root
+from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.literals import scrubbed
-from taxi_nb.secrets.values import without_secrets
 from taxi_nb.tracking.contents import log_contents
 from taxi_nb.tracking.environment import host, lock_digest, packages_text
 from taxi_nb.tracking.git import GitState, git_state, without_outputs
@@ -125,7 +125,7 @@ def source_content(file: Path) -> bytes:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         return content
-    code, count = scrubbed(text) if len(content) <= MAX_SOURCE else (without_secrets(text), 1)
+    code, count = scrubbed(text) if len(content) <= MAX_SOURCE else (KNOWN.hide_in(text), 1)
     return code.encode() if count else content
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taxi_nb.project import path_within, project_root
-from taxi_nb.secrets.values import without_secrets
+from taxi_nb.secrets.known import KNOWN
 from taxi_nb.tracking.names import NOTEBOOK_VARIABLE
 
 # Visual Studio Code leaves the notebook's path in the notebook's own names.
@@ -151,4 +151,4 @@ def notebook_parameters(notebook: Path) -> dict[str, Any]:
     targets += [target for s in statements if isinstance(s, ast.Assign) for target in s.targets]
     declared = [target.id for target in targets if isinstance(target, ast.Name)]
     values = {name: names[name] for name in declared if name in names}
-    return without_secrets(json.loads(json.dumps(values, default=repr)))
+    return KNOWN.hide_in(json.loads(json.dumps(values, default=repr)))

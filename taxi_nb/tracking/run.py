@@ -9,9 +9,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.secrets.addresses import has_credentials, without_credentials
+from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.literals import require_no_literal_secrets
 from taxi_nb.secrets.mlflow_client import hide_secrets_in_runs
-from taxi_nb.secrets.values import are_known, without_secrets
 from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.lifecycle import close_abandoned, owner
 from taxi_nb.tracking.measuring import Measurement, measured
@@ -70,7 +70,7 @@ def tracked_run(
 
     global _joined_run
     require_no_literal_secrets(params or {})
-    if are_known():
+    if KNOWN:
         hide_secrets_in_runs()
     nested = mlflow.active_run() is not None
     experiment = None if nested else connect()
@@ -78,7 +78,7 @@ def tracked_run(
     parent = None if nested or step_run else _joined_run
     # Of what the pipeline opens, the pipeline is the owner.
     own = not (nested or step_run or parent)
-    given = {KIND_TAG: kind, **without_secrets(dict(tags or {}))}
+    given = {KIND_TAG: kind, **KNOWN.hide_in(dict(tags or {}))}
     with _context(is_new=not nested) as context:
         if own and experiment:
             close_abandoned(mlflow.MlflowClient(), experiment)
@@ -132,6 +132,6 @@ def _loggable(params: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: without_credentials(value)
         if isinstance(value, str) and has_credentials(value)
-        else without_secrets(value)
+        else KNOWN.hide_in(value)
         for name, value in params.items()
     }

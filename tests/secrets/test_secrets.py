@@ -12,7 +12,8 @@ from nbclient import NotebookClient
 from taxi_nb import secret
 from taxi_nb.pipeline.record import Status
 from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
-from taxi_nb.secrets.values import SecretError, without_secrets
+from taxi_nb.secrets.known import KNOWN
+from taxi_nb.secrets.references import SecretError
 from tests.conftest import Project, runs_of, texts
 from tests.running import Run
 
@@ -42,7 +43,7 @@ LOG = (
 @pytest.fixture
 def token(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("API_TOKEN", VALUE)
-    monkeypatch.setattr("taxi_nb.secrets.values._known", {})
+    monkeypatch.setattr(KNOWN, "_spellings", {})
     return VALUE
 
 
@@ -169,4 +170,4 @@ def test_a_secret_too_short_to_hide_and_a_text_that_is_none_are_refused(
     with pytest.raises(SecretError, match="`parameter` must be env:NAME") as caught:
         secret("hunter2")
     assert "hunter2" not in str(caught.value)
-    assert without_secrets("abc") == "abc"
+    assert KNOWN.hide_in("abc") == "abc"
