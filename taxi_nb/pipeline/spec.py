@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from taxi_nb.pipeline.file_form import PipelineForm, StepForm, in_words, place_of
 from taxi_nb.pipeline.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline.parameters import (
     NotebookError,
@@ -20,7 +20,6 @@ from taxi_nb.pipeline.parameters import (
     secret_mistake,
 )
 from taxi_nb.project import path_within
-from taxi_nb.secrets.addresses import user_info, without_credentials
 from taxi_nb.secrets.references import secret_variables
 
 NOTEBOOKS = "notebooks"
@@ -107,61 +106,6 @@ class Pipeline:
     secrets: frozenset[str] = frozenset()
 
 
-def _seconds(value: Any) -> Any:
-    """Read `90`, `90s`, `30m`, `2h` as seconds."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h)\s*", value)
-        if match is None:
-            raise ValueError("must be a time such as 90s, 30m or 2h")
-        return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
-    return value
-
-
-_Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
-
-
-def _without_secrets(address: str) -> str:
-    """Refuse a password: the file is kept with every run."""
-    _, has_password, _ = user_info(address).partition(":")
-    if has_password or "password=" in address:
-        raise ValueError(
-            "must not carry a password, since this file is logged with every run: it belongs "
-            "into the environment (MLFLOW_TRACKING_URI, or PGPASSWORD, "
-            "MLFLOW_TRACKING_PASSWORD, AWS_SECRET_ACCESS_KEY)"
-        )
-    return address
-
-
-_Address = Annotated[str, AfterValidator(_without_secrets)]
-
-
-class _StepInFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    notebook: str
-    name: str | None = None
-    params: dict[str, Any] = {}
-    matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
-    needs: list[str] | None = None
-    timeout: _Seconds | None = None
-    retries: Annotated[int, Field(ge=0)] = 0
-
-    @property
-    def group(self) -> str:
-        return self.name or Path(self.notebook).stem
-
-
-class _PipelineInFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    experiment: str | None = None
-    tracking_uri: _Address | None = None
-    artifact_root: _Address | None = None
-    params: dict[str, Any] = {}
-    timeout: _Seconds | None = None
-    steps: Annotated[list[_StepInFile], Field(min_length=1)]
-
-
 def read_pipeline(file: Path, root: Path, overrides: Sequence[str] = ()) -> Pipeline:
     """Read a pipeline file and check all of it against the notebooks.
 
@@ -184,7 +128,16 @@ def read_pipeline(file: Path, root: Path, overrides: Sequence[str] = ()) -> Pipe
 
 
 class _Reader:
-    """Reads one file and collects its mistakes."""
+    """Reads one file and collects its mistakes.
+
+    Attributes
+    ----------
+    declared : dict of int to dict
+        Position of a step -> the parameters that its notebook declares. A notebook that cannot
+        be used is missing.
+    given : dict
+        The values of ``--set``.
+    """
 
     def __init__(self, file: Path, root: Path) -> None:
         self.file = file
@@ -193,22 +146,26 @@ class _Reader:
         self.problems: list[Problem] = []
         self.secrets: set[str] = set()
         self.line: Callable[[Location], int | None] = lambda _: None
+        self.declared: dict[int, dict[str, Parameter]] = {}
+        self.given: dict[str, Any] = {}
 
     def read(self, overrides: Sequence[str]) -> Pipeline:
-        written = self._parse()
-        self._stop_if_wrong()
-        declared = self._declared(written)
-        given = self._overridden(written, overrides, declared)
-        steps = tuple(self._steps(written, declared, given))
-        self._check_shared(written, declared)
+        self.form = self._parse()
+        for index, step in enumerate(self.form.steps):
+            self._read_notebook(index, self._notebook(step))
+        self.names = sorted({name for found in self.declared.values() for name in found})
+        for override in overrides:
+            self._override(override)
+        steps = tuple(self._steps())
+        self._check_shared()
         self._stop_if_wrong()
         return Pipeline(
             name=self.file.stem,
             file=self.file,
             root=self.root,
-            experiment=written.experiment,
-            tracking_uri=written.tracking_uri,
-            artifact_root=written.artifact_root,
+            experiment=self.form.experiment,
+            tracking_uri=self.form.tracking_uri,
+            artifact_root=self.form.artifact_root,
             steps=steps,
             overrides=tuple(overrides),
             secrets=frozenset(self.secrets),
@@ -225,13 +182,12 @@ class _Reader:
             once = dict.fromkeys(self.problems)
             raise PipelineFileError(sorted(once, key=lambda p: (p.line or 0, p.key)))
 
-    def _parse(self) -> _PipelineInFile:
+    def _parse(self) -> PipelineForm:
         try:
             document = read_located_yaml(self.file)
         except OSError as error:
-            raise PipelineFileError(
-                [Problem(self.shown, None, "", f"cannot be read: {error.strerror}")]
-            ) from None
+            problem = Problem(self.shown, None, "", f"cannot be read: {error.strerror}")
+            raise PipelineFileError([problem]) from None
         except YamlError as error:
             raise PipelineFileError([Problem(self.shown, error.line, "", str(error))]) from None
         self.line = document.line
@@ -239,91 +195,66 @@ class _Reader:
             self._wrong((), "must be a mapping with the key `steps`, a list of notebooks")
             self._stop_if_wrong()
         try:
-            return _PipelineInFile.model_validate(document.value)
+            return PipelineForm.model_validate(document.value)
         except ValidationError as error:
             for mistake in error.errors():
-                self._wrong(_place(mistake["loc"]), _in_words(mistake))
+                self._wrong(place_of(mistake["loc"]), in_words(mistake))
             self._stop_if_wrong()
             raise
 
-    def _declared(self, written: _PipelineInFile) -> dict[int, dict[str, Parameter]]:
-        """Return what each step's notebook declares; a notebook that cannot be used is reported."""
-        declared = {}
-        for index, step in enumerate(written.steps):
-            path = self._notebook(step)
-            try:
-                if not path.is_file():
-                    raise NotebookError(f"there is no such notebook{self._close_notebook(path)}")
-                declared[index] = declared_parameters(path)
-                self._check_defaults(index, path, declared[index])
-            except NotebookError as error:
-                shown = path_within(self.root, path)
-                self._wrong(("steps", index, "notebook"), f"{shown} {error}")
-        return declared
-
-    def _check_defaults(self, index: int, path: Path, declared: Mapping[str, Parameter]) -> None:
-        """Refuse secrets in a notebook's own parameters cell, also where others are given."""
-        shown = path_within(self.root, path)
-        for name, parameter in declared.items():
-            if parameter.default and not any(secret_variables(parameter.default)):
-                mistake = secret_mistake(name, parameter.default)
-                if mistake:
-                    self._wrong(("steps", index, "notebook"), f"{shown}: {name!r} {mistake}")
-
-    def _notebook(self, step: _StepInFile) -> Path:
+    def _notebook(self, step: StepForm) -> Path:
         name = step.notebook if step.notebook.endswith(".ipynb") else f"{step.notebook}.ipynb"
         return self.root / (name if "/" in name else f"{NOTEBOOKS}/{name}")
 
-    def _close_notebook(self, path: Path) -> str:
-        return close_to(path.stem, [other.stem for other in path.parent.glob("*.ipynb")])
+    def _read_notebook(self, index: int, path: Path) -> None:
+        """Read what a notebook declares; refuse secrets in its own cell, given others or not."""
+        shown, place = path_within(self.root, path), ("steps", index, "notebook")
+        try:
+            if not path.is_file():
+                hint = close_to(path.stem, [other.stem for other in path.parent.glob("*.ipynb")])
+                raise NotebookError(f"there is no such notebook{hint}")
+            self.declared[index] = declared_parameters(path)
+        except NotebookError as error:
+            self._wrong(place, f"{shown} {error}")
+            return
+        for name, parameter in self.declared[index].items():
+            if parameter.default and not any(secret_variables(parameter.default)):
+                mistake = secret_mistake(name, parameter.default)
+                if mistake:
+                    self._wrong(place, f"{shown}: {name!r} {mistake}")
 
-    def _overridden(
-        self,
-        written: _PipelineInFile,
-        overrides: Sequence[str],
-        declared: Mapping[int, Mapping[str, Parameter]],
-    ) -> dict[str, Any]:
-        """Read `--set` values; they count for every notebook that declares the name."""
-        known = {name for parameters in declared.values() for name in parameters}
-        given: dict[str, Any] = {}
-        for override in overrides:
-            name, equals, text = override.partition("=")
-            # Without the value: it may be a secret that belongs elsewhere.
-            source = f"--set {name}"
-            if not equals or not name:
-                self.problems.append(Problem(source, None, "", "must be NAME=VALUE"))
-            elif name not in known:
-                hint = close_to(name, sorted(known))
-                message = f"no notebook of {self.shown} declares {name!r}{hint}"
-                self.problems.append(Problem(source, None, "", message))
-            else:
-                try:
-                    given[name] = parse_value(text)
-                except YamlError as error:
-                    self.problems.append(Problem(source, None, "", f"not a YAML value: {error}"))
-        for step in written.steps:
-            for axis in step.matrix.keys() & given.keys():
-                step.matrix[axis] = given[axis] if isinstance(given[axis], list) else [given[axis]]
-        return given
+    def _override(self, override: str) -> None:
+        """Read a `--set` value; it counts for every notebook that declares the name."""
+        name, equals, text = override.partition("=")
+        if not equals or not name:
+            self._wrong_set(name, "must be NAME=VALUE")
+        elif name not in self.names:
+            hint = close_to(name, self.names)
+            self._wrong_set(name, f"no notebook of {self.shown} declares {name!r}{hint}")
+        else:
+            try:
+                value = self.given[name] = parse_value(text)
+            except YamlError as error:
+                self._wrong_set(name, f"not a YAML value: {error}")
+                return
+            for step in self.form.steps:
+                if name in step.matrix:
+                    step.matrix[name] = value if isinstance(value, list) else [value]
 
-    def _check_shared(
-        self, written: _PipelineInFile, declared: Mapping[int, Mapping[str, Parameter]]
-    ) -> None:
-        if len(declared) < len(written.steps):
+    def _wrong_set(self, name: str, message: str) -> None:
+        # Without the value: it may be a secret that belongs elsewhere.
+        self.problems.append(Problem(f"--set {name}", None, "", message))
+
+    def _check_shared(self) -> None:
+        if len(self.declared) < len(self.form.steps):
             return  # The notebook that cannot be read may be the one that declares the name.
-        known = {name for parameters in declared.values() for name in parameters}
-        for name in written.params.keys() - known:
-            hint = close_to(name, sorted(known))
+        for name in self.form.params.keys() - set(self.names):
+            hint = close_to(name, self.names)
             self._wrong(("params", name), f"no notebook of this pipeline declares it{hint}")
 
-    def _steps(
-        self,
-        written: _PipelineInFile,
-        declared: Mapping[int, Mapping[str, Parameter]],
-        given: Mapping[str, Any],
-    ) -> Iterator[Step]:
+    def _steps(self) -> Iterator[Step]:
         before: dict[str, list[str]] = {}
-        for index, step in enumerate(written.steps):
+        for index, step in enumerate(self.form.steps):
             if step.group in before:
                 self._wrong(
                     ("steps", index),
@@ -331,8 +262,8 @@ class _Reader:
                 )
             needs = self._needs(index, step, before)
             names = before.setdefault(step.group, [])
-            for values in self._executions(index, step, declared.get(index), written, given):
-                chosen = ",".join(_short(values[axis]) for axis in step.matrix)
+            for values in self._executions(index, step):
+                chosen = ",".join(str(values[axis]).replace("/", "-") for axis in step.matrix)
                 name = f"{step.group}[{chosen}]" if step.matrix else step.group
                 if name in names:
                     self._wrong(("steps", index, "matrix"), f"{name} comes up twice")
@@ -343,129 +274,79 @@ class _Reader:
                     notebook=self._notebook(step),
                     parameters=values,
                     needs=needs,
-                    timeout=step.timeout or written.timeout,
+                    timeout=step.timeout or self.form.timeout,
                     retries=step.retries,
                     needs_are_declared=step.needs is not None,
                 )
 
     def _needs(
-        self, index: int, step: _StepInFile, before: Mapping[str, list[str]]
+        self, index: int, step: StepForm, before: Mapping[str, list[str]]
     ) -> tuple[str, ...]:
         if step.needs is None:
             return tuple(itertools.chain.from_iterable(before.values()))
-        executions = {name for names in before.values() for name in names}
+        executions = {name: [name] for names in before.values() for name in names}
         needed: list[str] = []
         for position, name in enumerate(step.needs):
-            if name in before:
-                needed += before[name]
-            elif name in executions:
-                needed.append(name)
-            else:
+            found = before.get(name) or executions.get(name)
+            if found is None:
                 hint = close_to(name, list(before))
                 self._wrong(
                     ("steps", index, "needs", position),
                     f"{name!r} is not a step that comes before {step.group}{hint}",
                 )
+            needed += found or []
         return tuple(dict.fromkeys(needed))
 
-    def _executions(
-        self,
-        index: int,
-        step: _StepInFile,
-        declared: Mapping[str, Parameter] | None,
-        written: _PipelineInFile,
-        given: Mapping[str, Any],
-    ) -> Iterator[dict[str, Any]]:
+    def _executions(self, index: int, step: StepForm) -> Iterator[dict[str, Any]]:
         """Yield the parameters of each execution, having checked them all."""
-        if declared is None:
-            yield from ({axis: values[0] for axis, values in step.matrix.items()},)
+        if index not in self.declared:
+            yield {axis: values[0] for axis, values in step.matrix.items()}
             return
-        shared = {name: value for name, value in written.params.items() if name in declared}
+        declared = self.declared[index]
+        shared = {name: value for name, value in self.form.params.items() if name in declared}
         for name, value in shared.items():
-            if name not in step.params and name not in given:
-                self._check(("params", name), declared[name], value, step)
+            if name not in step.params and name not in self.given:
+                self._check(("params", name), index, name, value)
         for name, value in step.params.items():
             if name in step.matrix:
                 self._wrong(("steps", index, "params", name), "is an axis of `matrix`, too")
-            self._check_declared(("steps", index, "params", name), name, value, declared, step)
+            self._check(("steps", index, "params", name), index, name, value)
         for axis, values in step.matrix.items():
             for position, value in enumerate(values):
-                place: Location = ("steps", index, "matrix", axis, position)
-                self._check_declared(place, axis, value, declared, step)
+                self._check(("steps", index, "matrix", axis, position), index, axis, value)
         set_here = {
             name: value
-            for name, value in given.items()
+            for name, value in self.given.items()
             if name in declared and name not in step.matrix
         }
         for name, value in set_here.items():
-            mistake = declared[name].mistake(value)
-            if mistake:
-                self.problems.append(
-                    Problem(f"--set {name}", None, "", f"{mistake} in {step.notebook}")
-                )
+            if mistake := declared[name].mistake(value):
+                self._wrong_set(name, f"{mistake} in {step.notebook}")
         fixed = {**shared, **step.params, **set_here}
-        for name, parameter in declared.items():
-            if name in fixed or name in step.matrix:
-                continue
-            if parameter.required:
-                self._wrong(("steps", index), f"{step.notebook} needs a value for {name!r}")
-            elif variables := set(secret_variables(parameter.default)):
-                self.secrets |= variables
-                if mistake := secret_mistake(name, parameter.default):
-                    self._wrong(("steps", index), f"{step.notebook}: {name!r}: {mistake}")
+        self._check_defaults(index, {*fixed, *step.matrix})
         self.secrets.update(secret_variables([fixed, step.matrix]))
         for combination in itertools.product(*step.matrix.values()):
             yield {**fixed, **dict(zip(step.matrix, combination, strict=True))}
 
-    def _check_declared(
-        self,
-        place: Location,
-        name: str,
-        value: Any,
-        declared: Mapping[str, Parameter],
-        step: _StepInFile,
-    ) -> None:
+    def _check_defaults(self, index: int, given: set[str]) -> None:
+        """Check the parameters that a notebook is left to give a value itself."""
+        notebook = self.form.steps[index].notebook
+        for name, parameter in self.declared[index].items():
+            if name in given:
+                continue
+            if parameter.required:
+                self._wrong(("steps", index), f"{notebook} needs a value for {name!r}")
+            elif variables := set(secret_variables(parameter.default)):
+                self.secrets |= variables
+                if mistake := secret_mistake(name, parameter.default):
+                    self._wrong(("steps", index), f"{notebook}: {name!r}: {mistake}")
+
+    def _check(self, place: Location, index: int, name: str, value: Any) -> None:
+        declared, notebook = self.declared[index], self.form.steps[index].notebook
         if name in declared:
-            self._check(place, declared[name], value, step)
-        else:
-            hint = close_to(name, list(declared))
-            self._wrong(
-                place, f"{step.notebook} declares no parameter {name!r}{hint or _list(declared)}"
-            )
-
-    def _check(self, place: Location, parameter: Parameter, value: Any, step: _StepInFile) -> None:
-        mistake = parameter.mistake(value)
-        if mistake:
-            self._wrong(place, f"{mistake} (declared in {step.notebook})")
-
-
-def _list(declared: Mapping[str, Parameter]) -> str:
-    return f"; it declares {', '.join(declared)}" if declared else "; it declares none"
-
-
-def _place(location: tuple[int | str, ...]) -> Location:
-    """Drop pydantic's own words from an error's location."""
-    return tuple(part for part in location if not str(part).startswith("function-"))
-
-
-def _in_words(mistake: Any) -> str:
-    if mistake["type"] == "extra_forbidden":
-        fields = _StepInFile if mistake["loc"][0] == "steps" else _PipelineInFile
-        known = list(fields.model_fields)
-        hint = close_to(str(mistake["loc"][-1]), known)
-        return f"is not a known key{hint}; known are {', '.join(known)}"
-    if mistake["type"] == "missing":
-        return "is missing"
-    message = (
-        str(mistake["msg"])
-        .removeprefix("Value error, ")
-        .replace("Input should", "must")
-        .replace("List should", "must")
-    )
-    given = mistake["input"]
-    shown = without_credentials(given) if isinstance(given, str) and "://" in given else given
-    return f"{message}, got {shown!r}"
-
-
-def _short(value: Any) -> str:
-    return str(value).replace("/", "-")
+            if mistake := declared[name].mistake(value):
+                self._wrong(place, f"{mistake} (declared in {notebook})")
+            return
+        names = f"; it declares {', '.join(declared) or 'none'}"
+        hint = close_to(name, list(declared)) or names
+        self._wrong(place, f"{notebook} declares no parameter {name!r}{hint}")

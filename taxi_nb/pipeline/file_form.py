@@ -1,0 +1,98 @@
+"""The form of a pipeline file: its keys and their types."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from taxi_nb.pipeline.located_yaml import Location
+from taxi_nb.pipeline.parameters import close_to
+from taxi_nb.secrets.addresses import user_info, without_credentials
+
+
+def _seconds(value: Any) -> Any:
+    """Read `90`, `90s`, `30m`, `2h` as seconds."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h)\s*", value)
+        if match is None:
+            raise ValueError("must be a time such as 90s, 30m or 2h")
+        return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+    return value
+
+
+_Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+
+
+def _without_secrets(address: str) -> str:
+    """Refuse a password: the file is kept with every run."""
+    _, has_password, _ = user_info(address).partition(":")
+    if has_password or "password=" in address:
+        raise ValueError(
+            "must not carry a password, since this file is logged with every run: it belongs "
+            "into the environment (MLFLOW_TRACKING_URI, or PGPASSWORD, "
+            "MLFLOW_TRACKING_PASSWORD, AWS_SECRET_ACCESS_KEY)"
+        )
+    return address
+
+
+_Address = Annotated[str, AfterValidator(_without_secrets)]
+
+
+class StepForm(BaseModel):
+    """An entry of `steps`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    notebook: str
+    name: str | None = None
+    params: dict[str, Any] = {}
+    matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    needs: list[str] | None = None
+    timeout: _Seconds | None = None
+    retries: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def group(self) -> str:
+        """Its name, without the values of its matrix."""
+        return self.name or Path(self.notebook).stem
+
+
+class PipelineForm(BaseModel):
+    """A pipeline file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    experiment: str | None = None
+    tracking_uri: _Address | None = None
+    artifact_root: _Address | None = None
+    params: dict[str, Any] = {}
+    timeout: _Seconds | None = None
+    steps: Annotated[list[StepForm], Field(min_length=1)]
+
+
+def place_of(location: tuple[int | str, ...]) -> Location:
+    """Drop pydantic's own words from an error's location."""
+    return tuple(part for part in location if not str(part).startswith("function-"))
+
+
+def in_words(mistake: Any) -> str:
+    """Say what is wrong with a value of the form, from pydantic's error."""
+    if mistake["type"] == "extra_forbidden":
+        fields = StepForm if mistake["loc"][0] == "steps" else PipelineForm
+        known = list(fields.model_fields)
+        hint = close_to(str(mistake["loc"][-1]), known)
+        return f"is not a known key{hint}; known are {', '.join(known)}"
+    if mistake["type"] == "missing":
+        return "is missing"
+    message = (
+        str(mistake["msg"])
+        .removeprefix("Value error, ")
+        .replace("Input should", "must")
+        .replace("List should", "must")
+    )
+    given = mistake["input"]
+    shown = without_credentials(given) if isinstance(given, str) and "://" in given else given
+    return f"{message}, got {shown!r}"
