@@ -14,6 +14,7 @@ from typing import Any
 
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.plain_data import from_plain, to_plain
+from taxi_nb.tracking.names import RunStatus
 
 RUN_FILE = "run.json"
 
@@ -35,6 +36,13 @@ class Status(StrEnum):
     def is_good(self) -> bool:
         """Whether steps that need this one may run."""
         return self in (Status.OK, Status.CACHED)
+
+    @property
+    def of_run(self) -> RunStatus:
+        """How an MLflow run ends with it."""
+        if self.is_good:
+            return "FINISHED"
+        return "KILLED" if self is Status.INTERRUPTED else "FAILED"
 
 
 @dataclass(frozen=True)

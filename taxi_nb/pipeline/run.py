@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from taxi_nb.pipeline.execute import KernelHandle, import_papermill
 from taxi_nb.pipeline.interrupted import Interrupted
@@ -21,22 +19,17 @@ from taxi_nb.pipeline.memory import RUNS, Memory
 from taxi_nb.pipeline.plan import decide, plan
 from taxi_nb.pipeline.planned import Plan, PlannedStep
 from taxi_nb.pipeline.record import (
-    RUN_FILE,
-    ModelResult,
     RunRecord,
     Status,
     StepError,
     StepResult,
     make_run_folder,
-    point_latest_at,
 )
+from taxi_nb.pipeline.record_keeper import RecordKeeper
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.pipeline.step_run import RunFolder, StepRunner
-from taxi_nb.project import path_within, write_whole
-from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.secrets.known import KNOWN
-from taxi_nb.tracking.context import authorship
-from taxi_nb.tracking.names import PIPELINE_RUN_TAG, URI_VARIABLE
+from taxi_nb.tracking.names import URI_VARIABLE
 from taxi_nb.tracking.pipeline_runs import PipelineTracking
 from taxi_nb.tracking.store import store_problems_told
 from taxi_nb.tracking.stores import ARTIFACT_ROOT_VARIABLE, StoreError
@@ -121,91 +114,47 @@ def _planned(pipeline: Pipeline) -> tuple[Memory, Plan]:
 
 
 class _Run:
-    """One run of one pipeline, and the only writer of its record."""
+    """One run of one pipeline."""
 
     def __init__(
-        self,
-        pipeline: Pipeline,
-        pool: KernelPool,
-        listener: Listener,
-        memory: Memory,
-        made: Plan,
+        self, pipeline: Pipeline, pool: KernelPool, listener: Listener, memory: Memory, made: Plan
     ) -> None:
         self.pipeline = pipeline
         self.memory = memory
         self.planned = {planned.step.name: planned for planned in made.steps}
         self.listener = listener
-        self.lock = threading.RLock()
+        self.lock = threading.Lock()
         self.handles: dict[str, KernelHandle] = {}
         self.steps = {step.name: step for step in pipeline.steps}
         self.open_needs = {step.name: list(step.needs) for step in pipeline.steps}
-        self.tracking = PipelineTracking(pipeline.experiment)
-        self.tracking.close_abandoned()
+        tracking = PipelineTracking(pipeline.experiment)
+        tracking.close_abandoned()
         folder = make_run_folder(
             pipeline.root / RUNS, pipeline.name, is_taken=memory.results.speak_of
         )
         self.folder = RunFolder(folder, list(self.steps))
-        self.started = time.perf_counter()
-        file = path_within(pipeline.root, pipeline.file)
-        self.runner = StepRunner(
-            pipeline, pool, memory, self.tracking, self._open_run(file), self.folder
-        )
-        self.record = self._first_record(file)
-        self.settled = {result.name: result for result in self.record.steps}
-
-    def _open_run(self, file: str) -> str:
-        tags = {"pipeline": file, PIPELINE_RUN_TAG: self.folder.path.name}
-        return self.tracking.open_run(
-            self.folder.path.name,
-            "pipeline",
-            tags,
-            source=self.pipeline.file,
-            run_id=self.pipeline.mlflow_run,
-        )
-
-    def _first_record(self, file: str) -> RunRecord:
-        return RunRecord(
-            id=self.folder.path.name,
-            pipeline=self.pipeline.name,
-            parameter_file=file,
-            status=Status.RUNNING,
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            tracking_uri=without_credentials(self.tracking.uri),
-            experiment=self.tracking.experiment,
-            experiment_id=self.tracking.experiment_id,
-            **authorship(),
-            mlflow_run_id=self.runner.parent,
-            overrides=self.pipeline.overrides,
-            threads=_threads(),
-            steps=tuple(
-                StepResult(
-                    name=step.name,
-                    notebook=path_within(self.pipeline.root, step.notebook),
-                    parameters=step.parameters,
-                    reason=self.planned[step.name].reason or None,
-                )
-                for step in self.pipeline.steps
-            ),
-        )
+        self.keeper = RecordKeeper(pipeline, made, self.folder, tracking)
+        self.runner = StepRunner(pipeline, pool, memory, tracking, self.keeper.run_id, self.folder)
 
     def carry_out(self, jobs: int) -> RunRecord:
-        status, ending = Status.FAILED, "FAILED"
+        status, keeper = Status.FAILED, self.keeper
         try:
-            self._write_record()
-            # If artifacts cannot be kept, no notebook need run for hours to find that out.
-            self.tracking.log_files(self.runner.parent, [self.pipeline.file], "pipeline")
+            keeper.begin()
             import_papermill()  # While the kernels' server imports what they need.
-            point_latest_at(self.folder.path)
-            self.listener.run_started(self.record, self.folder.path)
+            self.listener.run_started(keeper.record, self.folder.path)
             self._execute_all(jobs)
-            if all(step.status.is_good for step in self.record.steps):
-                status, ending = Status.OK, "FINISHED"
+            if all(step.status.is_good for step in keeper.record.steps):
+                status = Status.OK
         except (Interrupted, KeyboardInterrupt):
-            status, ending = Status.INTERRUPTED, "KILLED"
+            status = Status.INTERRUPTED
             raise
         finally:
-            self._finish(status, ending)
-        return self.record
+            keeper.finish(status)
+        self.memory.digests.save()
+        steps = keeper.record.steps
+        if all(step.executed_in for step in steps):
+            self.memory.results.note_run(steps, self.folder.path.name)
+        return keeper.record
 
     def _execute_all(self, jobs: int) -> None:
         waiting = list(self.pipeline.steps)
@@ -249,7 +198,7 @@ class _Run:
         ready = []
         for step in waiting:
             open_needs = self.open_needs[step.name]
-            while open_needs and self.settled[open_needs[-1]].status.is_good:
+            while open_needs and self.keeper[open_needs[-1]].status.is_good:
                 open_needs.pop()
             if not open_needs:
                 ready.append(step)
@@ -269,9 +218,9 @@ class _Run:
         planned = self.planned[step.name]
         if not planned.will_run:
             before = {
-                name: PlannedStep(self.steps[name], result=result)
-                for name, result in self.settled.items()
-                if result.status.is_good
+                name: PlannedStep(self.steps[name], result=self.keeper[name])
+                for name in self.steps
+                if self.keeper[name].status.is_good
             }
             planned = self.planned[step.name] = decide(step, self.memory, before)
         return planned
@@ -281,9 +230,9 @@ class _Run:
         result = self.planned[step.name].result
         assert result is not None
         assert result.executed_in is not None
-        former, name = self.folder.path.parent / result.executed_in, step.name
+        former, folder = self.folder.path.parent / result.executed_in, self.folder
         notebook, page, inputs = (
-            place(name) for place in (self.folder.notebook, self.folder.page, self.folder.inputs)
+            place(step.name) for place in (folder.notebook, folder.page, folder.inputs)
         )
         for earlier, here in (
             (result.executed_notebook, notebook),
@@ -307,9 +256,10 @@ class _Run:
 
     def _skip_hopeless(self, waiting: list[Step]) -> None:
         ended_badly = {
-            result.name
-            for result in self.settled.values()
-            if result.status not in (Status.PENDING, Status.RUNNING) and not result.status.is_good
+            name
+            for name in self.steps
+            if (status := self.keeper[name].status) not in (Status.PENDING, Status.RUNNING)
+            and not status.is_good
         }
         if not ended_badly:
             return
@@ -318,22 +268,13 @@ class _Run:
             if culprit is not None:
                 waiting.remove(step)
                 reason = StepError(None, "Skipped", f"it needs {culprit}, which did not succeed")
-                self._settle(replace(self.settled[step.name], status=Status.SKIPPED, error=reason))
+                self._settle(replace(self.keeper[step.name], status=Status.SKIPPED, error=reason))
                 ended_badly.add(step.name)
 
     def _settle(self, *results: StepResult) -> None:
-        self._update(*results)
+        self.keeper.update(*results)
         for result in results:
             self.listener.step_ended(result)
-
-    def _update(self, *results: StepResult) -> None:
-        with self.lock:
-            self.settled |= {result.name: result for result in results}
-            self.record = replace(self.record, steps=tuple(self.settled.values()))
-            self._write_record()
-
-    def _write_record(self) -> None:
-        write_whole(self.folder.path / RUN_FILE, self.record.to_json())
 
     def _carry_out_step(self, step: Step) -> StepResult:
         """Try a step as often as it may; runs in a thread of its own."""
@@ -343,7 +284,7 @@ class _Run:
             except Exception as error:  # Such as a full disk: the step failed, the run ends well.
                 problem = StepError(None, type(error).__name__, str(error))
                 result = replace(
-                    self.settled[step.name],
+                    self.keeper[step.name],
                     status=Status.FAILED,
                     error=problem,
                     attempts=attempt,
@@ -355,7 +296,7 @@ class _Run:
 
     def _attempt(self, step: Step, attempt: int) -> StepResult:
         begun = replace(
-            self.settled[step.name],
+            self.keeper[step.name],
             status=Status.RUNNING,
             attempts=attempt,
             reason=self.planned[step.name].reason.replace("which will run", "which ran again"),
@@ -373,64 +314,11 @@ class _Run:
         )
 
     def _started(self, begun: StepResult) -> None:
-        self._update(begun)
+        self.keeper.update(begun)
         self.listener.step_started(begun)
 
     def _upstream(self, step: Step) -> dict[str, str]:
-        return {name: found for name in step.needs if (found := self.settled[name].mlflow_run_id)}
-
-    def _finish(self, status: Status, ending: Any) -> None:
-        """Close the books, also when the run was interrupted in the middle of a step."""
-        from taxi_nb.pipeline.report.site import write_site
-
-        ended = tuple(_ended(step, status) for step in self.record.steps)
-        seconds = round(time.perf_counter() - self.started, 3)
-        self.record = replace(self.record, status=status, steps=ended, seconds=seconds)
-        self.memory.digests.save()
-        run_id = self.runner.parent
-        try:
-            self.record = replace(self.record, **self._models(ended))
-            self._write_record()
-            page = write_site(self.folder.path)
-            self.tracking.log_files(run_id, [self.folder.path / RUN_FILE, page], "pipeline")
-            self.tracking.log_metrics(run_id, {"seconds": seconds})
-        except Exception:  # Such as a full disk: a run without its page has not finished.
-            ending = "FAILED"
-            self._note_failure()
-            raise
-        finally:
-            self.tracking.close_run(run_id, ending)
-        if all(step.executed_in for step in ended):
-            self.memory.results.note_run(ended, self.folder.path.name)
-
-    def _note_failure(self) -> None:
-        """Let record and page on disk say that the run failed, if they can be written."""
-        from taxi_nb.pipeline.report.site import write_site
-
-        if self.record.status.is_good:
-            self.record = replace(self.record, status=Status.FAILED)
-            with suppress(OSError):
-                self._write_record()
-                write_site(self.folder.path)
-
-    def _models(self, steps: Sequence[StepResult]) -> dict[str, Any]:
-        """Return what the steps trained and decided, as the record keeps it."""
-        runs = {step.name: step.mlflow_run_id for step in steps if step.mlflow_run_id}
-        try:
-            found = self.tracking.model_outcomes(runs)
-        except StoreError:
-            # Record and page come first; when they are logged, the store's loss is told.
-            return {}
-        models = tuple(
-            ModelResult(m.name, m.step, m.run_id, m.metrics, m.version, m.champion)
-            for m in found.models
-        )
-        return {"models": models, "decision": found.decision, "champion": found.champion}
-
-
-def _threads() -> int | None:
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() else None
+        return {name: found for name in step.needs if (found := self.keeper[name].mlflow_run_id)}
 
 
 def _second_name(file: Path, name: Path) -> None:
@@ -441,12 +329,3 @@ def _second_name(file: Path, name: Path) -> None:
         return
     except OSError:
         shutil.copyfile(file, name)
-
-
-def _ended(step: StepResult, run_status: Status) -> StepResult:
-    if step.status is Status.RUNNING:
-        return replace(step, status=Status.INTERRUPTED)
-    if step.status is Status.PENDING:
-        reason = StepError(None, "Skipped", f"the run ended before it: {run_status}")
-        return replace(step, status=Status.SKIPPED, error=reason)
-    return step

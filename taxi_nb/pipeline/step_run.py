@@ -134,7 +134,7 @@ class StepRunner:
             )
             result = self._land(step, begun, execution)
             # Not before all of it is kept: what is lost is not finished.
-            ending = _mlflow_status(result.status)
+            ending = result.status.of_run
         finally:
             self.tracking.close_run(run_id, ending)
         if result.status is not Status.OK:
@@ -226,9 +226,3 @@ class StepRunner:
         )
         memory.results.keep(self.pipeline.name, result)
         return result
-
-
-def _mlflow_status(status: Status) -> RunStatus:
-    if status.is_good:
-        return "FINISHED"
-    return "KILLED" if status is Status.INTERRUPTED else "FAILED"

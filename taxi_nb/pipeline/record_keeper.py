@@ -1,0 +1,168 @@
+"""The record of a run while it goes on, in ``run.json`` and in MLflow."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from taxi_nb.pipeline.planned import Plan
+from taxi_nb.pipeline.record import (
+    RUN_FILE,
+    ModelResult,
+    RunRecord,
+    Status,
+    StepError,
+    StepResult,
+    point_latest_at,
+)
+from taxi_nb.pipeline.spec import Pipeline
+from taxi_nb.pipeline.step_run import RunFolder
+from taxi_nb.project import path_within, write_whole
+from taxi_nb.secrets.addresses import without_credentials
+from taxi_nb.tracking.context import authorship
+from taxi_nb.tracking.names import PIPELINE_RUN_TAG
+from taxi_nb.tracking.pipeline_runs import PipelineTracking
+from taxi_nb.tracking.stores import StoreError
+
+
+class RecordKeeper:
+    """Opens a pipeline's run, keeps its record, and closes it; nobody else writes the record.
+
+    Safe to use from several threads.
+
+    Attributes
+    ----------
+    run_id : str
+        The pipeline's run in MLflow.
+    record : RunRecord
+        As it stands.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, plan: Plan, folder: RunFolder, tracking: PipelineTracking
+    ) -> None:
+        self._folder = folder.path
+        self._file = pipeline.file
+        self._tracking = tracking
+        self._lock = threading.Lock()
+        self._began = time.perf_counter()
+        shown = path_within(pipeline.root, pipeline.file)
+        self.run_id = tracking.open_run(
+            self._folder.name,
+            "pipeline",
+            {"pipeline": shown, PIPELINE_RUN_TAG: self._folder.name},
+            source=pipeline.file,
+            run_id=pipeline.mlflow_run,
+        )
+        self.record = RunRecord(
+            id=self._folder.name,
+            pipeline=pipeline.name,
+            parameter_file=shown,
+            status=Status.RUNNING,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            tracking_uri=without_credentials(tracking.uri),
+            experiment=tracking.experiment,
+            experiment_id=tracking.experiment_id,
+            **authorship(),
+            mlflow_run_id=self.run_id,
+            overrides=pipeline.overrides,
+            threads=_threads(),
+            steps=tuple(
+                StepResult(
+                    name=planned.step.name,
+                    notebook=path_within(pipeline.root, planned.step.notebook),
+                    parameters=planned.step.parameters,
+                    reason=planned.reason or None,
+                )
+                for planned in plan.steps
+            ),
+        )
+        self._results = {result.name: result for result in self.record.steps}
+
+    def __getitem__(self, step: str) -> StepResult:
+        """Return how a step stands."""
+        return self._results[step]
+
+    def begin(self) -> None:
+        """Write the first record, and see whether artifacts can be kept.
+
+        If they cannot, no notebook need run for hours to find that out.
+        """
+        self._write()
+        self._tracking.log_files(self.run_id, [self._file], "pipeline")
+        point_latest_at(self._folder)
+
+    def update(self, *results: StepResult) -> None:
+        """Take down how steps stand."""
+        with self._lock:
+            self._results |= {result.name: result for result in results}
+            self.record = replace(self.record, steps=tuple(self._results.values()))
+            self._write()
+
+    def finish(self, status: Status) -> None:
+        """Close the books, also when the run was interrupted in the middle of a step."""
+        # Nothing needs it while notebooks run.
+        from taxi_nb.pipeline.report.site import write_site
+
+        steps = tuple(_ended(step, status) for step in self.record.steps)
+        seconds = round(time.perf_counter() - self._began, 3)
+        self.record = replace(self.record, status=status, steps=steps, seconds=seconds)
+        ending = status.of_run
+        try:
+            self.record = replace(self.record, **self._models())
+            self._write()
+            page = write_site(self._folder)
+            self._tracking.log_files(self.run_id, [self._folder / RUN_FILE, page], "pipeline")
+            self._tracking.log_metrics(self.run_id, {"seconds": seconds})
+        except Exception:  # Such as a full disk: a run without its page has not finished.
+            ending = "FAILED"
+            self._note_failure()
+            raise
+        finally:
+            self._tracking.close_run(self.run_id, ending)
+
+    def _note_failure(self) -> None:
+        """Let record and page on disk say that the run failed, if they can be written."""
+        from taxi_nb.pipeline.report.site import write_site
+
+        if self.record.status.is_good:
+            self.record = replace(self.record, status=Status.FAILED)
+            with suppress(OSError):
+                self._write()
+                write_site(self._folder)
+
+    def _models(self) -> dict[str, Any]:
+        """Return the models that the steps trained, and what was decided about them."""
+        runs = {step.name: step.mlflow_run_id for step in self.record.steps if step.mlflow_run_id}
+        try:
+            found = self._tracking.model_outcomes(runs)
+        except StoreError:
+            # Record and page come first; when they are logged, the store's loss is told.
+            return {}
+        models = tuple(
+            ModelResult(m.name, m.step, m.run_id, m.metrics, m.version, m.champion)
+            for m in found.models
+        )
+        return {"models": models, "decision": found.decision, "champion": found.champion}
+
+    def _write(self) -> None:
+        write_whole(self._folder / RUN_FILE, self.record.to_json())
+
+
+def _threads() -> int | None:
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() else None
+
+
+def _ended(step: StepResult, run_status: Status) -> StepResult:
+    if step.status is Status.RUNNING:
+        return replace(step, status=Status.INTERRUPTED)
+    if step.status is Status.PENDING:
+        reason = StepError(None, "Skipped", f"the run ended before it: {run_status}")
+        return replace(step, status=Status.SKIPPED, error=reason)
+    return step
