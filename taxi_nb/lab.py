@@ -143,7 +143,7 @@ def plan_of(line: str) -> Plan:
         For a file with mistakes, or a store that cannot be asked.
     """
     from taxi_nb.pipeline.plan import planner_of
-    from taxi_nb.tracking.stored_runs import StoreError
+    from taxi_nb.tracking.store_errors import StoreError
 
     file, *overrides = shlex.split(line) or [""]
     if not file or not all("=" in override for override in overrides):

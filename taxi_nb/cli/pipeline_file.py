@@ -53,7 +53,7 @@ def read(file: Path, overrides: list[str] | None) -> Pipeline:
 def make_plan(pipeline: Pipeline, force: list[str]) -> tuple[Planner, Plan]:
     """Plan the pipeline: which steps must run, and why."""
     from taxi_nb.pipeline.plan import UnknownStepError, planner_of
-    from taxi_nb.tracking.stored_runs import StoreError
+    from taxi_nb.tracking.store_errors import StoreError
 
     try:
         planner = planner_of(pipeline)

@@ -93,7 +93,7 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Planner, Plan], jobs: int, ker
     from taxi_nb.pipeline.preload import modules_to_preload
     from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
     from taxi_nb.pipeline.run import run_pipeline
-    from taxi_nb.tracking.stores import StoreError
+    from taxi_nb.tracking.store_errors import StoreError
 
     _share_cores(jobs)
     console = Console()

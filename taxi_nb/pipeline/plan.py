@@ -31,9 +31,9 @@ from taxi_nb.pipeline.remote_file import is_remote, remote_digest, remote_stamp
 from taxi_nb.pipeline.results import StepResults, StoredResult
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.secrets.addresses import variable_without_credentials, without_credentials
+from taxi_nb.tracking.experiments import artifact_root
 from taxi_nb.tracking.store import experiment_name, tracking_uri
 from taxi_nb.tracking.stored_runs import finished_runs
-from taxi_nb.tracking.stores import artifact_root
 
 RUNS = "runs"
 EVERY_STEP = "*"

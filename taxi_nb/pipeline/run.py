@@ -36,10 +36,10 @@ from taxi_nb.project import path_within, write_whole
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.tracking.context import authorship
-from taxi_nb.tracking.names import PIPELINE_RUN_TAG, URI_VARIABLE
+from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE, PIPELINE_RUN_TAG, URI_VARIABLE
 from taxi_nb.tracking.pipeline_runs import PipelineTracking
-from taxi_nb.tracking.store import store_problems_told
-from taxi_nb.tracking.stores import ARTIFACT_ROOT_VARIABLE, StoreError
+from taxi_nb.tracking.store import tracking_uri
+from taxi_nb.tracking.store_errors import StoreError, errors_of_store
 
 
 class Listener(Protocol):
@@ -105,7 +105,7 @@ def run_pipeline(
     if pipeline.artifact_root:
         os.environ[ARTIFACT_ROOT_VARIABLE] = pipeline.artifact_root
     planner, plan = planned or _planned(pipeline)
-    with store_problems_told():
+    with errors_of_store(tracking_uri()):
         run = _Run(pipeline, pool, listener, planner, plan)
         try:
             return run.carry_out(jobs), run.folder

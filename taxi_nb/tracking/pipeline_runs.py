@@ -29,8 +29,8 @@ from taxi_nb.tracking.names import (
 )
 from taxi_nb.tracking.origin import origin_of
 from taxi_nb.tracking.project_run import adopt_run
-from taxi_nb.tracking.store import connect, experiment_name, store_problems_told, tracking_uri
-from taxi_nb.tracking.stores import telling_client
+from taxi_nb.tracking.reaching import checked_client
+from taxi_nb.tracking.store import connect, experiment_name, tracking_uri
 from taxi_nb.tracking.upstream import version_title
 
 if TYPE_CHECKING:
@@ -95,9 +95,8 @@ class PipelineTracking:
     def __init__(self, experiment: str | None) -> None:
         self.experiment = experiment_name(experiment)
         self.uri = tracking_uri()
-        with store_problems_told():
-            self.experiment_id = connect(self.experiment)
-            self._client = telling_client(self.uri)
+        self.experiment_id = connect(self.experiment)
+        self._client = checked_client(self.uri)
 
     def open_run(
         self,

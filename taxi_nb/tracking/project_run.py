@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from taxi_nb.tracking.names import EXPERIMENT_VARIABLE, RUN_VARIABLE, URI_VARIABLE
+from taxi_nb.tracking.names import (
+    EXPERIMENT_ID_VARIABLE,
+    EXPERIMENT_VARIABLE,
+    RUN_VARIABLE,
+    URI_VARIABLE,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-EXPERIMENT_ID_VARIABLE = "MLFLOW_EXPERIMENT_ID"
 
 
 @dataclass(frozen=True)
