@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.project import path_within, project_root
-from taxi_nb.tracking.origin import current_notebook
+from taxi_nb.tracking.origin import Origin
 from taxi_nb.tracking.store import run_address
 from taxi_nb.tracking.upstream import champion_run
 
@@ -174,14 +174,14 @@ def _candidates(pipeline: Pipeline, wanted: str | None) -> list[Step]:
         if not found:
             raise _usage(f"{pipeline.file.name} has no step {wanted!r}; it has {names}")
         return found
-    notebook = current_notebook()
-    if notebook is None:
+    here = Origin.here()
+    if here.kind != "NOTEBOOK":
         raise _usage(f"which notebook this is cannot be told here; name a step, one of {names}")
     found = [
-        step for step in pipeline.steps if path_within(pipeline.root, step.notebook) == notebook
+        step for step in pipeline.steps if path_within(pipeline.root, step.notebook) == here.name
     ]
     if not found:
-        raise _usage(f"{pipeline.file.name} does not run {notebook}; name a step, one of {names}")
+        raise _usage(f"{pipeline.file.name} does not run {here.name}; name a step, one of {names}")
     return found
 
 

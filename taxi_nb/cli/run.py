@@ -68,9 +68,8 @@ def _in_project_run(pipeline: Pipeline) -> Pipeline:
     handed = take_project_run()
     if handed is None:
         return pipeline
-    return replace(
-        pipeline, mlflow_run=handed.run_id, experiment=handed.experiment, tracking_uri=None
-    )
+    run_id, experiment = handed
+    return replace(pipeline, mlflow_run=run_id, experiment=experiment, tracking_uri=None)
 
 
 def _nothing_to_do(pipeline: Pipeline, planner: Planner, plan: Plan) -> bool:

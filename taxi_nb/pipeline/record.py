@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.tracking.outcomes import TrainedModel
+
 RUN_FILE = "run.json"
 
 
@@ -88,28 +90,6 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class ModelResult:
-    """A model that a run of the pipeline trained.
-
-    Attributes
-    ----------
-    step : str
-        The step that trained it.
-    version : str or None
-        ``name, version 3`` where it is registered.
-    champion : bool
-        Whether that version was the one to use when the run ended.
-    """
-
-    name: str
-    step: str
-    mlflow_run_id: str
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    version: str | None = None
-    champion: bool = False
-
-
-@dataclass(frozen=True)
 class RunRecord:
     """A pipeline run: what `run.json` holds.
 
@@ -117,7 +97,7 @@ class RunRecord:
     ----------
     developer, commit, branch, dirty : str or bool, optional
         Who ran it from which state of the project; None where that is not known.
-    models : tuple of ModelResult
+    models : tuple of TrainedModel
         Every model trained by its steps, reused ones included.
     decision : str or None
         Whether a model was promoted, and why, in one sentence.
@@ -144,7 +124,7 @@ class RunRecord:
     commit: str | None = None
     branch: str | None = None
     dirty: bool | None = None
-    models: tuple[ModelResult, ...] = ()
+    models: tuple[TrainedModel, ...] = ()
     decision: str | None = None
     champion: str | None = None
     overrides: tuple[str, ...] = ()
@@ -166,7 +146,7 @@ class RunRecord:
         try:
             known = json.loads(text)
             steps = tuple(step_result(step) for step in known.pop("steps"))
-            models = tuple(ModelResult(**model) for model in known.pop("models", []))
+            models = tuple(TrainedModel(**model) for model in known.pop("models", []))
             status = Status(known["status"])
             overrides = tuple(known.pop("overrides", []))
             read = {"status": status, "steps": steps, "models": models, "overrides": overrides}

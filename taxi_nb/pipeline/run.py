@@ -20,7 +20,6 @@ from taxi_nb.pipeline.kernels.pool import KernelPool
 from taxi_nb.pipeline.plan import RUNS, Plan, PlannedStep, Planner, Upstream, planner_of
 from taxi_nb.pipeline.record import (
     RUN_FILE,
-    ModelResult,
     RunRecord,
     Status,
     StepError,
@@ -423,15 +422,10 @@ class _Run:
         """Return what the steps trained and decided, as the record keeps it."""
         runs = {step.name: step.mlflow_run_id for step in steps if step.mlflow_run_id}
         try:
-            found = self.tracking.model_outcomes(runs)
+            return vars(self.tracking.model_outcomes(runs))
         except StoreError:
             # Record and page come first; when they are logged, the store's loss is told.
             return {}
-        models = tuple(
-            ModelResult(m.name, m.step, m.run_id, m.metrics, m.version, m.champion)
-            for m in found.models
-        )
-        return {"models": models, "decision": found.decision, "champion": found.champion}
 
 
 def _threads() -> int | None:
