@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.project import path_within, project_root
-from taxi_nb.tracking.origin import current_notebook
+from taxi_nb.tracking.origin import Origin
 from taxi_nb.tracking.store import run_address
 from taxi_nb.tracking.upstream import champion_run
 
@@ -144,7 +144,7 @@ def plan_of(line: str) -> Plan:
     """
     from taxi_nb.pipeline.memory import Memory
     from taxi_nb.pipeline.plan import plan
-    from taxi_nb.tracking.stored_runs import StoreError
+    from taxi_nb.tracking.store_errors import StoreError
 
     file, *overrides = shlex.split(line) or [""]
     if not file or not all("=" in override for override in overrides):
@@ -176,14 +176,14 @@ def _candidates(pipeline: Pipeline, wanted: str | None) -> list[Step]:
         if not found:
             raise _usage(f"{pipeline.file.name} has no step {wanted!r}; it has {names}")
         return found
-    notebook = current_notebook()
-    if notebook is None:
+    here = Origin.here()
+    if here.kind != "NOTEBOOK":
         raise _usage(f"which notebook this is cannot be told here; name a step, one of {names}")
     found = [
-        step for step in pipeline.steps if path_within(pipeline.root, step.notebook) == notebook
+        step for step in pipeline.steps if path_within(pipeline.root, step.notebook) == here.name
     ]
     if not found:
-        raise _usage(f"{pipeline.file.name} does not run {notebook}; name a step, one of {names}")
+        raise _usage(f"{pipeline.file.name} does not run {here.name}; name a step, one of {names}")
     return found
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.tracking.names import NOTEBOOK_VARIABLE
+from taxi_nb.tracking.origin import is_step
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -14,8 +13,8 @@ if TYPE_CHECKING:
 def progress_bar(**options: Any) -> tqdm[Any]:
     """Return tqdm's bar for wherever this runs.
 
-    In a pipeline step there is none: every state that it showed would stay in
-    the executed notebook. Nor is there one where nobody watches a terminal.
+    A pipeline step has none: each of its states would stay in the executed notebook. Nor has
+    an output that is no terminal.
 
     Parameters
     ----------
@@ -24,5 +23,4 @@ def progress_bar(**options: Any) -> tqdm[Any]:
     """
     from tqdm.auto import tqdm
 
-    in_a_step = NOTEBOOK_VARIABLE in os.environ
-    return tqdm(disable=True if in_a_step else None, **options)
+    return tqdm(disable=True if is_step() else None, **options)

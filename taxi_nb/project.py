@@ -1,4 +1,4 @@
-"""Where the project is on disk, and files that are whole or not there."""
+"""Where the project is on disk, its default experiment, and files that are written whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# The experiment of runs that name no other.
+DEFAULT_EXPERIMENT = "nyc-taxi-experiment"
 
 
 def project_root() -> Path:

@@ -55,7 +55,7 @@ def make_plan(pipeline: Pipeline, force: list[str]) -> tuple[Memory, Plan]:
     """Plan the pipeline: which steps must run, and why."""
     from taxi_nb.pipeline.memory import Memory
     from taxi_nb.pipeline.plan import UnknownStepError, plan
-    from taxi_nb.tracking.stored_runs import StoreError
+    from taxi_nb.tracking.store_errors import StoreError
 
     try:
         memory = Memory(pipeline)

@@ -34,11 +34,11 @@ def registry_problems_told() -> Iterator[None]:
     """End with one message if the store or the registry cannot be used as asked."""
     _require_store()
     from taxi_nb.registry.versions import RegistryError
-    from taxi_nb.tracking.store import store_problems_told
-    from taxi_nb.tracking.stores import StoreError
+    from taxi_nb.tracking.store import tracking_uri
+    from taxi_nb.tracking.store_errors import StoreError, errors_of_store
 
     try:
-        with store_problems_told():
+        with errors_of_store(tracking_uri()):
             yield
     except (RegistryError, StoreError) as error:
         stop(str(error), FAILURE)

@@ -69,9 +69,8 @@ def _in_project_run(pipeline: Pipeline) -> Pipeline:
     handed = take_project_run()
     if handed is None:
         return pipeline
-    return replace(
-        pipeline, mlflow_run=handed.run_id, experiment=handed.experiment, tracking_uri=None
-    )
+    run_id, experiment = handed
+    return replace(pipeline, mlflow_run=run_id, experiment=experiment, tracking_uri=None)
 
 
 def _nothing_to_do(pipeline: Pipeline, memory: Memory, plan: Plan) -> bool:
@@ -94,7 +93,7 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Memory, Plan], jobs: int, kern
     from taxi_nb.pipeline.preload import modules_to_preload
     from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
     from taxi_nb.pipeline.run import run_pipeline
-    from taxi_nb.tracking.stores import StoreError
+    from taxi_nb.tracking.store_errors import StoreError
 
     _share_cores(jobs)
     console = Console()

@@ -120,12 +120,12 @@ def _problems_told() -> Iterator[None]:
     """Turn what cannot be had, used or written into one message."""
     from taxi_nb.scoring.predictions_file import OutputError, OutputPathError
     from taxi_nb.scoring.scored_model import ModelError
-    from taxi_nb.tracking.store import store_problems_told
-    from taxi_nb.tracking.stores import StoreError
+    from taxi_nb.tracking.store import tracking_uri
+    from taxi_nb.tracking.store_errors import StoreError, errors_of_store
     from taxi_nb.trips.errors import TripsError
 
     try:
-        with store_problems_told():
+        with errors_of_store(tracking_uri()):
             yield
     except OutputPathError as error:
         stop(str(error), USAGE)

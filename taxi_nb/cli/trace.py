@@ -33,7 +33,7 @@ def trace(
     """
     from taxi_nb.review.trace.chain import TraceError
     from taxi_nb.review.trace.chain import trace as lead_back
-    from taxi_nb.tracking.stores import StoreError
+    from taxi_nb.tracking.store_errors import StoreError
 
     try:
         found = lead_back(what, project_root())

@@ -44,7 +44,7 @@ def verify(
     """
     from taxi_nb.review.verify.execution import VerificationError
     from taxi_nb.review.verify.verification import verify_run
-    from taxi_nb.tracking.stores import StoreError
+    from taxi_nb.tracking.store_errors import StoreError
 
     folder = run_folder(chosen or "latest")
     if keep is not None:

@@ -16,9 +16,9 @@ from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.project import path_within
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.environment import installed_versions
+from taxi_nb.tracking.experiments import artifact_root
 from taxi_nb.tracking.store import experiment_name, tracking_uri
 from taxi_nb.tracking.stored_runs import finished_runs
-from taxi_nb.tracking.stores import artifact_root
 
 RUNS = "runs"
 

@@ -15,6 +15,7 @@ from typing import Any
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.plain_data import from_plain, to_plain
 from taxi_nb.tracking.names import RunStatus
+from taxi_nb.tracking.outcomes import TrainedModel
 
 RUN_FILE = "run.json"
 
@@ -120,28 +121,6 @@ _KEPT_APART = ("kind", "executed_in", "notebook_size", "used")
 
 
 @dataclass(frozen=True)
-class ModelResult:
-    """A model that a run of the pipeline trained.
-
-    Attributes
-    ----------
-    step : str
-        The step that trained it.
-    version : str or None
-        ``name, version 3`` where it is registered.
-    champion : bool
-        Whether that version was the one to use when the run ended.
-    """
-
-    name: str
-    step: str
-    mlflow_run_id: str
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    version: str | None = None
-    champion: bool = False
-
-
-@dataclass(frozen=True)
 class RunRecord:
     """A pipeline run: what `run.json` holds.
 
@@ -149,7 +128,7 @@ class RunRecord:
     ----------
     developer, commit, branch, dirty : str or bool, optional
         Who ran it from which state of the project; None where that is not known.
-    models : tuple of ModelResult
+    models : tuple of TrainedModel
         Every model trained by its steps, reused ones included.
     decision : str or None
         Whether a model was promoted, and why, in one sentence.
@@ -176,7 +155,7 @@ class RunRecord:
     commit: str | None = None
     branch: str | None = None
     dirty: bool | None = None
-    models: tuple[ModelResult, ...] = ()
+    models: tuple[TrainedModel, ...] = ()
     decision: str | None = None
     champion: str | None = None
     overrides: tuple[str, ...] = ()

@@ -13,7 +13,6 @@ from typing import Any
 from taxi_nb.pipeline.planned import Plan
 from taxi_nb.pipeline.record import (
     RUN_FILE,
-    ModelResult,
     RunRecord,
     Status,
     StepError,
@@ -27,7 +26,7 @@ from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.context import authorship
 from taxi_nb.tracking.names import PIPELINE_RUN_TAG
 from taxi_nb.tracking.pipeline_runs import PipelineTracking
-from taxi_nb.tracking.stores import StoreError
+from taxi_nb.tracking.store_errors import StoreError
 
 
 class RecordKeeper:
@@ -144,11 +143,7 @@ class RecordKeeper:
         except StoreError:
             # Record and page come first; when they are logged, the store's loss is told.
             return {}
-        models = tuple(
-            ModelResult(m.name, m.step, m.run_id, m.metrics, m.version, m.champion)
-            for m in found.models
-        )
-        return {"models": models, "decision": found.decision, "champion": found.champion}
+        return vars(found)
 
     def _write(self) -> None:
         write_whole(self._folder / RUN_FILE, self.record.to_json())

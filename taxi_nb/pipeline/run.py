@@ -29,10 +29,10 @@ from taxi_nb.pipeline.record_keeper import RecordKeeper
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.pipeline.step_run import RunFolder, StepRunner
 from taxi_nb.secrets.known import KNOWN
-from taxi_nb.tracking.names import URI_VARIABLE
+from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE, URI_VARIABLE
 from taxi_nb.tracking.pipeline_runs import PipelineTracking
-from taxi_nb.tracking.store import store_problems_told
-from taxi_nb.tracking.stores import ARTIFACT_ROOT_VARIABLE, StoreError
+from taxi_nb.tracking.store import tracking_uri
+from taxi_nb.tracking.store_errors import StoreError, errors_of_store
 
 
 class Listener(Protocol):
@@ -98,7 +98,7 @@ def run_pipeline(
     if pipeline.artifact_root:
         os.environ[ARTIFACT_ROOT_VARIABLE] = pipeline.artifact_root
     memory, made = planned or _planned(pipeline)
-    with store_problems_told():
+    with errors_of_store(tracking_uri()):
         run = _Run(pipeline, pool, listener, memory, made)
         try:
             return run.carry_out(jobs), run.folder.path

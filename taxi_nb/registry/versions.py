@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from taxi_nb.registry.lineage import lineage_tags
 from taxi_nb.tracking.names import CHAMPION, SYNTHETIC_TAG
 from taxi_nb.tracking.store import tracking_uri
-from taxi_nb.tracking.stores import again_if_another_was_first
+from taxi_nb.tracking.store_errors import again_if_another_was_first
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -15,8 +15,8 @@ from taxi_nb.evaluation.drift import FEATURES, REFERENCE_FILE, DriftReference
 from taxi_nb.evaluation.intervals import INTERVALS_FILE, ConformalIntervals
 from taxi_nb.scoring.month_records import AT_PICKUP
 from taxi_nb.tracking.names import SYNTHETIC_TAG
-from taxi_nb.tracking.store import store_problems_told
-from taxi_nb.tracking.stores import StoreError
+from taxi_nb.tracking.store import tracking_uri
+from taxi_nb.tracking.store_errors import StoreError, errors_of_store
 from taxi_nb.trips.errors import TripsError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _problems_told(address: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     try:
-        with store_problems_told():
+        with errors_of_store(tracking_uri()):
             yield
     except StoreError as error:
         cause = error.__cause__

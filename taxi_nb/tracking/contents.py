@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.tracking.names import SOURCE_TAG, SYNTHETIC_TAG, Role
-from taxi_nb.tracking.stores import again_if_another_was_first
+from taxi_nb.tracking.store_errors import again_if_another_was_first
 
 if TYPE_CHECKING:
     import pandas as pd

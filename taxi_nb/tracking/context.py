@@ -1,4 +1,4 @@
-"""Where a run comes from: who, which notebook, which commit, with what; as tags and files."""
+"""Where a run comes from, as tags and files: developer, notebook, commit, environment."""
 
 from __future__ import annotations
 
@@ -14,28 +14,12 @@ from typing import Any
 from taxi_nb.project import project_root
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.literals import scrubbed
+from taxi_nb.tracking import names
 from taxi_nb.tracking.contents import log_contents
 from taxi_nb.tracking.environment import host, lock_digest, packages_text
 from taxi_nb.tracking.git import GitState, git_state, without_outputs
 from taxi_nb.tracking.inputs import not_inputs
-from taxi_nb.tracking.names import (
-    BRANCH_TAG,
-    COMMIT_TAG,
-    DEVELOPER_TAG,
-    DIFF_FILE,
-    DIRTY_TAG,
-    ENVIRONMENT_FOLDER,
-    EXECUTED_FILE,
-    HOST_FILE,
-    LOCK_TAG,
-    NOTEBOOK_TAG,
-    PACKAGES_FILE,
-    PARAMETERS_FILE,
-    PYTHON_TAG,
-    REMOTE_TAG,
-    SOURCE_FOLDER,
-)
-from taxi_nb.tracking.origin import Origin, executed_cells, is_step, notebook_parameters, origin
+from taxi_nb.tracking.origin import Origin, executed_cells, is_step, notebook_parameters
 
 # A notebook beyond this is kept without its outputs.
 MAX_SOURCE = 5_000_000
@@ -45,7 +29,7 @@ MAX_SOURCE = 5_000_000
 class Context:
     """Where a run, and those within it, come from; git is asked once, when it is first needed."""
 
-    origin: Origin = field(default_factory=origin)
+    origin: Origin = field(default_factory=Origin.here)
 
     @cached_property
     def git(self) -> GitState:
@@ -64,30 +48,33 @@ class Context:
         with not_inputs():  # A step's results come from the packages, not from the lock's text.
             lock = lock_digest()
         tags = {
-            DEVELOPER_TAG: self.developer,
-            PYTHON_TAG: platform.python_version(),
-            LOCK_TAG: lock,
+            names.DEVELOPER_TAG: self.developer,
+            names.PYTHON_TAG: platform.python_version(),
+            names.LOCK_TAG: lock,
             "mlflow.user": self.developer,
             "mlflow.source.name": self.origin.name,
             "mlflow.source.type": self.origin.kind,
             **self._git_tags(),
         }
         if self.origin.kind == "NOTEBOOK":
-            tags[NOTEBOOK_TAG] = self.origin.name
+            tags[names.NOTEBOOK_TAG] = self.origin.name
         return tags
 
     def _git_tags(self) -> dict[str, str]:
         if self.git.commit is None:
-            return {COMMIT_TAG: f"none ({self.git.missing})"}
+            return {names.COMMIT_TAG: f"none ({self.git.missing})"}
         tags = {
-            COMMIT_TAG: self.git.commit,
-            BRANCH_TAG: self.git.branch,
-            DIRTY_TAG: str(self.git.is_dirty).lower(),
+            names.COMMIT_TAG: self.git.commit,
+            names.BRANCH_TAG: self.git.branch,
+            names.DIRTY_TAG: str(self.git.is_dirty).lower(),
             "mlflow.source.git.commit": self.git.commit,
             "mlflow.source.git.branch": self.git.branch,
         }
         if self.git.remote:
-            tags |= {REMOTE_TAG: self.git.remote, "mlflow.source.git.repoURL": self.git.remote}
+            tags |= {
+                names.REMOTE_TAG: self.git.remote,
+                "mlflow.source.git.repoURL": self.git.remote,
+            }
         return tags
 
     def log_files(self, run_id: str) -> None:
@@ -99,21 +86,16 @@ class Context:
         import yaml
 
         if self.origin.file is not None:
-            yield f"{SOURCE_FOLDER}/{self.origin.file.name}", source_content(self.origin.file)
+            yield f"{names.SOURCE_FOLDER}/{self.origin.file.name}", source_content(self.origin.file)
         if diff := self.git.diff:
-            yield f"{SOURCE_FOLDER}/{DIFF_FILE}", diff.encode()
-        yield f"{ENVIRONMENT_FOLDER}/{PACKAGES_FILE}", packages_text().encode()
-        yield f"{ENVIRONMENT_FOLDER}/{HOST_FILE}", json.dumps(host(), indent=1).encode()
+            yield names.DIFF_ARTIFACT, diff.encode()
+        yield f"{names.ENVIRONMENT_FOLDER}/{names.PACKAGES_FILE}", packages_text().encode()
+        yield f"{names.ENVIRONMENT_FOLDER}/{names.HOST_FILE}", json.dumps(host(), indent=1).encode()
         if (cells := executed_cells()) is not None:
-            yield f"{SOURCE_FOLDER}/{EXECUTED_FILE}", scrubbed(cells)[0].encode()
-        if parameters := self._parameters():
-            yield PARAMETERS_FILE, yaml.safe_dump(parameters, sort_keys=False).encode()
-
-    def _parameters(self) -> dict[str, Any]:
-        """Return the notebook's parameters; of a step the pipeline knows them."""
-        if self.origin.kind != "NOTEBOOK" or self.origin.file is None or is_step():
-            return {}
-        return notebook_parameters(self.origin.file)
+            yield f"{names.SOURCE_FOLDER}/{names.EXECUTED_FILE}", scrubbed(cells)[0].encode()
+        # Of a step the pipeline knows them.
+        if not is_step() and (parameters := notebook_parameters(self.origin)):
+            yield names.PARAMETERS_FILE, yaml.safe_dump(parameters, sort_keys=False).encode()
 
 
 def source_content(file: Path) -> bytes:

@@ -1,16 +1,17 @@
-"""What a block of code took: time, processor, memory."""
+"""The time and the memory that code takes, and the metrics that tell of them."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from taxi_nb.tracking.contents import RunContents
 from taxi_nb.tracking.names import CPU_METRIC, PEAK_METRIC, PEAK_TAG, WALL_METRIC
 
 _OF_THE_MACHINE = re.compile(r"(^|_)(micro|milli)?seconds$|^peak_memory_mb$")
@@ -29,52 +30,28 @@ def measures_the_machine(metric: str) -> bool:
     return _OF_THE_MACHINE.search(metric) is not None
 
 
-OF_THE_BLOCK = "of the block"
-OF_THE_PROCESS = "of the process until the block ended"
-
-
-@dataclass
-class Measurement:
-    """What a block took; `metrics` is filled when it ends.
-
-    Attributes
-    ----------
-    metrics : dict
-        Seconds on the clock; seconds of processor, of all threads and of child processes that
-        have ended; and the most memory that was resident at once, in megabytes of 10**6 bytes.
-        That counts what the process shares with others, such as libraries that a forked kernel
-        has from its parent.
-    peak_is : str or None
-        Of what the peak is: the block or, where the system cannot tell, the process.
-    """
-
-    metrics: dict[str, float] = field(default_factory=dict)
-    peak_is: str | None = None
-
-    def log(self, run_id: str) -> None:
-        """Log it to a run, at once."""
-        from mlflow import MlflowClient
-        from mlflow.entities import Metric, RunTag
-
-        now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, 0) for name, value in self.metrics.items()]
-        tags = [RunTag(PEAK_TAG, self.peak_is)] if self.peak_is else []
-        MlflowClient().log_batch(run_id, metrics, tags=tags)
-
-
 @contextmanager
-def measured(result: Measurement, *, with_memory: bool = True) -> Iterator[None]:
-    """Measure a block, blocks within it included."""
+def measured(run_id: str, *, with_memory: bool) -> Iterator[None]:
+    """Log to a run what a block takes, blocks within it included, also where the block fails.
+
+    That is seconds on the clock; seconds of processor, of all threads and of child processes
+    that have ended; and the peak of memory, with a tag that says whether it is the block's or,
+    where the system cannot tell, the process's.
+    """
     peak = _Peak.begin() if with_memory else None
     started, used = time.perf_counter(), _processor_seconds()
     try:
         yield
     finally:
-        result.metrics[WALL_METRIC] = time.perf_counter() - started
-        result.metrics[CPU_METRIC] = _processor_seconds() - used
+        taken = RunContents()
+        taken.metrics[WALL_METRIC] = time.perf_counter() - started
+        taken.metrics[CPU_METRIC] = _processor_seconds() - used
         if peak is not None and (megabytes := peak.end()) is not None:
-            result.metrics[PEAK_METRIC] = megabytes
-            result.peak_is = OF_THE_BLOCK if peak.is_reset else OF_THE_PROCESS
+            taken.metrics[PEAK_METRIC] = megabytes
+            taken.tags[PEAK_TAG] = (
+                "of the block" if peak.is_reset else "of the process until the block ended"
+            )
+        taken.log(run_id)
 
 
 def _processor_seconds() -> float:
@@ -84,8 +61,8 @@ def _processor_seconds() -> float:
 class _Peak:
     """The highest resident memory since it began.
 
-    Linux keeps one such mark for a process and lets it be taken back (proc(5), clear_refs);
-    blocks within blocks therefore tell those around them what they saw.
+    Linux keeps one such mark for a process and lets it be reset (proc(5), clear_refs); blocks
+    within blocks therefore pass on what they saw to those around them.
     """
 
     _open: ClassVar[list[_Peak]] = []
@@ -96,24 +73,24 @@ class _Peak:
 
     @classmethod
     def begin(cls) -> _Peak:
-        cls._tell_all()
-        peak = cls(_take_back_mark())
+        cls._read_mark()
+        peak = cls(_reset_mark())
         cls._open.append(peak)
         return peak
 
     def end(self) -> float | None:
-        self._tell_all()
+        self._read_mark()
         self._open.remove(self)
         return self.highest
 
     @classmethod
-    def _tell_all(cls) -> None:
-        seen = _high_water_mark()
+    def _read_mark(cls) -> None:
+        mark = peak_memory("self") or _peak_by_resource()
         for peak in cls._open:
-            peak.highest = max(filter(None, (peak.highest, seen)), default=None)
+            peak.highest = max(filter(None, (peak.highest, mark)), default=None)
 
 
-def _take_back_mark() -> bool:
+def _reset_mark() -> bool:
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -121,22 +98,24 @@ def _take_back_mark() -> bool:
     return True
 
 
-def _high_water_mark() -> float | None:
-    """Return the mark in megabytes; None where the system does not tell."""
+def peak_memory(process: int | Literal["self"]) -> float | None:
+    """Return the most memory of a process that was resident at once; None where Linux is not.
+
+    It is in megabytes of 10**6 bytes, and counts what the process shares with others, such as
+    libraries that a forked kernel has from its parent.
+    """
     try:
-        status = Path("/proc/self/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024 / 1e6
-    except (OSError, StopIteration):
-        return _resource_mark()
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return None
+    line = next((line for line in status.splitlines() if line.startswith("VmHWM:")), None)
+    return int(line.split()[1]) * 1024 / 1e6 if line else None
 
 
-def _resource_mark() -> float | None:
+def _peak_by_resource() -> float | None:
     try:
         import resource
     except ImportError:  # On Windows.
         return None
-    import sys
-
     unit = 1 if sys.platform == "darwin" else 1024  # Bytes there, kilobytes elsewhere.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

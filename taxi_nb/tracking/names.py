@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-DEFAULT_EXPERIMENT = "nyc-taxi-experiment"
-
 # MLflow's own variables, which `mlflow.start_run()` obeys without our help.
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
+EXPERIMENT_ID_VARIABLE = "MLFLOW_EXPERIMENT_ID"
 RUN_VARIABLE = "MLFLOW_RUN_ID"
+# `mlflow server` calls it so, too: clients of a database have no server to say it for them.
+ARTIFACT_ROOT_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"
 # What the pipeline tells a step's kernel.
 NOTEBOOK_VARIABLE = "TAXI_NB_NOTEBOOK"
 UPSTREAM_VARIABLE = "TAXI_NB_UPSTREAM"

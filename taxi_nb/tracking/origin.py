@@ -1,4 +1,4 @@
-"""Which notebook or script this code runs in."""
+"""The notebook or script that this code runs in."""
 
 from __future__ import annotations
 
@@ -28,36 +28,33 @@ class Origin:
         The path, relative to the project where it is inside; ``<console>`` without one.
     file : Path or None
         The file, where it is to be found.
-    kind : {"NOTEBOOK", "LOCAL"}
-        As MLflow's pages call it.
     """
 
     name: str
     file: Path | None
-    kind: Literal["NOTEBOOK", "LOCAL"]
 
+    @property
+    def kind(self) -> Literal["NOTEBOOK", "LOCAL"]:
+        """Return ``NOTEBOOK``, or what MLflow's pages call anything else: ``LOCAL``."""
+        return "NOTEBOOK" if self.name.endswith(".ipynb") else "LOCAL"
 
-def origin() -> Origin:
-    """Return what this code runs in: a step, a notebook of JupyterLab or VS Code, a script."""
-    file = _notebook_file()
-    if file is not None:
-        return origin_of(file)
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    if _shell() is None and script is not None:
-        return origin_of(Path(script).absolute())
-    return Origin("<console>", None, "LOCAL")
+    @classmethod
+    def here(cls) -> Origin:
+        """Return what this code runs in: a step, a notebook of JupyterLab or VS Code, a script."""
+        if (notebook := _notebook_file()) is not None:
+            return cls.of(notebook)
+        script = getattr(sys.modules.get("__main__"), "__file__", None)
+        if _shell() is None and script is not None:
+            return cls.of(Path(script).absolute())
+        return cls("<console>", None)
 
-
-def origin_of(file: Path) -> Origin:
-    """Return a file as what a run comes from."""
-    kind: Literal["NOTEBOOK", "LOCAL"] = "NOTEBOOK" if file.suffix == ".ipynb" else "LOCAL"
-    return Origin(_shown(file), file if file.is_file() else None, kind)
-
-
-def current_notebook() -> str | None:
-    """Return the running notebook's path, relative to the project where it can be."""
-    file = _notebook_file()
-    return None if file is None else _shown(file)
+    @classmethod
+    def of(cls, file: Path) -> Origin:
+        """Return a file as the origin of a run."""
+        root, path = project_root(), file
+        if not path.is_relative_to(root):  # Either may have been reached over a link.
+            root, path = root.resolve(), path.resolve()
+        return cls(path_within(root, path), file if file.is_file() else None)
 
 
 def is_step() -> bool:
@@ -66,12 +63,12 @@ def is_step() -> bool:
 
 
 def _notebook_file() -> Path | None:
-    if told := os.environ.get(NOTEBOOK_VARIABLE):
-        return project_root() / told
+    if of_step := os.environ.get(NOTEBOOK_VARIABLE):
+        return project_root() / of_step
     names = getattr(_shell(), "user_ns", {})
-    for told in (names.get(_VS_CODE_NAME), os.environ.get(_LAB_VARIABLE)):
-        if isinstance(told, str) and told.endswith(".ipynb"):
-            file = Path.cwd() / told
+    for path in (names.get(_VS_CODE_NAME), os.environ.get(_LAB_VARIABLE)):
+        if isinstance(path, str) and path.endswith(".ipynb"):
+            file = Path.cwd() / path
             return file if file.is_file() else _renamed() or file
     return None
 
@@ -104,13 +101,6 @@ def _renamed() -> Path | None:
     return None
 
 
-def _shown(file: Path) -> str:
-    root = project_root()
-    # Either may have been reached over a link.
-    is_linked = not file.is_relative_to(root)
-    return path_within(root.resolve(), file.resolve()) if is_linked else path_within(root, file)
-
-
 def _shell() -> Any:
     """Return the IPython shell that this code runs in, if it does."""
     if "IPython" not in sys.modules:
@@ -121,10 +111,10 @@ def _shell() -> Any:
 
 
 def executed_cells() -> str | None:
-    """Return the code that a person has executed in this kernel, in its order.
+    """Return the code that a person has executed in this kernel, in its order; else None.
 
-    The notebook on disk may be older, and cells may have been executed in any order. None in a
-    step, which executes the notebook as it is, and in a script.
+    The notebook on disk may be older, and its cells executed in another order. A step executes
+    the notebook as it is.
     """
     shell = _shell()
     if shell is None or is_step() or not hasattr(shell, "history_manager"):
@@ -133,16 +123,18 @@ def executed_cells() -> str | None:
     return "\n\n".join(f"# In [{number}]\n{cell}" for number, cell in enumerate(cells, start=1))
 
 
-def notebook_parameters(notebook: Path) -> dict[str, Any]:
-    """Return what the names in a notebook's parameters cell have for values at this moment.
+def notebook_parameters(origin: Origin) -> dict[str, Any]:
+    """Return the present values of what a notebook's parameters cell declares; none of a script.
 
     Secrets are ``env:NAME`` there, values that JSON cannot hold are shown as Python shows them.
     """
+    if origin.file is None or origin.kind != "NOTEBOOK":
+        return {}
     import ast
 
     names = getattr(_shell(), "user_ns", {})
     try:
-        cells = json.loads(notebook.read_bytes())["cells"]
+        cells = json.loads(origin.file.read_bytes())["cells"]
         tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
         statements = [s for c in tagged for s in ast.parse("".join(c["source"])).body]
     except (OSError, ValueError, KeyError, SyntaxError):

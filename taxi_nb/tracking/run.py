@@ -1,10 +1,10 @@
-"""Opening the run that a block of code is logged to."""
+"""`tracked_run`, the run that a block of code is logged to."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from taxi_nb.secrets.literals import require_no_literal_secrets
 from taxi_nb.secrets.mlflow_client import hide_secrets_in_runs
 from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.lifecycle import close_abandoned, owner
-from taxi_nb.tracking.measuring import Measurement, measured
+from taxi_nb.tracking.measuring import measured
 from taxi_nb.tracking.names import KIND_TAG, OWNER_TAG, RUN_VARIABLE, Kind
 from taxi_nb.tracking.origin import is_step
 from taxi_nb.tracking.store import connect
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # The step's run once this process has joined it: MLflow forgets it after that.
 _joined_run: str | None = None
-# Where the run comes from that is open: those within it come from there, too.
+# Of the run that is open; runs within it share it.
 _open_context: ContextVar[Context | None] = ContextVar("_open_context", default=None)
 
 
@@ -38,14 +38,14 @@ def tracked_run(
 ) -> Iterator[mlflow.ActiveRun]:
     """Open the run that everything in the block is logged to.
 
-    In a pipeline step the first such block joins the step's run; a later one
-    in the same notebook, or one inside another, is a child of it. In
-    JupyterLab or a script it is a run of its own.
+    In a pipeline step the first such block joins the step's run; a later one in the same
+    notebook, or one inside another, is a child of it. In JupyterLab or a script it is a run of
+    its own.
 
-    A run of its own has where it comes from: notebook or script and its source, commit, branch,
-    remote and what is not committed, developer, Python, packages, lock, machine; and what the
-    block took. A child has the tags of that; its parent has the rest. A step's run has it from
-    the pipeline.
+    A run of its own says where it comes from: notebook or script and its source, commit, branch,
+    remote and uncommitted changes, developer, Python, packages, lock, machine; and how much time
+    and memory the block took. A child has the tags of that; its parent has the rest. A step's
+    run has it from the pipeline.
 
     Parameters
     ----------
@@ -65,6 +65,13 @@ def tracked_run(
     ------
     SecretError
         If one of `params` is a secret written out; it says what to write instead.
+
+    Examples
+    --------
+    >>> import mlflow
+    >>> from taxi_nb import tracked_run
+    >>> with tracked_run("what-if", params={"rows": 3}):
+    ...     mlflow.log_metric("answer", 42)
     """
     import mlflow
 
@@ -98,14 +105,17 @@ def tracked_run(
             if own:
                 context.log_files(run.info.run_id)
             mlflow.log_params(_loggable(params or {}))
-            # What a step takes the pipeline measures.
-            with _measured(run.info.run_id) if not step_run and kind != "trial" else nullcontext():
+            if step_run or kind == "trial":  # The pipeline measures what a step takes.
+                yield run
+                return
+            # Measuring memory resets a mark of the process that the pipeline reads.
+            with measured(run.info.run_id, with_memory=not is_step()):
                 yield run
 
 
 @contextmanager
 def _context(*, is_new: bool) -> Iterator[Context]:
-    """Give where a run comes from; one within another comes from there, too."""
+    """Give the context of a run; a run within another has that one's."""
     known = None if is_new else _open_context.get()
     context = known or Context()
     token = _open_context.set(context)
@@ -113,18 +123,6 @@ def _context(*, is_new: bool) -> Iterator[Context]:
         yield context
     finally:
         _open_context.reset(token)
-
-
-@contextmanager
-def _measured(run_id: str) -> Iterator[None]:
-    """Log what a block took, also where it failed."""
-    measurement = Measurement()
-    try:
-        # To measure memory takes a mark back that the pipeline reads.
-        with measured(measurement, with_memory=not is_step()):
-            yield
-    finally:
-        measurement.log(run_id)
 
 
 def _loggable(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,20 +1,17 @@
-"""Which store, and what goes wrong with it."""
+"""Which store, which experiment, and the addresses of both."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from urllib.parse import unquote
 
-from taxi_nb.project import project_root
-from taxi_nb.secrets.addresses import without_credentials
-from taxi_nb.tracking.names import (
-    DEFAULT_EXPERIMENT,
-    EXPERIMENT_VARIABLE,
-    NOTEBOOK_VARIABLE,
-    URI_VARIABLE,
-)
-from taxi_nb.tracking.stores import address_in, open_experiment, problems_told
+from taxi_nb.project import DEFAULT_EXPERIMENT, project_root
+from taxi_nb.secrets.addresses import user_info, without_credentials
+from taxi_nb.tracking.experiments import open_experiment
+from taxi_nb.tracking.names import EXPERIMENT_VARIABLE, URI_VARIABLE
+from taxi_nb.tracking.origin import is_step
+from taxi_nb.tracking.reaching import POSTGRES, SERVER
+from taxi_nb.tracking.store_errors import StoreError
 
 # Seconds that a store may be away while a step runs, about what MLflow's retries take.
 _AWAY = 30
@@ -26,7 +23,7 @@ def tracking_uri() -> str:
 
 
 def experiment_name(given: str | None = None) -> str:
-    """Return the name given, or ``MLFLOW_EXPERIMENT_NAME``, or `DEFAULT_EXPERIMENT`."""
+    """Return the name given, or ``MLFLOW_EXPERIMENT_NAME``, or the project's default."""
     return given or os.environ.get(EXPERIMENT_VARIABLE) or DEFAULT_EXPERIMENT
 
 
@@ -56,21 +53,66 @@ def connect(experiment: str | None = None) -> str:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     uri = tracking_uri()
     # The pipeline has used the store that it hands to a step.
-    patience = _AWAY if os.environ.get(NOTEBOOK_VARIABLE) else 0
+    patience = _AWAY if is_step() else 0
     found = open_experiment(uri, experiment_name(experiment), patience)
     mlflow.set_tracking_uri(uri)
-    return str(mlflow.set_experiment(experiment_id=found).experiment_id)
-
-
-@contextmanager
-def store_problems_told() -> Iterator[None]:
-    """Turn what MLflow and its database raise into one `StoreError`."""
-    with problems_told(tracking_uri()):
-        yield
+    mlflow.set_experiment(experiment_id=found)
+    return found
 
 
 def run_address(run_id: str) -> str:
     """Return where MLflow's pages show a run; a local store's are served by ``make ui``."""
     uri = tracking_uri()
-    host = uri.rstrip("/") if uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+    host = uri.rstrip("/") if uri.startswith(SERVER) else "http://127.0.0.1:5000"
     return f"{without_credentials(host)}/#/experiments/{connect()}/runs/{run_id}"
+
+
+def address_in(variable: str) -> str | None:
+    """Return the address in an environment variable, its password moved out of it.
+
+    The password of a tracking server or of a PostgreSQL database goes to where their clients
+    look for it, in this process and in those that it starts: ``MLFLOW_TRACKING_USERNAME`` and
+    ``MLFLOW_TRACKING_PASSWORD``, or ``PGPASSWORD``. Whatever prints the address afterwards, such
+    as a traceback in a notebook, prints no secret.
+    """
+    address = os.environ.get(variable)
+    if not address:
+        return None
+    if address.startswith(SERVER):
+        user = user_info(address)
+        name, _, password = user[:-1].partition(":")
+        if password:  # MLflow takes no name without one.
+            os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(name)
+            os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(password)
+            address = address.replace(user, "", 1)
+    elif address.startswith(tuple(POSTGRES)):
+        address, secret = _split_password(address)
+        if secret:
+            os.environ["PGPASSWORD"] = secret
+    os.environ[variable] = address
+    return address
+
+
+def _split_password(address: str) -> tuple[str, str | None]:
+    """Return a database's address without its password, and the password."""
+    user = user_info(address)
+    if not user and "password=" not in address:
+        return address, None
+    if "@" in user[:-1]:
+        raise StoreError(
+            f"the MLflow store {without_credentials(address)}: "
+            "an @ in its user or password must be written %40"
+        )
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):  # Whoever connects will say what is wrong with it.
+        return address, None
+    in_query = url.query.get("password")
+    password = url.password or (in_query if isinstance(in_query, str) else None)
+    if not password:
+        return address, None
+    clean = url._replace(password=None).difference_update_query(["password"])
+    return clean.render_as_string(hide_password=False), str(password)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from taxi_nb.tracking.stored_runs import StoreError, finished_runs
+from taxi_nb.tracking.store_errors import StoreError
+from taxi_nb.tracking.stored_runs import finished_runs
 from tests.conftest import runs_of_every_kind
 
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
-from taxi_nb.tracking.store import connect
+from taxi_nb.tracking.experiments import artifact_root
+from taxi_nb.tracking.reaching import reach
+from taxi_nb.tracking.store import address_in, connect
+from taxi_nb.tracking.store_errors import StoreError
 from taxi_nb.tracking.stored_runs import finished_runs
-from taxi_nb.tracking.stores import StoreError, address_in, artifact_root, reach
 from tests.conftest import Project
 from tests.tracking.stores.servers import forget_store
 

@@ -29,7 +29,8 @@ from taxi_nb.tracking.run_tree import (
     model_version,
     runs_by_prefix,
 )
-from taxi_nb.tracking.store import store_problems_told, tracking_uri
+from taxi_nb.tracking.store import tracking_uri
+from taxi_nb.tracking.store_errors import errors_of_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -94,7 +95,7 @@ def trace(what: str, project: Path) -> Trace:
     StoreError
         If the store cannot be used.
     """
-    with store_problems_told():
+    with errors_of_store(tracking_uri()):
         return _Tracer(project).trace(what)
 
 

@@ -20,15 +20,15 @@ from taxi_nb.pipeline.spec import Step, read_pipeline
 from taxi_nb.review.verify.checkout import Checkout, ignore_in, without_store
 from taxi_nb.review.verify.registry_state import RegistryBefore, recreate, registry_before
 from taxi_nb.tracking.names import (
+    ARTIFACT_ROOT_VARIABLE,
+    EXPERIMENT_ID_VARIABLE,
     EXPERIMENT_VARIABLE,
     NOTEBOOK_VARIABLE,
     RUN_VARIABLE,
     UPSTREAM_VARIABLE,
     URI_VARIABLE,
 )
-from taxi_nb.tracking.project_run import EXPERIMENT_ID_VARIABLE
 from taxi_nb.tracking.run_tree import client_of
-from taxi_nb.tracking.stores import ARTIFACT_ROOT_VARIABLE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

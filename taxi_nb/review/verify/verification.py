@@ -21,7 +21,8 @@ from taxi_nb.review.verify.execution import ScratchExecution, VerificationError
 from taxi_nb.secrets.addresses import variable_without_credentials, without_credentials
 from taxi_nb.tracking.environment import installed_versions
 from taxi_nb.tracking.run_tree import artifact_bytes, client_of, find_run, is_there
-from taxi_nb.tracking.store import store_problems_told, tracking_uri
+from taxi_nb.tracking.store import tracking_uri
+from taxi_nb.tracking.store_errors import errors_of_store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -114,7 +115,7 @@ class _Verifier:
                 f"{self.record.id} is {self.record.status}: only a run that succeeded has results "
                 "to be the same as"
             )
-        with store_problems_told():
+        with errors_of_store(tracking_uri()):
             pipeline_run = find_run(self.client, self.record.mlflow_run_id or "")
             recorded = Execution.of(self.recorded, self.project, self.client)
             diff = pipeline_run and artifact_bytes(self.client, pipeline_run, DIFF_ARTIFACT)

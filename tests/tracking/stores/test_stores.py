@@ -21,8 +21,8 @@ from taxi_nb.pipeline.run import run_pipeline
 from taxi_nb.pipeline.spec import Pipeline, read_pipeline
 from taxi_nb.tracking.contents import log_trips
 from taxi_nb.tracking.run import tracked_run
+from taxi_nb.tracking.store_errors import StoreError
 from taxi_nb.tracking.stored_runs import finished_runs
-from taxi_nb.tracking.stores import StoreError
 from taxi_nb.trips.errors import MissingMonthError
 from taxi_nb.trips.loading import load_trips
 from taxi_nb.trips.origin import provenance
@@ -202,7 +202,7 @@ import shutil
 import tempfile
 
 import mlflow
-from taxi_nb import inputs
+from taxi_nb.tracking import inputs
 from taxi_nb import log_trips, tracked_run
 
 with tracked_run(), tempfile.TemporaryDirectory() as folder:

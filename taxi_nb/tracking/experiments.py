@@ -1,0 +1,190 @@
+"""An experiment in a store: found or made by many at once, with a place for its artifacts."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taxi_nb.project import project_root
+from taxi_nb.secrets.addresses import user_info, without_credentials
+from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE
+from taxi_nb.tracking.reaching import (
+    POSTGRES,
+    SQLITE,
+    connection,
+    is_database,
+    is_installed,
+    reach,
+    rows,
+)
+from taxi_nb.tracking.store_errors import StoreError, errors_of_store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+# Any number will do that no other program locks in the same database.
+_FIRST_USE_LOCK = 7_261_884_031
+# The stores that this process has reached.
+_reached: set[str] = set()
+
+
+def open_experiment(uri: str, name: str, patience: float = 0) -> str:
+    """Return an experiment's id; without the experiment, or the store's tables, make them.
+
+    Any number of processes may call this for a store that is empty.
+
+    Parameters
+    ----------
+    uri : str
+        The tracking URI.
+    name : str
+        The experiment's.
+    patience : float
+        Seconds that a store may take to come back that has been there before.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be reached, nothing says where a new experiment's artifacts go, or
+        what is said does not fit the experiment that is there.
+    """
+    from mlflow import MlflowClient
+
+    if uri not in _reached:
+        _reach_within(patience, uri)
+        _reached.add(uri)
+    with _first_use(uri, name):
+        # The client makes the tables of a store that is empty.
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name(name) or _make(client, uri, name)
+    _require_place(experiment, uri)
+    return str(experiment.experiment_id)
+
+
+def _reach_within(seconds: float, uri: str) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return reach(uri)
+        except StoreError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(1)
+
+
+@contextmanager
+def _first_use(uri: str, experiment: str) -> Iterator[None]:
+    """Let one process at a time make a store's tables and an experiment: two would collide."""
+    if not uri.startswith((SQLITE, *POSTGRES)) or _has_experiment(uri, experiment):
+        yield
+    elif uri.startswith(SQLITE):
+        from filelock import FileLock
+
+        database = Path(uri.removeprefix(SQLITE))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{database}.lock", timeout=60):
+            yield
+    else:
+        from sqlalchemy import text
+
+        with connection(uri) as opened:
+            # Given back with the connection, so also when this process is killed.
+            lock = text("SELECT pg_advisory_lock(:number)")
+            opened.execute(lock, {"number": _FIRST_USE_LOCK})
+            yield
+
+
+def _has_experiment(uri: str, name: str) -> bool:
+    statement = "SELECT 1 FROM experiments WHERE name = :name"
+    try:
+        with errors_of_store(uri):
+            return bool(rows(uri, "experiments", statement, {"name": name}))
+    except sqlite3.Error:  # No database: MLflow will say.
+        return False
+
+
+def _make(client: MlflowClient, uri: str, name: str) -> Experiment:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_experiment(name, artifact_location=_new_location(uri, name))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    found = client.get_experiment_by_name(name)
+    assert found is not None
+    return found
+
+
+def artifact_root(given: str | None = None) -> str | None:
+    """Return where a new experiment's artifacts shall go, if anything says so.
+
+    Parameters
+    ----------
+    given : str, optional
+        A folder or a URL; what ``MLFLOW_DEFAULT_ARTIFACT_ROOT`` says otherwise.
+
+    Returns
+    -------
+    str or None
+        A URL; of a folder, which starts from the project's, that of its absolute path.
+
+    Raises
+    ------
+    StoreError
+        If it carries credentials.
+    """
+    given = given or os.environ.get(ARTIFACT_ROOT_VARIABLE)
+    if not given:
+        return None
+    if "://" not in given:
+        return (project_root() / Path(given).expanduser()).resolve().as_uri()
+    if user_info(given):
+        raise StoreError(
+            f"{ARTIFACT_ROOT_VARIABLE} must not carry credentials, since MLflow shows it: "
+            f"{without_credentials(given)} and AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+            "or ~/.aws/credentials"
+        )
+    return given.rstrip("/")
+
+
+def _new_location(uri: str, name: str) -> str | None:
+    if root := artifact_root():
+        _require_boto3(root)
+        return root
+    if uri.startswith(SQLITE):
+        return (Path(uri.removeprefix(SQLITE)).parent / "mlartifacts").resolve().as_uri()
+    if not is_database(uri):
+        return None  # These know their own.
+    raise StoreError(
+        f"the experiment {name!r} is new in {without_credentials(uri)}, and nothing says where "
+        "its artifacts go: set `artifact_root` in the pipeline file, or "
+        f"{ARTIFACT_ROOT_VARIABLE}, to s3://bucket/prefix or to a folder that all who use the "
+        "store can reach"
+    )
+
+
+def _require_place(experiment: Experiment, uri: str) -> None:
+    """Refuse a place for artifacts that is not the experiment's, or that cannot be reached."""
+    location = str(experiment.artifact_location).rstrip("/")
+    root = artifact_root()
+    if root and location != root and not location.startswith(f"{root}/"):
+        raise StoreError(
+            f"the experiment {experiment.name!r} in {without_credentials(uri)} keeps its artifacts "
+            f"in {without_credentials(location)}, which cannot be changed, and `artifact_root` or "
+            f"{ARTIFACT_ROOT_VARIABLE} says {root}: leave that out, or name another experiment"
+        )
+    _require_boto3(location)
+
+
+def _require_boto3(location: str) -> None:
+    if location.startswith("s3:") and not is_installed("boto3"):
+        raise StoreError(
+            f"artifacts in {without_credentials(location)} need boto3: pip install 'taxi-nb[s3]'"
+        )

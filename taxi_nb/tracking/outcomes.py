@@ -1,0 +1,124 @@
+"""The models that a pipeline's steps trained, and what was decided about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from taxi_nb.tracking.names import (
+    CHAMPION,
+    DECISION_TAG,
+    KIND_TAG,
+    PARENT_TAG,
+    REGISTERED_PARAM,
+)
+from taxi_nb.tracking.upstream import version_title
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A training run below a pipeline's, and what the registry says of its model.
+
+    Attributes
+    ----------
+    step : str
+        The step that trained it.
+    version : str or None
+        ``name, version 3`` where it is registered.
+    champion : bool
+        Whether that version was the one to use when the run ended.
+    """
+
+    name: str
+    step: str
+    mlflow_run_id: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    version: str | None = None
+    champion: bool = False
+
+
+@dataclass(frozen=True)
+class ModelOutcomes:
+    """What a pipeline's steps trained and decided.
+
+    Attributes
+    ----------
+    decision : str or None
+        The sentence that the registration left.
+    champion : str or None
+        The registered model and version that the alias ``champion`` names.
+    """
+
+    models: tuple[TrainedModel, ...] = ()
+    decision: str | None = None
+    champion: str | None = None
+
+
+def model_outcomes(
+    client: MlflowClient, experiment: str, steps: Mapping[str, str]
+) -> ModelOutcomes:
+    """Find what steps trained and decided.
+
+    Parameters
+    ----------
+    client : MlflowClient
+        Of the store that has the runs.
+    experiment : str
+        The experiment's id.
+    steps : mapping
+        Step name -> id of its run.
+    """
+    runs = [(step, run) for step, id_ in steps.items() for run in _family(client, experiment, id_)]
+    trained = [(step, run) for step, run in runs if run.data.tags.get(KIND_TAG) == "training"]
+    versions = _versions(client, [run.info.run_id for _, run in trained])
+    names = {version.name for version in versions.values()}
+    champions = {found for name in names if (found := _champion_of(client, name))}
+    models = []
+    for step, run in trained:
+        version = versions.get(run.info.run_id)
+        title = version_title(version) if version else None
+        models.append(
+            TrainedModel(
+                name=str(run.data.tags.get("model") or run.info.run_name),
+                step=step,
+                mlflow_run_id=run.info.run_id,
+                metrics=dict(run.data.metrics),
+                version=title,
+                champion=title in champions,
+            )
+        )
+    decided = [run.data for _, run in runs if DECISION_TAG in run.data.tags]
+    if not decided:
+        return ModelOutcomes(tuple(models))
+    name = decided[-1].params.get(REGISTERED_PARAM)
+    champion = _champion_of(client, name) if name else None
+    return ModelOutcomes(tuple(models), decided[-1].tags[DECISION_TAG], champion)
+
+
+def _family(client: MlflowClient, experiment: str, run_id: str) -> list[Run]:
+    """Return a step's run and those of its children that are no trials."""
+    condition = f"tags.`{PARENT_TAG}` = '{run_id}' and tags.`{KIND_TAG}` != 'trial'"
+    return [client.get_run(run_id), *client.search_runs([experiment], condition)]
+
+
+def _versions(client: MlflowClient, run_ids: Sequence[str]) -> dict[str, ModelVersion]:
+    if not run_ids:
+        return {}
+    listed = ",".join(f"'{run_id}'" for run_id in run_ids)
+    found = client.search_model_versions(f"run_id IN ({listed})")
+    return {str(version.run_id): version for version in found}
+
+
+def _champion_of(client: MlflowClient, name: str) -> str | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return version_title(client.get_model_version_by_alias(name, CHAMPION))
+    except MlflowException:  # Nobody is champion yet.
+        return None
