@@ -138,14 +138,20 @@ class KernelPool:
 
     def start(self) -> None:
         """Begin to start the fork server, if there is to be one, and return at once."""
+        from taxi_nb.pipeline.kernels.client import ForkServer
         from taxi_nb.pipeline.kernels.directories import PrivateDirectory
 
         with self._lock:
             if self._directory is not None:
                 return
             self._directory = PrivateDirectory()
-            if self.kind == "fork":
-                self._start_server(self._directory)
+            if self.kind == "spawn":
+                return
+            if not fork_is_supported():
+                logger.warning("this platform cannot fork kernels, they will be spawned")
+                return
+            self._server = ForkServer(self._preload, self._directory.path, self._env)
+            self._server.start()
 
     def manager(self, env: Mapping[str, str] | None = None) -> PoolKernelManager:
         """Return an asynchronous manager for one kernel that is not started yet.
@@ -179,15 +185,6 @@ class KernelPool:
             server.close()
         if directory is not None:
             directory.remove()
-
-    def _start_server(self, directory: PrivateDirectory) -> None:
-        from taxi_nb.pipeline.kernels.client import ForkServer
-
-        if not fork_is_supported():
-            logger.warning("this platform cannot fork kernels, they will be spawned")
-            return
-        self._server = ForkServer(self._preload, directory.path, self._env)
-        self._server.start()
 
     def _provisioner(self, manager: PoolKernelManager) -> SpawnProvisioner:
         from taxi_nb.pipeline.kernels.provisioner import ForkProvisioner, SpawnProvisioner

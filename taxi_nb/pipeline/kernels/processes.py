@@ -12,7 +12,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 
-from taxi_nb.pipeline.kernels.fork_server import EndedLeader, has_ended
+from taxi_nb.pipeline.kernels.fork_server import EndedLeader, has_ended, signal_group
 
 POLL_SECONDS = 0.005
 
@@ -95,7 +95,7 @@ class SpawnedProcess(KernelProcess):
 
 
 class ForkedProcess(KernelProcess):
-    """A child of the fork server, which tells over `channel` how it ended."""
+    """A child of the fork server, which reports over `channel` how it ended."""
 
     def __init__(self, pid: int, channel: socket.socket, received: bytes = b"") -> None:
         """Watch process `pid`; `received` has been read from the channel before."""
@@ -110,13 +110,8 @@ class ForkedProcess(KernelProcess):
         except BlockingIOError:
             return None
         self._channel.close()
-        return self._told_status() if self._received else self._status_without_server()
-
-    def _told_status(self) -> int:
-        return int(json.loads(self._received)["returncode"])
-
-    def _status_without_server(self) -> int:
-        """End what may be left when the server died, which ends the kernel itself."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if self._received:
+            return int(json.loads(self._received)["returncode"])
+        # The server has died, and the kernel with it: end the rest of its group.
+        signal_group(self.pid, signal.SIGKILL)
         return -signal.SIGKILL
