@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 
 from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.remote_file import is_remote
 from taxi_nb.secrets.addresses import without_credentials
+from taxi_nb.tracking.git import git, git_settings
 
 # Made by runs and tools; a copy of the present files goes without them.
 _NOT_COPIED = ("runs", "data", "mlartifacts", "mlruns", "mlflow.db*", "__pycache__", ".*")
@@ -159,11 +160,10 @@ def _clone(project: Path, record: RunRecord, target: Path) -> str:
 
 def _take_over_settings(project: Path, target: Path) -> None:
     """Let what runs in a copy say of user and remote what the project's runs say."""
-    wanted = _git(project, "config", "--get-regexp", r"^(user\.name|remote\..*\.url)$")
     _git(target, "remote", "remove", "origin")
-    for line in wanted.stdout.decode().splitlines():
-        name, _, value = line.partition(" ")
-        _git(target, "config", name, without_credentials(value))
+    for name, value in git_settings(project).items():
+        if not name.startswith("branch."):
+            _git(target, "config", name, without_credentials(value))
 
 
 def _top(project: Path) -> Path:
@@ -173,11 +173,7 @@ def _top(project: Path) -> Path:
 def _apply(diff: bytes, target: Path) -> None:
     if not diff.strip():
         return
-    done = subprocess.run(
-        ["git", "-C", str(target), "apply", "--whitespace=nowarn", "-"],
-        input=diff,
-        capture_output=True,
-    )
+    done = _git(target, "apply", "--whitespace=nowarn", "-", input=diff)
     if done.returncode:
         raise CheckoutError(
             "the recorded uncommitted changes cannot be applied to their commit "
@@ -185,15 +181,15 @@ def _apply(diff: bytes, target: Path) -> None:
         )
 
 
-def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+def _git(folder: Path, *arguments: str, input: bytes = b"") -> CompletedProcess[bytes]:
     try:
-        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True)
+        return git(folder, *arguments, input=input)
     except OSError as error:
         raise CheckoutError(f"git is needed for the run's commit: {error}") from None
 
 
-def _last_line(said: bytes) -> str:
-    lines = said.decode(errors="replace").strip().splitlines()
+def _last_line(message: bytes) -> str:
+    lines = message.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "git failed"
 
 

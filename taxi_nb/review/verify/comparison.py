@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.review.verify.cells import CellComparison, Normalise, compare_cells
+from taxi_nb.tracking.measuring import measures_the_machine
 from taxi_nb.tracking.run_tree import find_run, nested_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-# Measurements of the machine, which no code can make the same again.
-_OF_THE_MACHINE = re.compile(r"(^|_)seconds$|^peak_memory_mb$")
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ class _Findings:
         self, where: str, old: Mapping[str, float], new: Mapping[str, float]
     ) -> None:
         for name in dict.fromkeys([*old, *new]):
-            if _OF_THE_MACHINE.search(name):
+            if measures_the_machine(name):
                 self.left_out.append(where + name)
                 continue
             self.metrics += 1

@@ -17,16 +17,12 @@ from taxi_nb.review.verify.checkout import Checkout, CheckoutError, check_out, l
 from taxi_nb.review.verify.comparison import Execution, StepVerdict, compare_executions
 from taxi_nb.review.verify.execution import ScratchExecution, VerificationError
 from taxi_nb.secrets.addresses import variable_without_credentials, without_credentials
+from taxi_nb.tracking.names import DIFF_ARTIFACT
 from taxi_nb.tracking.run_tree import artifact_bytes, client_of, find_run, is_there
 from taxi_nb.tracking.store import store_problems_told, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-
-DIFF_ARTIFACT = "source/uncommitted.diff"
-
-# Variables by which a run is told where it is; all others that a step read are recorded values.
-_OWN_VARIABLES = ("MLFLOW_", "TAXI_NB_ROOT", "TAXI_NB_NOTEBOOK", "TAXI_NB_UPSTREAM")
 
 
 @dataclass(frozen=True)
@@ -170,14 +166,11 @@ class _Verifier:
             yield f"MLflow no longer has {', '.join(gone)}: what is nested there is not compared"
 
     def _variables(self) -> dict[str, str | None]:
-        """Return the variables that steps read, as they were; None: not set."""
-        recorded: dict[str, str | None] = {}
-        for inputs in self.inputs.values():
-            recorded |= inputs.variables
+        """Return the variables that steps read and that are others now; None: not set."""
         return {
             name: value
-            for name, value in recorded.items()
-            if not name.startswith(_OWN_VARIABLES) and variable_without_credentials(name) != value
+            for name, value in self.recorded.variables().items()
+            if variable_without_credentials(name) != value
         }
 
     def _check_out(self, diff: bytes | None) -> Checkout:
