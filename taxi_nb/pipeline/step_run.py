@@ -11,8 +11,8 @@ from typing import Any
 
 from taxi_nb.pipeline.execute import Execution, KernelHandle, OnCell, execute_notebook
 from taxi_nb.pipeline.inputs import Inputs, InputsLostError, RecordedInputs
+from taxi_nb.pipeline.kernels.input_recorder import start_recording
 from taxi_nb.pipeline.kernels.pool import KernelPool, in_one_order
-from taxi_nb.pipeline.kernels.recording import start_recording
 from taxi_nb.pipeline.plan import Planner
 from taxi_nb.pipeline.record import Status, StepResult
 from taxi_nb.pipeline.results import StoredResult

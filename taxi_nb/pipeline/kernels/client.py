@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -55,22 +54,13 @@ class ForkFailedError(RuntimeError):
 class ForkServer:
     """The process that has imported `preload` and forks kernels; usable from several threads.
 
-    Parameters
-    ----------
-    preload
-        Modules to import before the first fork. Those that cannot be imported are skipped.
-    directory
-        Where its log goes. The server removes it when this process dies.
-    env
-        The environment to import with (default: that of this process).
+    It logs into `directory`, and removes that when this process dies.
     """
 
-    def __init__(
-        self, preload: Sequence[str], directory: Path, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, preload: Sequence[str], directory: Path, env: Mapping[str, str]) -> None:
         """Prepare a server; `start` makes the process."""
-        self.preload = tuple(preload)
-        self.base_env = dict(os.environ if env is None else env)
+        self.preload = preload
+        self.base_env = env
         self._directory = directory
         self._log_path = directory / "fork_server.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -125,16 +115,9 @@ class ForkServer:
         return sorted(n for n in differing if n.startswith(READ_BEFORE_FORK))
 
     async def fork(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, stdout: int, stderr: int
+        self, argv: list[str], env: dict[str, str], cwd: str, stdout: int, stderr: int
     ) -> ForkedProcess:
-        """Have a kernel forked.
-
-        Parameters
-        ----------
-        argv
-            The command that would spawn it: ``[python, "-m", "ipykernel_launcher", ...]``.
-        env, cwd, stdout, stderr
-            Its whole environment, its directory and file descriptors.
+        """Have a kernel forked that the command `argv` would spawn, with these descriptors.
 
         Raises
         ------
@@ -143,7 +126,7 @@ class ForkServer:
         RuntimeError
             If the server was closed.
         """
-        launch = {"argv": list(argv), "env": dict(env), "cwd": cwd}
+        launch = {"argv": argv, "env": env, "cwd": cwd}
         try:
             channel = self._request(stdout, stderr)
         except OSError as error:

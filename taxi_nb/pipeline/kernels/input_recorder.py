@@ -25,28 +25,20 @@ import stat
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 CODE = (".py", ".pyc")
 WRITING = os.O_WRONLY | os.O_RDWR
+
+Place = str | os.PathLike[str]
 
 
 class InputRecorder:
     """Listens to audit events and records those that show an input."""
 
     def __init__(self, root: str, record: str, ignored: list[str]) -> None:
-        """Make the record.
-
-        Parameters
-        ----------
-        root
-            Of the project: files below it are inputs.
-        record
-            The file to append to.
-        ignored
-            Files and folders that are none: stores, earlier runs. Hidden ones never are.
-        """
+        """Make the record; see `start_recording`. Hidden files are no inputs either."""
         self._root = os.path.realpath(root)
         self._record = record
         self._installed = tuple({os.path.realpath(path) for path in _places_of_packages()})
@@ -234,6 +226,26 @@ def _words(arguments: list[str]) -> Iterator[str]:
         if " " in argument:
             with contextlib.suppress(ValueError):
                 yield from shlex.split(argument)
+
+
+def start_recording(root: Place, record: Place, ignored: Iterable[Place] = ()) -> str:
+    """Return the code by which a kernel, of any client, starts to record its inputs.
+
+    It assigns no name and imports no module of this project.
+
+    Parameters
+    ----------
+    root
+        The project's folder: files below it are inputs.
+    record
+        The file to write.
+    ignored
+        Files and folders below `root` that are no inputs.
+    """
+    call = f"start({str(root)!r}, {str(record)!r}, {[str(path) for path in ignored]!r})"
+    with open(__file__, encoding="utf-8") as file:
+        program = f"{file.read()}\n{call}\n"
+    return f"exec(compile({program!r}, {__file__!r}, 'exec'), {{'__name__': 'recorder'}})"
 
 
 def start(root: str, record: str, ignored: list[str]) -> None:

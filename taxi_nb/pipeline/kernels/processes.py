@@ -1,4 +1,4 @@
-"""Kernel processes of both kinds, with the interface of `subprocess.Popen`."""
+"""Kernel processes of both kinds, with the interface of `subprocess.Popen`, and their usage."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 from taxi_nb.pipeline.kernels.fork_server import EndedLeader, has_ended, signal_group
 
@@ -20,12 +21,7 @@ POLL_SECONDS = 0.005
 class KernelProcess(ABC):
     """A process that leads its own group, and has ended when all of the group has.
 
-    Attributes
-    ----------
-    pid : int
-        Also the number of its process group and session.
-    returncode : int or None
-        The exit status; ``-N`` if signal N ended it; None while it runs.
+    `returncode` is ``-N`` if signal N ended it, None while it runs.
     """
 
     stdin = stdout = stderr = None
@@ -44,13 +40,7 @@ class KernelProcess(ABC):
             return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit status.
-
-        Raises
-        ------
-        subprocess.TimeoutExpired
-            If the process runs longer than `timeout` seconds.
-        """
+        """Wait for the end and return the exit status, as `subprocess.Popen.wait` does."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while (status := self.poll()) is None:
             if deadline is not None and time.monotonic() > deadline:
@@ -115,3 +105,25 @@ class ForkedProcess(KernelProcess):
         # The server has died, and the kernel with it: end the rest of its group.
         signal_group(self.pid, signal.SIGKILL)
         return -signal.SIGKILL
+
+
+def usage_of(pid: int) -> dict[str, float]:
+    """Return seconds of processor and the peak of resident memory of a kernel's process so far.
+
+    The seconds are those of all threads, and of child processes that have ended. The peak is in
+    megabytes of 10**6 bytes and counts what a forked kernel shares with its parent, such as
+    libraries; it is left out where the system does not tell.
+    """
+    import psutil
+
+    try:
+        times = psutil.Process(pid).cpu_times()
+        status = Path(f"/proc/{pid}/status")
+        lines = status.read_text().splitlines() if status.exists() else []
+    except (psutil.Error, OSError):  # It has died.
+        return {}
+    usage = {"cpu_seconds": sum(times[:4])}
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            usage["peak_memory_mb"] = int(line.split()[1]) * 1024 / 1e6
+    return usage

@@ -64,7 +64,7 @@ class RunOnDisk:
         read: dict[str, str | None] = {}
         for name, inputs in self.inputs.items():
             if step in (None, name):
-                read |= inputs.get("variables", {})
+                read |= inputs.get("variables") or {}
         return {name: read[name] for name in sorted(read) if not name.startswith(RUN_VARIABLES)}
 
     @property
