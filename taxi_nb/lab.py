@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.project import path_within, project_root
+from taxi_nb.project import path_within, project_file, project_root
 from taxi_nb.tracking.origin import Origin
 from taxi_nb.tracking.store import run_address
 from taxi_nb.tracking.upstream import champion_run
@@ -157,13 +157,10 @@ def plan_of(line: str) -> Plan:
 
 
 def _read(file: Path, overrides: Sequence[str]) -> Pipeline:
-    """Read a pipeline file; a kernel's working folder is its notebook's, not the project's."""
     from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
 
-    root = project_root()
-    found = file if file.exists() else root / file
     try:
-        return read_pipeline(found.absolute(), root, overrides)
+        return read_pipeline(project_file(file), project_root(), overrides)
     except PipelineFileError as error:
         raise _usage("\n".join([f"{file} has mistakes", str(error)])) from None
 

@@ -51,6 +51,11 @@ def path_within(root: Path, path: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
+def project_file(file: Path) -> Path:
+    """Return a file named from the current folder, or else from the project's, as absolute."""
+    return (file if file.exists() else project_root() / file).absolute()
+
+
 @contextmanager
 def part_file(path: Path) -> Iterator[Path]:
     """Give a hidden name beside `path` to write to; `publish` gives what is whole its own.

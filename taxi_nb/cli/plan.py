@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from taxi_nb.cli.pipeline_file import (
-    DEFAULT_FILE,
-    Force,
-    Overrides,
-    ParameterFile,
-    make_plan,
-    read,
-)
+from taxi_nb.cli.arguments import DEFAULT_FILE, Force, Overrides, ParameterFile, make_plan, read
 
 
 def plan(
     params: ParameterFile = DEFAULT_FILE, overrides: Overrides = None, force: Force = None
 ) -> None:
     """Say which steps would run, and why, without running anything."""
-    pipeline = read(params, overrides)
-    _, made = make_plan(pipeline, force or [])
+    _, made = make_plan(read(params, overrides), force)
     print(made)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli.stopping import FAILURE, USAGE, stop
+from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, stop
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,29 +31,21 @@ Name = Annotated[
 @contextmanager
 def registry_problems_told() -> Iterator[None]:
     """End with one message if the store or the registry cannot be used as asked."""
-    _require_store()
-    from taxi_nb.registry.versions import RegistryError
+    from taxi_nb.tracking.run_tree import is_there
     from taxi_nb.tracking.store import tracking_uri
     from taxi_nb.tracking.store_errors import StoreError, errors_of_store
 
-    try:
-        with errors_of_store(tracking_uri()):
-            yield
-    except (RegistryError, StoreError) as error:
-        stop(str(error), FAILURE)
-
-
-def _require_store() -> None:
-    """Stop where a store of one file has none: MLflow would make it."""
-    from taxi_nb.tracking.store import tracking_uri
-
-    uri = tracking_uri()
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if not is_there(tracking_uri()):
         stop(
-            f"there is no store yet: {uri.removeprefix('sqlite:///')} does not exist. "
+            f"there is no store yet: {tracking_uri().removeprefix('sqlite:///')} does not exist. "
             "`make run-notebooks` makes it, MLFLOW_TRACKING_URI names another",
             FAILURE,
         )
+    from taxi_nb.registry.versions import RegistryError
+
+    failures = dict.fromkeys((RegistryError, StoreError), FAILURE)
+    with errors_stop(failures), errors_of_store(tracking_uri()):
+        yield
 
 
 def model_name(name: str | None) -> str:
@@ -124,7 +115,7 @@ def promote(
     with registry_problems_told():
         from taxi_nb.registry.promotion import promote as promote_version
 
-        print(_said(promote_version(version, reason=reason, name=model_name(name)), name))
+        _show_change(promote_version(version, reason=reason, name=model_name(name)), name)
 
 
 @registry.command()
@@ -140,7 +131,7 @@ def rollback(
     with registry_problems_told():
         from taxi_nb.registry.promotion import rollback as roll_back
 
-        print(_said(roll_back(to, reason=reason, name=model_name(name)), name))
+        _show_change(roll_back(to, reason=reason, name=model_name(name)), name)
 
 
 def champion_number(name: str) -> str:
@@ -158,9 +149,9 @@ def champion_number(name: str) -> str:
     return str(found.version)
 
 
-def _said(made: Promotion, name: str | None) -> str:
+def _show_change(made: Promotion, name: str | None) -> None:
     before = f"version {made.before} before" if made.before else "none before"
-    return f"{model_name(name)}: the champion is version {made.after} now, {before}"
+    print(f"{model_name(name)}: the champion is version {made.after} now, {before}")
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -7,15 +7,12 @@ from typing import Annotated
 
 import typer
 
-from taxi_nb.cli.run_folder import run_folder
-from taxi_nb.cli.stopping import FAILURE, USAGE, stop
+from taxi_nb.cli.arguments import ChosenRun, run_folder
+from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, stop
 
 
 def report(
-    chosen: Annotated[
-        str | None,
-        typer.Argument(metavar="[RUN]", help="A run's id or folder; the newest if left out."),
-    ] = None,
+    chosen: ChosenRun = None,
     against: Annotated[
         list[str] | None,
         typer.Option(metavar="RUN", help="Compare it with this run, too, line by line."),
@@ -35,14 +32,13 @@ def report(
 
     if output and not single_file:
         stop("--output says where --single-file writes; give both", USAGE)
-    folder = run_folder(chosen or "latest")
+    folder = run_folder(chosen)
     try:
-        if single_file:
-            print(write_single_file(folder, (output or folder / "report.html").absolute()))
-        else:
-            others = [run_folder(other) for other in against or []]
-            print(write_site(folder, others, anew=True))
+        with errors_stop({OSError: FAILURE}, "the report could not be written: "):
+            if single_file:
+                print(write_single_file(folder, (output or folder / "report.html").absolute()))
+            else:
+                others = [run_folder(other) for other in against or []]
+                print(write_site(folder, others, anew=True))
     except ValueError as error:
         stop(f"{folder / 'run.json'}: {error}", USAGE)
-    except OSError as error:
-        stop(f"the report could not be written: {error}", FAILURE)

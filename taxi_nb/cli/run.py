@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli.pipeline_file import (
+from taxi_nb.cli.arguments import (
     DEFAULT_FILE,
     Force,
+    Jobs,
     Overrides,
     ParameterFile,
     make_plan,
     read,
 )
-from taxi_nb.cli.signals import signals_interrupt
-from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
-from taxi_nb.pipeline.interrupted import Interrupted
+from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.memory import Memory
@@ -32,9 +31,7 @@ if TYPE_CHECKING:
 def run(
     params: ParameterFile = DEFAULT_FILE,
     overrides: Overrides = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time, at most.")
-    ] = 1,
+    jobs: Jobs = 1,
     kernel: Annotated[
         str, typer.Option(help="How kernels start: fork, spawn; auto picks what is safe here.")
     ] = "auto",
@@ -50,16 +47,15 @@ def run(
     if kernel not in ("auto", "fork", "spawn"):
         stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
     pipeline = _in_project_run(read(params, overrides))
-    try:
-        with signals_interrupt(), project_lock(pipeline.root / RUNS, say):
-            planned = make_plan(pipeline, force or [])
-            # A run that is open already has to be filled, if only with what is used again.
-            if pipeline.mlflow_run or not _nothing_to_do(pipeline, *planned):
-                _carry_out(pipeline, planned, jobs, kernel)
-    except Interrupted as interrupted:
-        stop("interrupted: kernels ended, runs closed", 128 + interrupted.signal_number)
-    except OSError as error:
-        stop(f"the run could not be finished: {error}", FAILURE)
+    with (
+        errors_stop({OSError: FAILURE}, "the run could not be finished: "),
+        signals_stop("interrupted: kernels ended, runs closed"),
+        project_lock(pipeline.root / RUNS, say),
+    ):
+        planned = make_plan(pipeline, force)
+        # A run that is open already has to be filled, if only with what is used again.
+        if pipeline.mlflow_run or not _nothing_to_do(pipeline, *planned):
+            _carry_out(pipeline, planned, jobs, kernel)
 
 
 def _in_project_run(pipeline: Pipeline) -> Pipeline:
@@ -99,21 +95,19 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Memory, Plan], jobs: int, kern
     console = Console()
     kind = default_kind() if kernel == "auto" else kernel
     show = LiveProgress if console.is_terminal else PlainProgress
-    try:
-        with (
-            KernelPool(
-                kind,  # type: ignore[arg-type]
-                modules_to_preload(pipeline),
-                env=in_one_order(os.environ),
-            ) as pool,
-            show(console) as progress,
-        ):
-            record, folder = run_pipeline(
-                pipeline, pool=pool, jobs=jobs, listener=progress, planned=planned
-            )
-    except StoreError as error:
-        stop(str(error), FAILURE)
-    _tell(record, folder)
+    with (
+        errors_stop({StoreError: FAILURE}),
+        KernelPool(
+            kind,  # type: ignore[arg-type]
+            modules_to_preload(pipeline),
+            env=in_one_order(os.environ),
+        ) as pool,
+        show(console) as progress,
+    ):
+        record, folder = run_pipeline(
+            pipeline, pool=pool, jobs=jobs, listener=progress, planned=planned
+        )
+    _show(record, folder)
 
 
 def _share_cores(jobs: int) -> None:
@@ -126,7 +120,7 @@ def _share_cores(jobs: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
 
 
-def _tell(record: RunRecord, folder: Path) -> None:
+def _show(record: RunRecord, folder: Path) -> None:
     bad = [step for step in record.steps if step.error and step.status != "skipped"]
     for step in bad:
         print(f"\n{step.notebook} ({step.name}) {step.status}: {step.error}", file=sys.stderr)

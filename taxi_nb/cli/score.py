@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taxi_nb.cli.pipeline_file import DEFAULT_FILE, Overrides, read
-from taxi_nb.cli.run import signals_interrupt
-from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
-from taxi_nb.pipeline.interrupted import Interrupted
+from taxi_nb.cli.arguments import DEFAULT_FILE, Overrides, read
+from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, say, signals_stop
 
 if TYPE_CHECKING:
     from taxi_nb.scoring.score import Scoring
@@ -67,12 +65,9 @@ def score(
     for step in pipeline.steps:
         settings |= step.parameters
     settings |= {name: value for name, value in given.items() if value is not None}
-    try:
-        with signals_interrupt():
-            result = _scored(month, output, model, settings)
-    except Interrupted as interrupted:
-        stop("interrupted: nothing was written", 128 + interrupted.signal_number)
-    _tell(result, output)
+    with signals_stop("interrupted: nothing was written"):
+        result = _scored(month, output, model, settings)
+    _show(result, output)
     if result.should_retrain:
         raise typer.Exit(RETRAIN)
 
@@ -105,45 +100,38 @@ def _checked(month: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict
         return {name: settings[name] for name in names if name in settings}
 
     request = {"taxi": "green", "month": month, **chosen("taxi", "source", "seed", "sample_rows")}
-    try:
+    with errors_stop({TypeError: USAGE, ValueError: USAGE}):
         check_request(**request)
         return request, {
             "cleaning": Cleaning(**settings.get("cleaning", {})),
             "thresholds": Thresholds(**chosen("max_psi", "max_rmse_increase")),
         }
-    except (TypeError, ValueError) as error:
-        stop(str(error), USAGE)
 
 
 @contextmanager
 def _problems_told() -> Iterator[None]:
-    """Turn what cannot be had, used or written into one message."""
     from taxi_nb.scoring.predictions_file import OutputError, OutputPathError
     from taxi_nb.scoring.scored_model import ModelError
     from taxi_nb.tracking.store import tracking_uri
     from taxi_nb.tracking.store_errors import StoreError, errors_of_store
     from taxi_nb.trips.errors import TripsError
 
-    try:
-        with errors_of_store(tracking_uri()):
-            yield
-    except OutputPathError as error:
-        stop(str(error), USAGE)
-    except (ModelError, OutputError, StoreError, TripsError) as error:
-        stop(str(error), FAILURE)
+    failures = dict.fromkeys((ModelError, OutputError, StoreError, TripsError), FAILURE)
+    with errors_stop({OutputPathError: USAGE, **failures}), errors_of_store(tracking_uri()):
+        yield
 
 
-def _tell(result: Scoring, output: Path) -> None:
+def _show(result: Scoring, output: Path) -> None:
     counts, model = result.origin.cleaning, result.model
     print(f"month:   {result.origin.title}: {counts.rows_in:,} records")
     print(f"model:   {model.title} ({model.address})")
     print(f"written: {output}, {result.predicted:,} predictions")
     for what, count in result.not_predicted.items():
         print(f"         {count:,} records were not predicted: {what}")
-    _tell_left_out(result)
+    _show_left_out(result)
     for drift in result.drift:
         print(f"drift:   {drift.name:<15} PSI {drift.index:.3f}, most at {drift.most_changed}")
-    _tell_error(result)
+    _show_error(result)
     print(f"MLflow:  run {result.run_id} (make ui)")
     if result.origin.synthetic != model.synthetic:
         kinds = {True: "synthetic", False: "real"}
@@ -152,7 +140,7 @@ def _tell(result: Scoring, output: Path) -> None:
     print(result.verdict)
 
 
-def _tell_left_out(result: Scoring) -> None:
+def _show_left_out(result: Scoring) -> None:
     """Say which predictions count neither for the drift nor for the error."""
     report = result.origin.cleaning
     left_out = {
@@ -164,7 +152,7 @@ def _tell_left_out(result: Scoring) -> None:
         print(f"         {count:,} are left out of drift and error: {says}")
 
 
-def _tell_error(result: Scoring) -> None:
+def _show_error(result: Scoring) -> None:
     error = result.error
     if error is None:
         print("error:   not known yet: the month has no drop-off times")

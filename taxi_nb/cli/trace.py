@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli.stopping import FAILURE, USAGE, stop
+from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop
 from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
-    from taxi_nb.review.trace.chain import Trace
+    from taxi_nb.review.trace.run_chain import Trace
 
 
 def trace(
@@ -31,16 +31,12 @@ def trace(
     Shows training run, step, pipeline run, notebook and cell, parameters, data with digests,
     commit and lock; what is not known is said. Ends in the commands that do it again.
     """
-    from taxi_nb.review.trace.chain import TraceError
     from taxi_nb.review.trace.chain import trace as lead_back
+    from taxi_nb.review.trace.run_chain import TraceError
     from taxi_nb.tracking.store_errors import StoreError
 
-    try:
+    with errors_stop({TraceError: USAGE, StoreError: FAILURE}):
         found = lead_back(what, project_root())
-    except TraceError as error:
-        stop(str(error), USAGE)
-    except StoreError as error:
-        stop(str(error), FAILURE)
     if as_json:
         print(json.dumps(asdict(found), indent=2))
     else:

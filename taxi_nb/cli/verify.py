@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli.run_folder import run_folder
-from taxi_nb.cli.signals import signals_interrupt
-from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
-from taxi_nb.pipeline.interrupted import Interrupted
+from taxi_nb.cli.arguments import ChosenRun, Jobs, run_folder
+from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
@@ -22,13 +20,8 @@ if TYPE_CHECKING:
 
 
 def verify(
-    chosen: Annotated[
-        str | None,
-        typer.Argument(metavar="[RUN]", help="A run's id or folder; the newest if left out."),
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time, at most.")
-    ] = 1,
+    chosen: ChosenRun = None,
+    jobs: Jobs = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     keep: Annotated[
         Path | None,
@@ -42,26 +35,21 @@ def verify(
 
     The exit code is 0 if all is the same, 1 if something differs, 2 if it cannot be verified.
     """
-    from taxi_nb.review.verify.execution import VerificationError
+    from taxi_nb.review.verify.checkout import VerificationError
     from taxi_nb.review.verify.verification import verify_run
     from taxi_nb.tracking.store_errors import StoreError
 
-    folder = run_folder(chosen or "latest")
+    folder = run_folder(chosen)
     if keep is not None:
         _require_empty(keep)
-    try:
-        with (
-            signals_interrupt(),
-            tempfile.TemporaryDirectory(prefix="taxi-nb-verify-") as temporary,
-        ):
-            scratch = keep.absolute() if keep else Path(temporary).resolve()
-            made = verify_run(folder, project_root(), scratch, jobs=jobs, say=say)
-    except (VerificationError, ValueError) as error:
-        stop(str(error), USAGE)
-    except (StoreError, OSError) as error:
-        stop(f"the run could not be verified: {error}", FAILURE)
-    except Interrupted as interrupted:
-        stop("interrupted", 128 + interrupted.signal_number)
+    codes = {VerificationError: USAGE, ValueError: USAGE, StoreError: FAILURE, OSError: FAILURE}
+    with (
+        errors_stop(codes, "the run could not be verified: "),
+        signals_stop("interrupted"),
+        tempfile.TemporaryDirectory(prefix="taxi-nb-verify-") as temporary,
+    ):
+        scratch = keep.absolute() if keep else Path(temporary).resolve()
+        made = verify_run(folder, project_root(), scratch, jobs=jobs, say=say)
     print(json.dumps(_as_dict(made), indent=2) if as_json else _as_text(made))
     if not made.is_same:
         raise typer.Exit(FAILURE)

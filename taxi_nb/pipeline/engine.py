@@ -11,7 +11,7 @@ from papermill.engines import Engine
 from papermill.log import logger
 
 from taxi_nb.pipeline.execute import CellLog, KernelHandle
-from taxi_nb.pipeline.kernels.usage import usage_of
+from taxi_nb.pipeline.kernels.processes import usage_of
 from taxi_nb.secrets.known import KNOWN
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from taxi_nb.pipeline.execute import Execution, KernelHandle, OnCell, execute_notebook
 from taxi_nb.pipeline.inputs import Inputs
+from taxi_nb.pipeline.kernels.input_recorder import start_recording
 from taxi_nb.pipeline.kernels.pool import KernelPool, in_one_order
-from taxi_nb.pipeline.kernels.recording import start_recording
 from taxi_nb.pipeline.memory import Memory
 from taxi_nb.pipeline.record import Status, StepResult, file_names
 from taxi_nb.pipeline.recorded_inputs import InputsLostError, RecordedInputs

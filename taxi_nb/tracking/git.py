@@ -1,4 +1,4 @@
-"""What git says of the project: asked once, for one moment."""
+"""The project's state in git: its commit, branch and changes, asked once for one moment."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from taxi_nb.secrets.literals import looks_secret, scrubbed
 MAX_DIFF = 500_000
 _SECONDS = 10
 
+Kind = Literal["changed", "added", "deleted", "untracked"]
+
 
 @dataclass(frozen=True)
 class Change:
     """A file that differs from the commit; its path is the repository's."""
 
     path: str
-    kind: Literal["changed", "added", "deleted", "untracked"]
+    kind: Kind
 
 
 @dataclass(frozen=True)
 class GitState:
-    """Commit, branch and changes of a checkout.
+    """A checkout's commit, branch and changes.
 
     Attributes
     ----------
@@ -76,39 +78,56 @@ class GitState:
 def git_state(folder: Path) -> GitState:
     """Ask git for the state of the checkout that a folder is in."""
     try:
-        told = _git(folder, "status", "--porcelain=v2", "--branch", "-z")
+        status = _asked(folder, "status", "--porcelain=v2", "--branch", "-z")
     except (OSError, subprocess.SubprocessError) as error:
-        return GitState(folder, None, missing=_reason(error), user=_config(folder).get("user.name"))
-    fields = _text(told).split("\0")
-    headers = dict(_header(field) for field in fields if field.startswith("# "))
-    config = _config(folder)
-    commit = headers.get("branch.oid", "(initial)")
+        user = git_settings(folder).get("user.name")
+        return GitState(folder, None, missing=_reason(error), user=user)
+    fields = status.split("\0")
+    headers = {field.split(" ")[1]: field for field in fields if field.startswith("# ")}
+    commit = headers.get("branch.oid", "(initial)").removeprefix("# branch.oid ")
+    branch = headers.get("branch.head", "").removeprefix("# branch.head ")
+    settings = git_settings(folder)
     return GitState(
         folder,
         None if commit == "(initial)" else commit,
         missing="nothing is committed yet" if commit == "(initial)" else "",
-        branch=headers.get("branch.head", ""),
-        remote=_remote(config, headers.get("branch.head", "")),
-        user=config.get("user.name"),
+        branch=branch,
+        remote=_remote(settings, branch),
+        user=settings.get("user.name"),
         changes=tuple(_changes([field for field in fields if not field.startswith("# ")])),
     )
 
 
-def _git(folder: Path, *arguments: str) -> bytes:
-    done = subprocess.run(
+def git(
+    folder: Path, *arguments: str, input: bytes = b"", timeout: float | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git in a folder.
+
+    Raises
+    ------
+    OSError
+        If git cannot be run.
+    subprocess.TimeoutExpired
+        If it takes longer than `timeout` seconds.
+    """
+    return subprocess.run(
         ["git", "-C", str(folder), *arguments],
+        input=input,
         capture_output=True,
-        timeout=_SECONDS,
-        check=True,
-        stdin=subprocess.DEVNULL,
-        # Without locks another git, or another run, is not disturbed.
+        timeout=timeout,
+        # Without locks another git is not disturbed; messages are in English.
         env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
     )
-    return done.stdout
 
 
-def _text(said: bytes) -> str:
-    return said.decode("utf-8", "replace")
+def _asked(folder: Path, *arguments: str) -> str:
+    done = git(folder, *arguments, timeout=_SECONDS)
+    done.check_returncode()
+    return _text(done.stdout)
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "replace")
 
 
 def _reason(error: Exception) -> str:
@@ -116,33 +135,38 @@ def _reason(error: Exception) -> str:
         return "git is not installed"
     if not isinstance(error, subprocess.CalledProcessError):
         return f"git did not answer: {type(error).__name__}"
-    said = _text(error.stderr).strip()
-    if "not a git repository" in said:
+    message = _text(error.stderr).strip()
+    if "not a git repository" in message:
         return "not a git checkout"
-    return said.splitlines()[0] if said else "git failed"
+    return message.splitlines()[0] if message else "git failed"
 
 
-def _header(field: str) -> tuple[str, str]:
-    name, _, value = field.removeprefix("# ").partition(" ")
-    return name, value
+def is_in_no_remote(folder: Path, commit: str) -> bool:
+    """Whether this repository has a commit that none of its remotes is known to have."""
+    try:
+        found = git(folder, "cat-file", "-e", f"{commit}^{{commit}}")
+        branches = git(folder, "branch", "--remotes", "--contains", commit)
+    except OSError:
+        return False
+    return found.returncode == branches.returncode == 0 and not branches.stdout
 
 
 @cache
-def _config(folder: Path) -> dict[str, str]:
-    """Return the settings that say who and where; they stay while a process lives."""
+def git_settings(folder: Path) -> dict[str, str]:
+    """Return the user, the remotes and the branches' remotes, asked once in a process."""
     wanted = r"^(user\.name|remote\..*\.url|branch\..*\.remote)$"
     try:
-        told = _git(folder, "config", "--null", "--get-regexp", wanted)
+        settings = _asked(folder, "config", "--null", "--get-regexp", wanted)
     except (OSError, subprocess.SubprocessError):
         return {}
-    entries = (entry.partition("\n") for entry in _text(told).split("\0") if entry)
+    entries = (entry.partition("\n") for entry in settings.split("\0") if entry)
     return {name: value for name, _, value in entries}
 
 
-def _remote(config: dict[str, str], branch: str) -> str | None:
-    others = (name.split(".")[1] for name in config if name.startswith("remote."))
-    for name in (config.get(f"branch.{branch}.remote"), "origin", *others):
-        if url := config.get(f"remote.{name}.url"):
+def _remote(settings: dict[str, str], branch: str) -> str | None:
+    others = (name.split(".")[1] for name in settings if name.startswith("remote."))
+    for name in (settings.get(f"branch.{branch}.remote"), "origin", *others):
+        if url := settings.get(f"remote.{name}.url"):
             # The user of ssh is `git`, no secret; the address is of no use without.
             user = "git@" if url.startswith("ssh://git@") else ""
             return without_credentials(url).replace("://", f"://{user}", 1)
@@ -157,22 +181,17 @@ def _changes(fields: Sequence[str]) -> Iterator[Change]:
             case "? ":
                 yield Change(field[2:], "untracked")
             case "1 " | "u ":
-                yield _change(field.split(" ", 8 if field[0] == "1" else 10))
+                _, states, *_, path = field.split(" ", 8 if field[0] == "1" else 10)
+                kind: Kind = "added" if "A" in states else "changed"
+                yield Change(path, "deleted" if "D" in states else kind)
             case "2 ":
                 new = field.split(" ", 9)
                 yield Change(next(remaining), "deleted")
                 yield Change(new[-1], "added")
 
 
-def _change(parts: Sequence[str]) -> Change:
-    states, path = parts[1], parts[-1]
-    if "D" in states:
-        return Change(path, "deleted")
-    return Change(path, "added" if "A" in states else "changed")
-
-
 def _diff_text(state: GitState) -> str:
-    top = Path(_text(_git(state.folder, "rev-parse", "--show-toplevel")).rstrip("\n"))
+    top = Path(_asked(state.folder, "rev-parse", "--show-toplevel").rstrip("\n"))
     notes: list[str] = []
     held_back = [c.path for c in state.changes if _may_hold_secrets(c.path)]
     untracked = [c.path for c in state.changes if c.kind == "untracked"]
@@ -215,9 +234,9 @@ def _plain_diff(top: Path, held_back: Sequence[str]) -> str:
     command += [f":(exclude,literal){path}" for path in held_back]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
-        said = process.stdout.read(2 * MAX_DIFF)
+        output = process.stdout.read(2 * MAX_DIFF)
         process.kill()
-    return _text(said)
+    return _text(output)
 
 
 def _notebook_diffs(top: Path, notebooks: Sequence[Change], notes: list[str]) -> Iterator[str]:
@@ -237,15 +256,14 @@ def _committed(top: Path, paths: Sequence[str]) -> dict[str, bytes]:
     if not paths:
         return {}
     asked = "".join(f"HEAD:{path}\n" for path in paths).encode()
-    command = ["git", "-C", str(top), "cat-file", "--batch"]
-    said = subprocess.run(command, input=asked, capture_output=True, timeout=_SECONDS).stdout
+    rest = git(top, "cat-file", "--batch", input=asked, timeout=_SECONDS).stdout
     found = {}
     for path in paths:
-        header, _, said = said.partition(b"\n")
+        header, _, rest = rest.partition(b"\n")
         if header.endswith(b" missing"):
             continue
         size = int(header.rsplit(b" ", 1)[1])
-        found[path], said = said[:size], said[size + 1 :]
+        found[path], rest = rest[:size], rest[size + 1 :]
     return found
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_nb.tracking.names import PARENT_TAG, PEAK_METRIC
+from taxi_nb.tracking.measuring import measures_the_machine
+from taxi_nb.tracking.names import PARENT_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -111,10 +112,9 @@ def logged_at(client: MlflowClient, run: Run) -> dict[str, int]:
 
     Measurements of the machine are left out: the pipeline logs those, no cell does.
     """
-    results = [name for name in run.data.metrics if not name.endswith("seconds")]
     histories = {
         name: client.get_metric_history(run.info.run_id, name)
-        for name in results
-        if name != PEAK_METRIC
+        for name in run.data.metrics
+        if not measures_the_machine(name)
     }
     return {name: history[-1].timestamp for name, history in histories.items() if history}

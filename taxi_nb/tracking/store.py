@@ -61,10 +61,15 @@ def connect(experiment: str | None = None) -> str:
 
 
 def run_address(run_id: str) -> str:
+    """Return where MLflow's pages show a run of the present experiment."""
+    return run_page(tracking_uri(), connect(), run_id)
+
+
+def run_page(uri: str, experiment_id: str, run_id: str) -> str:
     """Return where MLflow's pages show a run; a local store's are served by ``make ui``."""
-    uri = tracking_uri()
-    host = uri.rstrip("/") if uri.startswith(SERVER) else "http://127.0.0.1:5000"
-    return f"{without_credentials(host)}/#/experiments/{connect()}/runs/{run_id}"
+    is_served = uri.startswith(SERVER)
+    host = without_credentials(uri).rstrip("/") if is_served else "http://127.0.0.1:5000"
+    return f"{host}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def address_in(variable: str) -> str | None:

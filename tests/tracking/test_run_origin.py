@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import nbformat
@@ -216,13 +217,13 @@ def test_runs_within_a_run_have_its_tags_and_trials_nothing_else(
     asked: list[str] = []
     from taxi_nb.tracking import git as module
 
-    ask = module._git
+    ask = module.git
 
-    def note(folder: Path, *arguments: str) -> bytes:
+    def note(folder: Path, *arguments: str, **settings: Any) -> Any:
         asked.append(arguments[0])
-        return ask(folder, *arguments)
+        return ask(folder, *arguments, **settings)
 
-    monkeypatch.setattr(module, "_git", note)
+    monkeypatch.setattr(module, "git", note)
     with tracked_run("search"):
         for number in range(3):
             with tracked_run(f"trial {number}", kind="trial") as trial:

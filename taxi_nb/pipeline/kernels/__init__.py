@@ -1,6 +1,6 @@
 """Fresh kernel processes for notebooks, started in a fraction of a second.
 
-A `KernelPool` makes kernel managers of one of two kinds, with the same results:
+`KernelPool` makes kernel managers of one of two kinds, with the same results:
 
 ``spawn``
     every kernel is a new process of the running interpreter. Works everywhere.
@@ -19,19 +19,11 @@ Examples
 ...     client.owns_km = True  # stop the kernel at the end
 ...     client.execute()
 
-Other Jupyter clients use the fork server through a ``kernel.json`` that says::
-
-    "argv": ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-    "language": "python",
-    "metadata": {"kernel_provisioner": {"provisioner_name": "taxi-nb-fork"}}
-
-and papermill with ``papermill --engine taxi-nb``.
-
 Notes
 -----
-What a forked kernel cannot have of its own is what an interpreter or a library settles before
-the fork: the hash seed and the other ``PYTHON*`` variables, the locale, memory allocators. Where
-the environment that is asked for differs in these from the server's, the kernel is spawned, with
-a warning in the log; see `KernelPool`'s `env` for how to avoid it. Warnings that a preloaded
-library prints while it is imported do not appear in the notebook.
+A forked kernel shares with its server what an interpreter or a library settles before the fork:
+the hash seed and the other ``PYTHON*`` variables, the locale, memory allocators. Where a kernel
+is to have another environment in these, it is spawned, with a warning in the log; see
+`KernelPool`'s `env`. Warnings that a preloaded library prints while it is imported do not appear
+in the notebook.
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from typing import Any
 
 from taxi_nb.pipeline.kernels.processes import ForkedProcess
 
+SCRIPT = Path(__file__).with_name("fork_server.py")
+
 # No thread may run in the server, so whatever a library would start there is off. Kernels do not
 # inherit this: they get the environment that their client gives.
 SERVER_ENVIRONMENT = {
@@ -25,31 +26,25 @@ SERVER_ENVIRONMENT = {
     "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
-# Settings that show in what a library is once it is imported, so that the server lacks them.
+# Libraries read these while they are imported, so that the server must not have them.
 KERNEL_ONLY = ("MPLBACKEND", "JPY_PARENT_PID", "JPY_INTERRUPT_EVENT", "JPY_SESSION_NAME")
 
 # Importing everything on a cold disk, next to other work.
 START_TIMEOUT_SECONDS = 180.0
 STOP_TIMEOUT_SECONDS = 10.0
 
-# What is read once, by the interpreter or while a library is loaded.
+# Beginnings of variables that the interpreter, or a library while it is loaded, reads once.
 READ_BEFORE_FORK = (
     "PYTHON", "LC_", "LANG", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "MIMALLOC_", "JE_ARROW_",
     "ARROW_", "GOMP_", "KMP_", "MKL_", "NPY_", "NUMEXPR_", "OMP_", "OPENBLAS_", "PANDAS_",
     "SKLEARN_", "HOME", "MATPLOTLIBRC", "MPLCONFIGDIR", "MLFLOW_CONFIGURE_LOGGING",
     "MLFLOW_LOGGING_LEVEL",
 )  # fmt: skip
-# Of these, what the child puts right or what is read later.
-SET_AFTER_FORK = frozenset(
-    {
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "PYTHONBREAKPOINT",
-        "PYTHONEXECUTABLE",
-        "PYTHONPATH",
-        "PYTHONSTARTUP",
-    }
-)
+# Of these, the ones that a forked kernel sets right itself, or that are read later.
+SET_AFTER_FORK = {
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONBREAKPOINT", "PYTHONEXECUTABLE"),
+    *("PYTHONPATH", "PYTHONSTARTUP"),
+}
 
 
 class ForkFailedError(RuntimeError):
@@ -59,41 +54,19 @@ class ForkFailedError(RuntimeError):
 class ForkServer:
     """The process that has imported `preload` and forks kernels; usable from several threads.
 
-    Parameters
-    ----------
-    preload
-        Modules to import before the first fork. Those that cannot be imported are skipped.
-    directory
-        Where its log goes. The server removes it when this process dies.
-    env
-        The environment to import with (default: that of this process).
+    It logs into `directory`, and removes that when this process dies.
     """
 
-    def __init__(
-        self, preload: Sequence[str], directory: Path, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, preload: Sequence[str], directory: Path, env: Mapping[str, str]) -> None:
         """Prepare a server; `start` makes the process."""
-        self.preload = tuple(preload)
-        self.base_env = dict(os.environ if env is None else env)
+        self.preload = preload
+        self.base_env = env
         self._directory = directory
+        self._log_path = directory / "fork_server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._lock = threading.Lock()
         self._has_forked = self._closed = False
-
-    def __enter__(self) -> ForkServer:
-        """Start."""
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
-
-    @property
-    def pid(self) -> int | None:
-        """The server's process number, None before the start."""
-        return self._process.pid if self._process else None
 
     def start(self) -> None:
         """Start the process and return at once; requests wait until it has imported."""
@@ -102,9 +75,15 @@ class ForkServer:
                 return
             self._control, theirs = socket.socketpair()
             with theirs, self._log_path.open("wb") as log:
+                settings = {
+                    "control": theirs.fileno(),
+                    "preload": self.preload,
+                    "directory": str(self._directory),
+                }
+                env = {k: v for k, v in self.base_env.items() if k not in KERNEL_ONLY}
                 self._process = subprocess.Popen(
-                    self._command(theirs.fileno()),
-                    env=self._environment(),
+                    [sys.executable, str(SCRIPT), json.dumps(settings)],
+                    env=env | SERVER_ENVIRONMENT,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
@@ -130,22 +109,15 @@ class ForkServer:
                 self._process.wait()
 
     def unfit_variables(self, env: Mapping[str, str]) -> list[str]:
-        """Names of the variables that a kernel with `env` would need set before the fork."""
+        """Return the variables in which `env` differs although they are read before a fork."""
         names = (env.keys() | self.base_env.keys()) - SET_AFTER_FORK
         differing = (n for n in names if env.get(n) != self.base_env.get(n))
         return sorted(n for n in differing if n.startswith(READ_BEFORE_FORK))
 
     async def fork(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, stdout: int, stderr: int
+        self, argv: list[str], env: dict[str, str], cwd: str, stdout: int, stderr: int
     ) -> ForkedProcess:
-        """Have a kernel forked.
-
-        Parameters
-        ----------
-        argv
-            The command that would spawn it: ``[python, "-m", "ipykernel_launcher", ...]``.
-        env, cwd, stdout, stderr
-            Its whole environment, its directory and file descriptors.
+        """Have a kernel forked that the command `argv` would spawn, with these descriptors.
 
         Raises
         ------
@@ -154,7 +126,7 @@ class ForkServer:
         RuntimeError
             If the server was closed.
         """
-        launch = {"argv": list(argv), "env": dict(env), "cwd": cwd}
+        launch = {"argv": argv, "env": env, "cwd": cwd}
         try:
             channel = self._request(stdout, stderr)
         except OSError as error:
@@ -191,23 +163,6 @@ class ForkServer:
         ours.setblocking(False)
         return ours
 
-    def _command(self, control: int) -> list[str]:
-        settings = {
-            "control": control,
-            "preload": self.preload,
-            "directory": str(self._directory),
-        }
-        script = Path(__file__).with_name("fork_server.py")
-        return [sys.executable, str(script), json.dumps(settings)]
-
-    def _environment(self) -> dict[str, str]:
-        env = {k: v for k, v in self.base_env.items() if k not in KERNEL_ONLY}
-        return env | SERVER_ENVIRONMENT
-
-    @property
-    def _log_path(self) -> Path:
-        return self._directory / "fork_server.log"
-
     def _log_tail(self) -> str:
         with contextlib.suppress(OSError):
             text = self._log_path.read_text(errors="replace").strip()
@@ -217,7 +172,7 @@ class ForkServer:
 
 async def _launch(channel: socket.socket, launch: dict[str, Any]) -> ForkedProcess:
     loop = asyncio.get_running_loop()
-    # A server that refuses hangs up without listening; why, it has said before.
+    # A server that refuses hangs up without listening, after an answer that says why.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         await loop.sock_sendall(channel, json.dumps(launch).encode() + b"\n")
     received = b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -20,48 +21,36 @@ LONGEST_TAIL = len(f"/{PREFIX}12345678/1234567/s-1") + 1
 
 
 class PrivateDirectory:
-    """A directory of mode 0700 with short paths, held by a lock for as long as its owner lives.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-
-    Raises
-    ------
-    OSError
-        If no directory for temporary files is writable and has a short enough path.
-    """
+    """A directory of mode 0700 with short paths, held by a lock for as long as its owner lives."""
 
     def __init__(self) -> None:
-        """Make the directory, and remove those of killed processes."""
+        """Make the directory, and remove those of killed processes.
+
+        Raises
+        ------
+        OSError
+            If no directory for temporary files is writable and has a short enough path.
+        """
         parent = _parent()
-        remove_abandoned(parent)
+        for path in parent.glob(PREFIX + "*"):
+            with contextlib.suppress(OSError), _own_lock(path) as lock:
+                if _lock_now(lock):
+                    shutil.rmtree(path, ignore_errors=True)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         self._lock = _hold(self.path)
-        self._count = 0
+        self._numbers = itertools.count(1)
 
     def subdirectory(self) -> Path:
         """Make and return a new directory for one kernel."""
-        while True:
-            self._count += 1
-            path = self.path / str(self._count)
-            with contextlib.suppress(FileExistsError):
-                path.mkdir(mode=0o700)
-                return path
+        path = self.path / str(next(self._numbers))
+        path.mkdir(mode=0o700)
+        return path
 
     def remove(self) -> None:
         """Remove the directory with all that is in it; harmless if it is gone."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
-
-
-def remove_abandoned(parent: Path) -> None:
-    """Remove the directories in `parent` whose owners were killed before they could."""
-    for path in parent.glob(PREFIX + "*"):
-        with contextlib.suppress(OSError), _own_lock(path) as lock:
-            if _lock_now(lock):
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _parent() -> Path:

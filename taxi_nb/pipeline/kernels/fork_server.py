@@ -4,8 +4,8 @@ Run by path, ``python fork_server.py SETTINGS``, with a Unix socket (the *contro
 it inherits. It uses the standard library alone, so neither it nor any kernel forked from it
 holds a module of this project that the notebook did not import.
 
-What is said over the sockets
------------------------------
+The protocol
+------------
 control, client to server
     one byte for each kernel wanted, and three file descriptors with it: the kernel's *channel*,
     its standard output and its standard error. End of file: kill all kernels, clean up, leave.
@@ -66,21 +66,11 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class KernelRequest:
-    """What a forked child has to become: a kernel with these file descriptors."""
+    """The file descriptors of a kernel that a forked child has to become."""
 
     channel: socket.socket
     stdout: int
     stderr: int
-    server: ServerState
-
-
-@dataclass(frozen=True)
-class ServerState:
-    """What a child has to know of the server it comes from."""
-
-    pid: int
-    # Variables that libraries set while they were imported, and count on.
-    set_by_imports: dict[str, str]
 
 
 # --- importing -------------------------------------------------------------------------------
@@ -183,7 +173,7 @@ class EndedLeader:
         """Ask the rest of the group to end."""
         self.pid = pid
         self._deadline = time.monotonic() + GROUP_GRACE_SECONDS
-        _signal_group(pid, signal.SIGTERM)
+        signal_group(pid, signal.SIGTERM)
 
     def is_alone(self) -> bool:
         """Whether the rest of the group has ended, killed if it would not do so in time.
@@ -193,7 +183,7 @@ class EndedLeader:
         """
         if group_members(self.pid) and time.monotonic() < self._deadline:
             return False
-        _signal_group(self.pid, signal.SIGKILL)
+        signal_group(self.pid, signal.SIGKILL)
         return True
 
 
@@ -218,7 +208,8 @@ def group_members(group: int) -> list[int]:
     return members
 
 
-def _signal_group(pid: int, signum: int) -> None:
+def signal_group(pid: int, signum: int) -> None:
+    """Send a signal to the processes of a group, if there are any left."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signum)
 
@@ -229,10 +220,9 @@ def _signal_group(pid: int, signum: int) -> None:
 class Server:
     """Forks kernels, waits for their ends, and takes them along when it goes."""
 
-    def __init__(self, control: socket.socket, state: ServerState) -> None:
+    def __init__(self, control: socket.socket) -> None:
         """Take the socket that requests come from."""
         self._control = control
-        self._state = state
         self._channels: dict[int, socket.socket] = {}
         self._ended: dict[int, EndedLeader] = {}
         self._poll = select.poll()
@@ -250,7 +240,7 @@ class Server:
                 elif fd == self._wakeup_read.fileno():
                     self._wakeup_read.recv(4096)
                 else:
-                    self._abandon(fd)
+                    self._kill_kernel_of(fd)
             self._reap()
 
     def end_kernels(self) -> None:
@@ -275,31 +265,30 @@ class Server:
         if not byte:
             return True, None
         channel = socket.socket(fileno=fds[0])
-        if threads := extra_threads():
-            self._refuse(channel, fds[1:], f"threads are running: {', '.join(threads)}")
-            return False, None
-        return False, self._fork(channel, fds[1], fds[2])
-
-    def _refuse(self, channel: socket.socket, fds: list[int], why: str) -> None:
-        _tell(channel, {"refused": why})
-        channel.close()
-        for fd in fds:
+        request = KernelRequest(channel, *fds[1:])
+        threads = extra_threads()
+        if not threads and self._fork(request.channel):
+            return False, request
+        for fd in fds[1:]:
             os.close(fd)
+        if threads:
+            _send(channel, {"refused": f"threads are running: {', '.join(threads)}"})
+            channel.close()
+        return False, None
 
-    def _fork(self, channel: socket.socket, stdout: int, stderr: int) -> KernelRequest | None:
+    def _fork(self, channel: socket.socket) -> bool:
+        """Fork; return whether this is the child."""
         pid = os.fork()
         if pid == 0:
-            self._forsake()
-            return KernelRequest(channel, stdout, stderr, self._state)
-        os.close(stdout)
-        os.close(stderr)
+            self._close_in_child()
+            return True
         self._channels[pid] = channel
         # No event asked for: what the client writes is for the kernel; a hang-up always shows.
         self._poll.register(channel, 0)
-        return None
+        return False
 
-    def _forsake(self) -> None:
-        """Give up, in a child, all that belongs to the server."""
+    def _close_in_child(self) -> None:
+        """Close in a forked child what belongs to the server."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -309,7 +298,7 @@ class Server:
             channel.close()
         self._channels.clear()
 
-    def _abandon(self, fd: int) -> None:
+    def _kill_kernel_of(self, fd: int) -> None:
         self._poll.unregister(fd)
         for pid, channel in self._channels.items():
             if channel.fileno() == fd:
@@ -328,11 +317,11 @@ class Server:
         channel = self._channels.pop(pid)
         with contextlib.suppress(KeyError):
             self._poll.unregister(channel)
-        _tell(channel, {"returncode": returncode})
+        _send(channel, {"returncode": returncode})
         channel.close()
 
 
-def _tell(channel: socket.socket, message: dict[str, Any]) -> None:
+def _send(channel: socket.socket, message: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
         channel.sendall(json.dumps(message).encode() + b"\n")
 
@@ -340,19 +329,24 @@ def _tell(channel: socket.socket, message: dict[str, Any]) -> None:
 # --- the kernel ------------------------------------------------------------------------------
 
 
-def become_kernel(request: KernelRequest) -> None:
-    """Turn this forked child into what a freshly started ipykernel process would be."""
+def become_kernel(request: KernelRequest, server_pid: int, set_by_imports: dict[str, str]) -> None:
+    """Turn this forked child into the process that a freshly started ipykernel would be.
+
+    `set_by_imports` are variables that libraries set while they were imported, and count on.
+    """
     os.setsid()
-    _die_with_server(request.server.pid)
-    _tell(request.channel, {"pid": os.getpid()})
+    _die_with_server(server_pid)
+    _send(request.channel, {"pid": os.getpid()})
     launch = json.loads(_read_line(request.channel))
     request.channel.close()
     _take_streams(request.stdout, request.stderr)
-    _take_environment(request.server.set_by_imports | launch["env"])
+    _take_environment(set_by_imports | launch["env"])
     _take_place(launch["argv"], launch["cwd"])
-    _seed_afresh()
+    # What would otherwise be the same in all kernels; `random` does so by itself.
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed()
     gc.enable()
-    _run_kernel(request.server.pid)
+    _run_kernel(server_pid)
 
 
 def _die_with_server(server_pid: int) -> None:
@@ -431,10 +425,10 @@ def _take_place(argv: list[str], cwd: str) -> None:
     del sys.modules["ipykernel_launcher"]
     os.chdir(cwd)
     importlib.invalidate_caches()
-    _tell_standard_library(cwd)
+    _renew_standard_library(cwd)
 
 
-def _tell_standard_library(cwd: str) -> None:
+def _renew_standard_library(cwd: str) -> None:
     """Renew what modules remember from when they were imported or first used."""
     process: Any = sys.modules.get("multiprocessing.process")
     if process is not None:
@@ -443,13 +437,6 @@ def _tell_standard_library(cwd: str) -> None:
     tempfile: Any = sys.modules.get("tempfile")
     if tempfile is not None:
         tempfile.tempdir = None
-
-
-def _seed_afresh() -> None:
-    """Seed what would otherwise be the same in all kernels; `random` does so by itself."""
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
 
 
 def _run_kernel(server_pid: int) -> None:
@@ -502,27 +489,25 @@ def main() -> None:
     del sys.path[0]
     settings = json.loads(sys.argv[1])
     gc.disable()
-    state = ServerState(os.getpid(), preload(settings["preload"]))
+    server_pid = os.getpid()
+    set_by_imports = preload(settings["preload"])
     gc.collect()
     gc.freeze()
     end_library_threads()
     control = socket.socket(fileno=settings["control"])
-    request = _serve(Server(control, state), settings["directory"])
-    if request is not None:
-        become_kernel(request)
-    else:
-        # Handlers registered by libraries are for the kernels that used them.
-        atexit._clear()
-
-
-def _serve(server: Server, directory: str) -> KernelRequest | None:
-    server_pid = os.getpid()
+    server = Server(control)
+    request = None
     try:
-        return server.serve()
+        request = server.serve()
     finally:
         if os.getpid() == server_pid:
             server.end_kernels()
-            shutil.rmtree(directory, ignore_errors=True)
+            shutil.rmtree(settings["directory"], ignore_errors=True)
+    if request is not None:
+        become_kernel(request, server_pid, set_by_imports)
+    else:
+        # Handlers registered by libraries are for the kernels that used them.
+        atexit._clear()
 
 
 if __name__ == "__main__":

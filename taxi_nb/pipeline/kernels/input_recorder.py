@@ -1,8 +1,8 @@
-"""Notes what a step reads and writes, in its kernel; executed there by path before the first cell.
+"""Records in a kernel which inputs a step reads and which files it writes.
 
-It uses the standard library alone and is no module of the kernel, so that a step's modules are
-those that its notebook imported. What it hears are Python's audit events (PEP 578), what it
-writes are JSON lines, each the first time it happens:
+The kernel executes this file's text before the first cell. It uses the standard library alone
+and is no module of the kernel, so that a step's modules are those that its notebook imported.
+It listens to Python's audit events (PEP 578) and writes JSON lines, each once:
 
 ``{"modules": [...]}``       top-level modules that are there at the start, or imported later
 ``{"read": path, "stamp": [size, mtime_ns, ctime_ns]}``    the stamp is null if there is no file
@@ -25,28 +25,20 @@ import stat
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 CODE = (".py", ".pyc")
 WRITING = os.O_WRONLY | os.O_RDWR
 
+Place = str | os.PathLike[str]
+
 
 class InputRecorder:
-    """Hears audit events and writes down those that tell of inputs."""
+    """Listens to audit events and records those that show an input."""
 
     def __init__(self, root: str, record: str, ignored: list[str]) -> None:
-        """Make the record.
-
-        Parameters
-        ----------
-        root
-            Of the project: files below it are inputs.
-        record
-            The file to append to.
-        ignored
-            Files and folders that are none: stores, earlier runs. Hidden ones never are.
-        """
+        """Make the record; see `start_recording`. Hidden files are no inputs either."""
         self._root = os.path.realpath(root)
         self._record = record
         self._installed = tuple({os.path.realpath(path) for path in _places_of_packages()})
@@ -54,11 +46,11 @@ class InputRecorder:
         within = [path for path in (sys.prefix, *self._installed) if _is_below(path, (self._root,))]
         self._ignored = tuple(os.path.realpath(path) for path in (*ignored, *within))
         os.close(os.open(record, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._said: set[str] = set()
+        self._noted: set[str] = set()
         self._has_read: set[str] = set()
         self._written: set[str] = set()
         self._thread = threading.local()
-        self._heard: dict[str, Callable[..., None]] = {
+        self._handlers: dict[str, Callable[..., None]] = {
             "open": self._opened,
             "import": self._imported,
             "os.listdir": self._listed,
@@ -70,33 +62,33 @@ class InputRecorder:
             "subprocess.Popen": self._started,
             "os.exec": self._executed,
             "os.posix_spawn": self._executed,
-            "taxi_nb.used_data": lambda *told: self._say(data=told),
-            "taxi_nb.used_variable": lambda *told: self._say(variable=told),
-            "taxi_nb.used_runs": lambda *told: self._say(runs=told),
+            "taxi_nb.used_data": lambda *used: self._note(data=used),
+            "taxi_nb.used_variable": lambda *used: self._note(variable=used),
+            "taxi_nb.used_runs": lambda *used: self._note(runs=used),
             "taxi_nb.pause": lambda: self._pause(1),
             "taxi_nb.resume": lambda: self._pause(-1),
         }
-        self._say(modules=sorted({name.partition(".")[0] for name in sys.modules}))
+        self._note(modules=sorted({name.partition(".")[0] for name in sys.modules}))
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Take an audit event; it never disturbs the code that raised it."""
-        note = self._heard.get(event)
-        if note is None or getattr(self._thread, "busy", False):
+        handle = self._handlers.get(event)
+        if handle is None or getattr(self._thread, "busy", False):
             return
         self._thread.busy = True
         try:
-            note(*arguments)
+            handle(*arguments)
         except Exception:
             with contextlib.suppress(OSError):
                 os.unlink(self._record)
         finally:
             self._thread.busy = False
 
-    def _say(self, **line: Any) -> None:
+    def _note(self, **line: Any) -> None:
         text = json.dumps(line)
-        if text in self._said:
+        if text in self._noted:
             return
-        self._said.add(text)
+        self._noted.add(text)
         # Not kept open: a forked child may have closed the file and given its number away.
         file = os.open(self._record, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
@@ -127,15 +119,15 @@ class InputRecorder:
             return
         if stamp is not None and not stat.S_ISREG(stamp[0]):
             return
-        # Said once: a later stamp would hide a change made since.
+        # Noted once: a later stamp would hide a change made since.
         if path not in self._has_read:
             self._has_read.add(path)
-            self._say(read=path, stamp=stamp and stamp[1:])
+            self._note(read=path, stamp=stamp and stamp[1:])
 
     def _wrote(self, path: str) -> None:
         self._written.add(path)
         if self._is_in_project(path):
-            self._say(write=path)
+            self._note(write=path)
 
     def _renamed(self, source: Any, target: Any, *_: Any) -> None:
         if isinstance(source, int) or isinstance(target, int):
@@ -148,10 +140,10 @@ class InputRecorder:
             return
         folder = os.path.abspath(os.fsdecode(path) if path else os.getcwd())
         if folder == self._root or self._is_in_project(folder):
-            self._say(list=folder)
+            self._note(list=folder)
 
     def _imported(self, module: str, *_: Any) -> None:
-        self._say(modules=[module.partition(".")[0]])
+        self._note(modules=[module.partition(".")[0]])
 
     def _connected(self, database: Any) -> None:
         if isinstance(database, str | bytes | os.PathLike):
@@ -234,6 +226,26 @@ def _words(arguments: list[str]) -> Iterator[str]:
         if " " in argument:
             with contextlib.suppress(ValueError):
                 yield from shlex.split(argument)
+
+
+def start_recording(root: Place, record: Place, ignored: Iterable[Place] = ()) -> str:
+    """Return the code by which a kernel, of any client, starts to record its inputs.
+
+    It assigns no name and imports no module of this project.
+
+    Parameters
+    ----------
+    root
+        The project's folder: files below it are inputs.
+    record
+        The file to write.
+    ignored
+        Files and folders below `root` that are no inputs.
+    """
+    call = f"start({str(root)!r}, {str(record)!r}, {[str(path) for path in ignored]!r})"
+    with open(__file__, encoding="utf-8") as file:
+        program = f"{file.read()}\n{call}\n"
+    return f"exec(compile({program!r}, {__file__!r}, 'exec'), {{'__name__': 'recorder'}})"
 
 
 def start(root: str, record: str, ignored: list[str]) -> None:

@@ -99,14 +99,8 @@ class KernelPool:
     preload
         Modules that the fork server imports. Those that cannot be imported are skipped.
     env
-        The fork server's environment (default: that of this process). Kernels get theirs from
-        `manager`; it has to agree with this one in variables that are read only once, such as
-        PYTHONHASHSEED, or they are spawned.
-
-    Raises
-    ------
-    ValueError
-        If `kind` is neither "fork" nor "spawn".
+        The fork server's environment (default: that of this process). A kernel whose own
+        differs in variables that are read only once, such as PYTHONHASHSEED, is spawned.
     """
 
     def __init__(
@@ -121,7 +115,7 @@ class KernelPool:
             raise ValueError(f"`kind` must be one of {list(get_args(KernelKind))}, got: {kind!r}")
         self.kind: KernelKind = kind
         self._preload = tuple(preload)
-        self._env = env
+        self._env = dict(os.environ if env is None else env)
         self._lock = threading.RLock()
         self._directory: PrivateDirectory | None = None
         self._server: ForkServer | None = None
@@ -138,26 +132,28 @@ class KernelPool:
 
     def start(self) -> None:
         """Begin to start the fork server, if there is to be one, and return at once."""
+        from taxi_nb.pipeline.kernels.client import ForkServer
         from taxi_nb.pipeline.kernels.directories import PrivateDirectory
 
         with self._lock:
             if self._directory is not None:
                 return
             self._directory = PrivateDirectory()
-            if self.kind == "fork":
-                self._start_server(self._directory)
+            if self.kind == "spawn":
+                return
+            if not fork_is_supported():
+                logger.warning("this platform cannot fork kernels, they will be spawned")
+                return
+            self._server = ForkServer(self._preload, self._directory.path, self._env)
+            self._server.start()
 
     def manager(self, env: Mapping[str, str] | None = None) -> PoolKernelManager:
         """Return an asynchronous manager for one kernel that is not started yet.
 
         Stopping the kernel is up to the caller, with ``await km.shutdown_kernel(now=True)`` or
         by ``client.owns_km = True`` before `nbclient.NotebookClient.execute`. Processes, sockets
-        and files go with it, at the latest when the pool closes.
-
-        Parameters
-        ----------
-        env
-            The kernel's whole environment (default: that of this process when it starts).
+        and files go with it, at the latest when the pool closes. `env` is the kernel's whole
+        environment (default: that of this process when it starts).
         """
         from taxi_nb.pipeline.kernels.provisioner import PoolKernelManager
 
@@ -170,7 +166,8 @@ class KernelPool:
         The pool may be started again afterwards.
         """
         with self._lock:
-            provisioners, self._provisioners = self._provisioners, set()
+            provisioners = tuple(self._provisioners)
+            self._provisioners.clear()
             server, self._server = self._server, None
             directory, self._directory = self._directory, None
         for provisioner in provisioners:
@@ -180,33 +177,19 @@ class KernelPool:
         if directory is not None:
             directory.remove()
 
-    def _start_server(self, directory: PrivateDirectory) -> None:
-        from taxi_nb.pipeline.kernels.client import ForkServer
-
-        if not fork_is_supported():
-            logger.warning("this platform cannot fork kernels, they will be spawned")
-            return
-        self._server = ForkServer(self._preload, directory.path, self._env)
-        self._server.start()
-
     def _provisioner(self, manager: PoolKernelManager) -> SpawnProvisioner:
         from taxi_nb.pipeline.kernels.provisioner import ForkProvisioner, SpawnProvisioner
 
         with self._lock:
             if self._directory is None:
                 raise RuntimeError("the kernel pool is closed")
-            made: SpawnProvisioner
-            kernel = {"kernel_id": manager.kernel_id, "kernel_spec": manager.kernel_spec}
-            if self._server is None:
-                made = SpawnProvisioner(parent=manager, **kernel)
-            else:
-                made = ForkProvisioner(parent=manager, **kernel)
+            kind = ForkProvisioner if self._server else SpawnProvisioner
+            made = kind(
+                parent=manager, kernel_id=manager.kernel_id, kernel_spec=manager.kernel_spec
+            )
+            if isinstance(made, ForkProvisioner) and self._server:
                 made.server = self._server
             made.directory = self._directory.subdirectory()
-            made.on_cleanup = self._discard
+            made.on_cleanup = self._provisioners.discard
             self._provisioners.add(made)
             return made
-
-    def _discard(self, provisioner: SpawnProvisioner) -> None:
-        with self._lock:
-            self._provisioners.discard(provisioner)

@@ -1,4 +1,4 @@
-"""Kernel processes of both kinds, with the interface of `subprocess.Popen`."""
+"""Kernel processes of both kinds, with the interface of `subprocess.Popen`, and their usage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import threading
 import time
 from abc import ABC, abstractmethod
 
-from taxi_nb.pipeline.kernels.fork_server import EndedLeader, has_ended
+from taxi_nb.pipeline.kernels.fork_server import EndedLeader, has_ended, signal_group
+from taxi_nb.tracking.measuring import peak_memory
+from taxi_nb.tracking.names import CPU_METRIC, PEAK_METRIC
 
 POLL_SECONDS = 0.005
 
@@ -20,12 +22,7 @@ POLL_SECONDS = 0.005
 class KernelProcess(ABC):
     """A process that leads its own group, and has ended when all of the group has.
 
-    Attributes
-    ----------
-    pid : int
-        Also the number of its process group and session.
-    returncode : int or None
-        The exit status; ``-N`` if signal N ended it; None while it runs.
+    `returncode` is ``-N`` if signal N ended it, None while it runs.
     """
 
     stdin = stdout = stderr = None
@@ -44,13 +41,7 @@ class KernelProcess(ABC):
             return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit status.
-
-        Raises
-        ------
-        subprocess.TimeoutExpired
-            If the process runs longer than `timeout` seconds.
-        """
+        """Wait for the end and return the exit status, as `subprocess.Popen.wait` does."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while (status := self.poll()) is None:
             if deadline is not None and time.monotonic() > deadline:
@@ -95,7 +86,7 @@ class SpawnedProcess(KernelProcess):
 
 
 class ForkedProcess(KernelProcess):
-    """A child of the fork server, which tells over `channel` how it ended."""
+    """A child of the fork server, which reports over `channel` how it ended."""
 
     def __init__(self, pid: int, channel: socket.socket, received: bytes = b"") -> None:
         """Watch process `pid`; `received` has been read from the channel before."""
@@ -110,13 +101,24 @@ class ForkedProcess(KernelProcess):
         except BlockingIOError:
             return None
         self._channel.close()
-        return self._told_status() if self._received else self._status_without_server()
-
-    def _told_status(self) -> int:
-        return int(json.loads(self._received)["returncode"])
-
-    def _status_without_server(self) -> int:
-        """End what may be left when the server died, which ends the kernel itself."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if self._received:
+            return int(json.loads(self._received)["returncode"])
+        # The server has died, and the kernel with it: end the rest of its group.
+        signal_group(self.pid, signal.SIGKILL)
         return -signal.SIGKILL
+
+
+def usage_of(pid: int) -> dict[str, float]:
+    """Return seconds of processor and the peak of resident memory of a kernel's process so far.
+
+    The seconds are those of all threads, and of child processes that have ended. The peak is
+    left out where the system does not tell.
+    """
+    import psutil
+
+    try:
+        usage = {CPU_METRIC: sum(psutil.Process(pid).cpu_times()[:4])}
+    except psutil.Error:  # It has died.
+        return {}
+    peak = peak_memory(pid)
+    return usage if peak is None else {**usage, PEAK_METRIC: peak}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import logging
 import math
 import os
@@ -27,8 +25,6 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from taxi_nb.pipeline.kernels.client import ForkFailedError, ForkServer
-from taxi_nb.pipeline.kernels.directories import PrivateDirectory
-from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD, fork_is_supported
 from taxi_nb.pipeline.kernels.processes import ForkedProcess, KernelProcess, SpawnedProcess
 
 logger = logging.getLogger(__name__)
@@ -45,15 +41,12 @@ RECONNECT_MILLISECONDS = 10
 # How often to look for the end of a kernel that was told to end.
 POLL_SECONDS = 0.01
 
-# Modules that ``python -m`` makes a kernel of; their arguments are the same.
-KERNEL_MODULES = ("ipykernel_launcher", "ipykernel")
-
 
 class SpawnProvisioner(LocalProvisioner):
     """Starts every kernel as a new process and leaves nothing behind when it ends."""
 
-    directory: Path | None = None
-    on_cleanup: Callable[[SpawnProvisioner], None] | None = None
+    directory: Path
+    on_cleanup: Callable[[SpawnProvisioner], None]
     _latest: Any = None
 
     @property
@@ -86,11 +79,8 @@ class SpawnProvisioner(LocalProvisioner):
         """Kill what is left of the kernel and remove its files, unless it starts again."""
         self.kill_now()
         await super().cleanup(restart=restart)
-        if restart:
-            return
-        if self.directory is not None:
+        if not restart:
             shutil.rmtree(self.directory, ignore_errors=True)
-        if self.on_cleanup is not None:
             self.on_cleanup(self)
 
     def _watch(self, process: KernelProcess | subprocess.Popen[bytes]) -> None:
@@ -99,19 +89,9 @@ class SpawnProvisioner(LocalProvisioner):
 
 
 class ForkProvisioner(SpawnProvisioner):
-    """Starts kernels by forking; spawns those that cannot be forked, and logs why.
+    """Has a server fork the kernels; spawns those that cannot be forked, and logs why."""
 
-    Configurable in a kernel specification's ``metadata.kernel_provisioner.config``. Without a
-    server of its own, it shares one with all others of this process that preload the same.
-    """
-
-    preload = traitlets.List(
-        traitlets.Unicode(),
-        default_value=list(DEFAULT_PRELOAD),
-        config=True,
-        help="Modules that the fork server imports.",
-    )
-    server: ForkServer | None = None
+    server: ForkServer
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Fork a kernel where `cmd` would start one.
@@ -132,9 +112,7 @@ class ForkProvisioner(SpawnProvisioner):
         return self.connection_info
 
     async def _fork(self, cmd: list[str], **kwargs: Any) -> ForkedProcess:
-        _check_command(cmd)
-        server = self._running_server()
-        if unfit := server.unfit_variables(kwargs["env"]):
+        if unfit := self.server.unfit_variables(kwargs["env"]):
             raise ForkFailedError(
                 f"the fork server was started with other values of {', '.join(unfit)}, "
                 "which are read only once"
@@ -143,65 +121,20 @@ class ForkProvisioner(SpawnProvisioner):
         if not os.path.isdir(cwd):
             raise FileNotFoundError(2, os.strerror(2), cwd)
         with contextlib.ExitStack() as stack:
-            stdout, stderr = _output_fds(kwargs.get("stdout"), kwargs.get("stderr"), stack)
-            return await server.fork(cmd, kwargs["env"], cwd, stdout, stderr)
-
-    def _running_server(self) -> ForkServer:
-        if self.server is None:
-            if not fork_is_supported():
-                raise ForkFailedError("this platform cannot fork kernels")
-            self.server = _shared_server(tuple(self.preload))
-        return self.server
+            stdout = _descriptor(kwargs.get("stdout"), 1, stack)
+            stderr = _descriptor(kwargs.get("stderr"), 2, stack)
+            return await self.server.fork(cmd, kwargs["env"], cwd, stdout, stderr)
 
 
-def _check_command(cmd: list[str]) -> None:
-    """Refuse what would not become a kernel of this very interpreter."""
-    module = [arg for arg in cmd[1:] if arg != "-Xfrozen_modules=off"][:2]
-    if not _is_this_interpreter(cmd[0]) or module not in [["-m", name] for name in KERNEL_MODULES]:
-        raise ForkFailedError(
-            f"only `{sys.executable} -m ipykernel_launcher ...` can be forked, got: {cmd[:3]}"
-        )
-
-
-def _is_this_interpreter(executable: str) -> bool:
-    # Those of two virtual environments may be links to the same file.
-    found = os.path.abspath(shutil.which(executable) or executable)
-    same_folder = os.path.dirname(found) == os.path.dirname(os.path.abspath(sys.executable))
-    return same_folder and os.path.realpath(found) == os.path.realpath(sys.executable)
-
-
-def _output_fds(stdout: Any, stderr: Any, stack: contextlib.ExitStack) -> tuple[int, int]:
-    """Resolve what `subprocess.Popen` takes as outputs; None means this process's own."""
-    out = _output_fd(stdout, 1, stack)
-    return out, out if stderr == subprocess.STDOUT else _output_fd(stderr, 2, stack)
-
-
-def _output_fd(output: Any, default: int, stack: contextlib.ExitStack) -> int:
-    if output == subprocess.PIPE:
-        raise ForkFailedError("a forked kernel cannot write to subprocess.PIPE")
-    if output is None and _is_open(default):
-        return default
-    if output is None or output == subprocess.DEVNULL:
-        return stack.enter_context(open(os.devnull, "wb")).fileno()
-    return output if isinstance(output, int) else int(output.fileno())
-
-
-def _is_open(fd: int) -> bool:
+def _descriptor(output: Any, own: int, stack: contextlib.ExitStack) -> int:
+    """Return the descriptor of an open file, or without one this process's own, if it is open."""
+    if output is not None:
+        return int(output.fileno())
     try:
-        os.fstat(fd)
+        os.fstat(own)
     except OSError:
-        return False
-    return True
-
-
-@functools.cache
-def _shared_server(preload: tuple[str, ...]) -> ForkServer:
-    directory = PrivateDirectory()
-    server = ForkServer(preload, directory.path)
-    atexit.register(directory.remove)
-    atexit.register(server.close)
-    server.start()
-    return server
+        return stack.enter_context(open(os.devnull, "wb")).fileno()
+    return own
 
 
 class PoolKernelClient(AsyncKernelClient):
@@ -233,49 +166,43 @@ class PoolKernelClient(AsyncKernelClient):
         The general client waits for 0.2 s of silence instead, longer than a fork takes.
         """
         request = self.kernel_info()
+
+        def is_idle(message: Message) -> bool:
+            answers = message["parent_header"].get("msg_id") == request
+            return answers and message["content"].get("execution_state") == "idle"
+
         try:
-            reply = await self._first(self.get_shell_msg, SHELL_SECONDS, _is_kernel_info)
-            idle = functools.partial(_is_idle, request)
-            await self._first(self.get_iopub_msg, IOPUB_SECONDS, idle)
+            reply = await _first(self.get_shell_msg, SHELL_SECONDS, _is_kernel_info)
+            await _first(self.get_iopub_msg, IOPUB_SECONDS, is_idle)
         except queue.Empty:
             return False
         self._handle_kernel_info_reply(reply)
         return True
 
-    @staticmethod
-    async def _first(
-        receive: Callable[..., Awaitable[Message]],
-        timeout: float,
-        wanted: Callable[[Message], bool],
-    ) -> Message:
-        while not wanted(message := await receive(timeout=timeout)):
-            pass
-        return message
+
+async def _first(
+    receive: Callable[..., Awaitable[Message]],
+    timeout: float,
+    is_wanted: Callable[[Message], bool],
+) -> Message:
+    while not is_wanted(message := await receive(timeout=timeout)):
+        pass
+    return message
 
 
 def _is_kernel_info(message: Message) -> bool:
     return bool(message["msg_type"] == "kernel_info_reply")
 
 
-def _is_idle(request: str, message: Message) -> bool:
-    answers: bool = message["parent_header"].get("msg_id") == request
-    idle: bool = message["content"].get("execution_state") == "idle"
-    return answers and idle
-
-
 class PoolKernelManager(AsyncKernelManager):
     """Manages one kernel of the running interpreter over Unix sockets in a private directory.
 
-    Made by `taxi_nb.pipeline.kernels.KernelPool.manager`.
+    Made by `KernelPool.manager`.
 
     Attributes
     ----------
     kernel_ready_seconds : float or None
         Time from the start to the first reply of the latest kernel.
-    returncode : int or None
-        How the latest kernel ended, None before.
-    pid : int or None
-        The latest kernel's process.
     """
 
     client_factory = traitlets.Type(klass=PoolKernelClient, default_value=PoolKernelClient)
@@ -283,13 +210,12 @@ class PoolKernelManager(AsyncKernelManager):
     def __init__(
         self,
         make_provisioner: Callable[[PoolKernelManager], SpawnProvisioner],
-        env: Mapping[str, str] | None = None,
-        **kwargs: Any,
+        env: Mapping[str, str] | None,
     ) -> None:
         """Prepare a manager; directory and process are made when it starts."""
-        super().__init__(**kwargs)
+        super().__init__()
         self._make_provisioner = make_provisioner
-        self._env = None if env is None else dict(env)
+        self._env = env
         self._started = 0.0
         self.kernel_ready_seconds: float | None = None
         # Unix sockets do not work with libzmq on Windows.
@@ -311,7 +237,7 @@ class PoolKernelManager(AsyncKernelManager):
 
     @property
     def pid(self) -> int | None:
-        """The kernel's process number, None before the start."""
+        """The latest kernel's process number, None before the start."""
         return getattr(self.provisioner, "pid", None)
 
     def note_ready(self) -> None:
@@ -335,7 +261,6 @@ class PoolKernelManager(AsyncKernelManager):
 
     def _provision(self) -> None:
         self.provisioner = provisioner = self._make_provisioner(self)
-        assert provisioner.directory is not None
         self.connection_file = str(provisioner.directory / "kernel.json")
         if self.transport == "ipc":
             self.ip = str(provisioner.directory / "s")

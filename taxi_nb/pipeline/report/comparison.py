@@ -1,22 +1,21 @@
-"""What differs between two runs, and what that did to their numbers."""
+"""Two runs compared: the causes that differ, and the metrics that changed with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.report.figures import Figure
-from taxi_nb.pipeline.report.metrics import better, by_importance, is_time
+from taxi_nb.pipeline.report.metrics import better, by_importance
 from taxi_nb.pipeline.report.past import RunOnDisk
-
-_ABSENT = object()
+from taxi_nb.tracking.measuring import measures_the_machine
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is not what it was; a side that was not there is None."""
+    """A thing that changed; a side that does not have it is None."""
 
     what: str
     before: str | None
@@ -39,9 +38,9 @@ class MetricChange:
         return self.after - self.before
 
     @property
-    def is_time(self) -> bool:
-        """Whether it is a duration, which is never quite the same."""
-        return is_time(self.metric)
+    def is_of_the_machine(self) -> bool:
+        """Whether it measures the machine, and is never quite the same."""
+        return measures_the_machine(self.metric)
 
     @property
     def better(self) -> bool | None:
@@ -51,7 +50,7 @@ class MetricChange:
 
 @dataclass(frozen=True)
 class FigurePair:
-    """A figure of a step in both runs; a side that has none is None."""
+    """A figure of a step in both runs; a side that does not have it is None."""
 
     step: str
     key: str
@@ -66,14 +65,14 @@ class FigurePair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between an earlier run and a later one.
+    """The differences between an earlier run and a later one.
 
     Attributes
     ----------
     unknown : tuple of str
         What could not be compared, and why.
     same_metrics : int
-        How many metrics have the same value in both, times left out.
+        How many metrics have the same value in both, the machine's left out.
     """
 
     before: RunOnDisk
@@ -89,7 +88,7 @@ class Comparison:
 
     @property
     def causes(self) -> list[tuple[str, tuple[Change, ...]]]:
-        """Return what may explain a number's change, by kind."""
+        """Return the changes that may explain a number's, by kind."""
         return [
             ("Steps", self.steps),
             ("Parameters", self.parameters),
@@ -103,20 +102,31 @@ def compare(before: RunOnDisk, after: RunOnDisk) -> Comparison:
     """Compare two runs by their records and by what their steps read."""
     both = [name for name in after.steps if name in before.steps]
     pairs = [(before.steps[name], after.steps[name]) for name in both]
-    metrics = [change for pair in pairs for change in _metric_changes(*pair)]
+    metrics = [
+        MetricChange(new.name, name, old.metrics[name], new.metrics[name])
+        for old, new in pairs
+        for name in by_importance(new.metrics)
+        if name in old.metrics
+    ]
     ranks = {name: rank for rank, name in enumerate(by_importance(c.metric for c in metrics))}
     metrics.sort(key=lambda change: ranks[change.metric])
+    parameters = (
+        change
+        for old, new in pairs
+        for change in _differences(old.parameters, new.parameters, new.name, _as_written)
+    )
+    kept = [(step, before.inputs.get(step, {}), after.inputs.get(step, {})) for step in both]
     return Comparison(
         before=before,
         after=after,
         steps=tuple(_step_changes(before, after)),
-        parameters=_grouped(_parameter_changes(pairs)),
-        data=tuple(_data_changes(before, after, both)),
-        code=tuple(_code_changes(before, after, both)),
-        environment=_grouped(_environment_changes(before, after, both)),
+        parameters=_grouped(parameters),
+        data=tuple(_data_changes(before, after, kept)),
+        code=tuple(_code_changes(before, after, kept)),
+        environment=_input_changes(kept, ("packages", "variables"), dict, _setting),
         unknown=tuple(_unknown(before, after)),
         metrics=tuple(change for change in metrics if change.difference),
-        same_metrics=sum(not c.difference and not is_time(c.metric) for c in metrics),
+        same_metrics=sum(not c.difference and not c.is_of_the_machine for c in metrics),
     )
 
 
@@ -129,107 +139,77 @@ def figure_pairs(before: RunOnDisk, after: RunOnDisk) -> list[FigurePair]:
         if earlier and earlier.path.samefile(after.notebooks[step].path):
             earlier = after.notebooks[step]  # Reused: there is nothing to read again.
         old = {figure.key: figure for figure in earlier.figures} if earlier else {}
-        keys = [*new, *(key for key in old if key not in new)]
-        found += [FigurePair(step, key, old.get(key), new.get(key)) for key in keys]
+        found += [FigurePair(step, key, old.get(key), new.get(key)) for key in {**new, **old}]
     return found
 
 
+# Of each step that both runs have: what it read before and after, as its file of inputs says.
+_Inputs = Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]
+
+
 def _step_changes(before: RunOnDisk, after: RunOnDisk) -> Iterator[Change]:
-    for name in dict.fromkeys([*after.steps, *before.steps]):
-        old, new = before.steps.get(name), after.steps.get(name)
-        old_status = _ending(old) if old else None
-        new_status = _ending(new) if new else None
-        if old_status != new_status:
-            yield Change(name, old_status, new_status)
+    for name in {**after.steps, **before.steps}:
+        old, new = _ending(before.steps.get(name)), _ending(after.steps.get(name))
+        if old != new:
+            yield Change(name, old, new)
 
 
-def _ending(step: StepResult) -> str:
+def _ending(step: StepResult | None) -> str | None:
     """Return how a step ended; a reused one ended well."""
+    if step is None:
+        return None
     return "ok" if step.status.is_good else str(step.status)
 
 
-def _parameter_changes(pairs: list[tuple[StepResult, StepResult]]) -> Iterator[Change]:
-    for old, new in pairs:
-        yield from _differences(old.parameters, new.parameters, new.name, _as_written)
-
-
-def _metric_changes(old: StepResult, new: StepResult) -> Iterator[MetricChange]:
-    for name in by_importance(new.metrics):
-        if name in old.metrics:
-            yield MetricChange(new.name, name, old.metrics[name], new.metrics[name])
-
-
-def _data_changes(before: RunOnDisk, after: RunOnDisk, both: list[str]) -> Iterator[Change]:
+def _data_changes(before: RunOnDisk, after: RunOnDisk, inputs: _Inputs) -> Iterator[Change]:
     if before.sources != after.sources:
         yield Change("source", ", ".join(before.sources), ", ".join(after.sources))
-    yield from _input_changes(before, after, both, "files", _data_digests, _short)
+    yield from _input_changes(inputs, ("files",), _data_digests, _beginning)
 
 
-def _code_changes(before: RunOnDisk, after: RunOnDisk, both: list[str]) -> Iterator[Change]:
+def _code_changes(before: RunOnDisk, after: RunOnDisk, inputs: _Inputs) -> Iterator[Change]:
     old, new = before.record, after.record
     if old.commit and new.commit and old.commit != new.commit:
         yield Change("commit", old.commit[:10], new.commit[:10])
     if new.dirty and not old.dirty:
         yield Change("changes that are not committed", "none", "some")
-    yield from _grouped(_cell_changes(before, after, both))
-    yield from _input_changes(before, after, both, "modules", _module_digests, _short)
-    yield from _input_changes(before, after, both, "files", _other_digests, _short)
+    yield from _grouped(_cell_changes(after, inputs))
+    yield from _input_changes(inputs, ("modules",), _module_digests, _beginning)
+    yield from _input_changes(inputs, ("files",), _other_digests, _beginning)
 
 
-def _cell_changes(before: RunOnDisk, after: RunOnDisk, both: list[str]) -> Iterator[Change]:
-    for step in both:
-        old, new = _cells(before.inputs.get(step)), _cells(after.inputs.get(step))
-        if old is None or new is None:
+def _cell_changes(after: RunOnDisk, inputs: _Inputs) -> Iterator[Change]:
+    for step, before_step, after_step in inputs:
+        old, new = before_step.get("cells"), after_step.get("cells")
+        if not (isinstance(old, dict) and isinstance(new, dict)):
             continue
-        notebook = after.steps[step].notebook
-        changed = sum(digest not in old for digest in new)
-        gone = sum(digest not in new for digest in old)
+        changed = sum(digest not in old.values() for digest in new.values())
+        gone = sum(digest not in new.values() for digest in old.values())
         if changed or gone:
-            yield Change(f"{notebook}: code cells", f"{gone} of them", f"{changed} new", (step,))
-
-
-def _cells(inputs: Mapping[str, Any] | None) -> list[str] | None:
-    cells = (inputs or {}).get("cells")
-    return list(map(str, cells.values())) if isinstance(cells, dict) else None
-
-
-def _environment_changes(before: RunOnDisk, after: RunOnDisk, both: list[str]) -> Iterator[Change]:
-    for step in both:
-        for kind in ("packages", "variables"):
-            old, new = _mapping(before, step, kind), _mapping(after, step, kind)
-            if old is not None and new is not None:
-                yield from _differences(old, new, step, _setting)
+            title = f"{after.steps[step].notebook}: code cells"
+            yield Change(title, f"{gone} of them", f"{changed} new", (step,))
 
 
 def _input_changes(
-    before: RunOnDisk,
-    after: RunOnDisk,
-    both: list[str],
-    kind: str,
-    flat: Callable[[Mapping[str, Any]], dict[str, str]],
+    inputs: _Inputs,
+    kinds: Sequence[str],
+    flat: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     shown: Callable[[Any], str],
 ) -> tuple[Change, ...]:
-    def changes() -> Iterator[Change]:
-        for step in both:
-            old, new = _mapping(before, step, kind), _mapping(after, step, kind)
-            if old is not None and new is not None:
-                yield from _differences(flat(old), flat(new), step, shown)
-
-    return _grouped(changes())
-
-
-def _mapping(run: RunOnDisk, step: str, kind: str) -> Mapping[str, Any] | None:
-    found = run.inputs.get(step, {}).get(kind)
-    return found if isinstance(found, dict) else None
+    """Compare inputs of some kinds, where both runs have kept them."""
+    return _grouped(
+        change
+        for step, before, after in inputs
+        for kind in kinds
+        if isinstance(old := before.get(kind), dict) and isinstance(new := after.get(kind), dict)
+        for change in _differences(flat(old), flat(new), step, shown)
+    )
 
 
 def _data_digests(files: Mapping[str, Any]) -> dict[str, str]:
     """Return the digests of the files that are known as data, by that name."""
-    return {
-        str(file["name"]): str(file.get("digest"))
-        for file in files.values()
-        if isinstance(file, dict) and file.get("name")
-    }
+    known = [file for file in files.values() if isinstance(file, dict) and file.get("name")]
+    return {str(file["name"]): str(file.get("digest")) for file in known}
 
 
 def _other_digests(files: Mapping[str, Any]) -> dict[str, str]:
@@ -252,19 +232,14 @@ def _module_digests(modules: Mapping[str, Any]) -> dict[str, str]:
 def _differences(
     old: Mapping[str, Any], new: Mapping[str, Any], step: str, shown: Callable[[Any], str]
 ) -> Iterator[Change]:
-    for name in dict.fromkeys([*new, *old]):
-        was, is_ = old.get(name, _ABSENT), new.get(name, _ABSENT)
-        if was != is_:
-            yield Change(
-                name,
-                None if was is _ABSENT else shown(was),
-                None if is_ is _ABSENT else shown(is_),
-                (step,),
-            )
+    for name in {**new, **old}:
+        if name not in old or name not in new or old[name] != new[name]:
+            before, after = (shown(side[name]) if name in side else None for side in (old, new))
+            yield Change(name, before, after, (step,))
 
 
-def _grouped(changes: Iterator[Change]) -> tuple[Change, ...]:
-    """Tell a change once that happened to several steps."""
+def _grouped(changes: Iterable[Change]) -> tuple[Change, ...]:
+    """Make one change of those that several steps have alike."""
     found: dict[tuple[str, str | None, str | None], list[str]] = {}
     for change in changes:
         found.setdefault((change.what, change.before, change.after), []).extend(change.steps)
@@ -287,5 +262,5 @@ def _setting(value: Any) -> str:
     return "not set" if value is None else str(value)
 
 
-def _short(digest: Any) -> str:
+def _beginning(digest: Any) -> str:
     return str(digest)[:12]

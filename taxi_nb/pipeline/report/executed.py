@@ -27,18 +27,8 @@ class ExecutedNotebook:
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """The notebook; without papermill's banners, so that cells count as they ran.
-
-        Not read by nbformat, whose import takes longer than all else on a page that only
-        tells what was reused.
-        """
-        found: dict[str, Any] = json.loads(self.path.read_bytes())
-        found["cells"] = [
-            _joined(cell)
-            for cell in found["cells"]
-            if "papermill-error-cell-tag" not in cell["metadata"].get("tags", [])
-        ]
-        return found
+        """The notebook, as `notebook_content` returns it."""
+        return notebook_content(self.path.read_bytes())
 
     @cached_property
     def figures(self) -> tuple[Figure, ...]:
@@ -67,14 +57,7 @@ class ExecutedNotebook:
     @cached_property
     def started_and_ended(self) -> tuple[datetime, datetime] | None:
         """Return when papermill began and finished, if it says so."""
-        told: Mapping[str, Any] = self.content["metadata"].get("papermill", {})
-        try:
-            return (
-                datetime.fromisoformat(told["start_time"]),
-                datetime.fromisoformat(told["end_time"]),
-            )
-        except (KeyError, TypeError, ValueError):
-            return None
+        return started_and_ended(self.content["metadata"])
 
     @property
     def python(self) -> str | None:
@@ -84,8 +67,32 @@ class ExecutedNotebook:
     @property
     def language(self) -> str:
         """Return the language of its code, as Pygments calls it."""
-        told = self.content["metadata"].get("language_info", {})
-        return str(told.get("pygments_lexer") or told.get("name") or "ipython3")
+        language = self.content["metadata"].get("language_info", {})
+        return str(language.get("pygments_lexer") or language.get("name") or "ipython3")
+
+
+def notebook_content(file: bytes) -> dict[str, Any]:
+    """Return a notebook without papermill's banners, so that cells count as they ran.
+
+    Not read by nbformat, whose import takes longer than all else on a page of reused steps.
+    """
+    found: dict[str, Any] = json.loads(file)
+    found["cells"] = [
+        _joined(cell)
+        for cell in found["cells"]
+        if "papermill-error-cell-tag" not in cell["metadata"].get("tags", [])
+    ]
+    return found
+
+
+def started_and_ended(metadata: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
+    """Return when papermill began and finished a notebook or a cell, if it says so."""
+    known = metadata.get("papermill", {})
+    try:
+        started, ended = known["start_time"], known["end_time"]
+        return datetime.fromisoformat(started), datetime.fromisoformat(ended)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def last_heading(cell: Mapping[str, Any]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from taxi_nb.pipeline.record import StepResult
@@ -15,8 +15,8 @@ FIGURES = "figures"
 COMPARISONS = "against"
 
 
-class FolderLinks:
-    """Links between the files of ``runs/<id>``.
+class Links:
+    """The addresses that a page of ``runs/<id>`` uses.
 
     Parameters
     ----------
@@ -26,6 +26,9 @@ class FolderLinks:
         Ids of the runs that there is a comparison with.
     elsewhere : Path, optional
         Another run's folder that may have a figure already.
+    one_file : bool
+        Whether all pages are in one file, which can be sent to somebody: links lead to places
+        in it, and pictures are in its text.
     """
 
     def __init__(
@@ -33,28 +36,35 @@ class FolderLinks:
         steps: Iterable[StepResult],
         *,
         base: str = "",
-        compared: frozenset[str] = frozenset(),
+        compared: Collection[str] = (),
         elsewhere: Path | None = None,
+        one_file: bool = False,
     ) -> None:
         self.steps = {step.name: step for step in steps}
         self.base = base
         self.compared = compared
         self.elsewhere = elsewhere
+        self.one_file = one_file
         self.pictures: dict[str, Figure] = {}
 
     def front(self) -> str:
         """Return the run's first page."""
-        return f"{self.base}{PAGE}"
+        return "#content" if self.one_file else f"{self.base}{PAGE}"
 
     def page(self, step: str, cell: int | None = None) -> str:
         """Return a step's page, or a cell on it."""
         result = self.steps[step]
         if result.html is None:
-            return f"{self.front()}#steps"
-        return f"{self.base}{result.html}" + (f"#{cell_prefix(result)}cell-{cell}" if cell else "")
+            return "#steps" if self.one_file else f"{self.front()}#steps"
+        place = f"{cell_prefix(result)}cell-{cell}" if cell else ""
+        if self.one_file:
+            return f"#{place or page_place(result)}"
+        return f"{self.base}{result.html}" + (f"#{place}" if place else "")
 
     def picture(self, figure: Figure) -> str:
         """Return a figure's image."""
+        if self.one_file:
+            return f"data:{figure.kind};base64,{base64.b64encode(figure.data).decode()}"
         there = self.elsewhere and self.elsewhere / FIGURES / figure.file_name
         if there and there.is_file():
             return f"{self.base}../{there.parent.parent.name}/{FIGURES}/{figure.file_name}"
@@ -63,54 +73,33 @@ class FolderLinks:
 
     def run(self, other: RunOnDisk) -> str:
         """Return another run's first page."""
+        if self.one_file:
+            return self.comparison(other) or "#history"
         return f"{self.base}../{other.folder.name}/{PAGE}"
 
     def comparison(self, other: RunOnDisk) -> str | None:
         """Return the comparison with another run, if there is one."""
         if other.record.id not in self.compared:
             return None
-        return f"{self.base}{COMPARISONS}/{other.folder.name}.html"
+        return "#comparison" if self.one_file else f"{self.base}{comparison_page(other)}"
 
     def notebook(self, step: StepResult) -> str | None:
         """Return the executed notebook's file, if it is beside the page."""
-        return step.executed_notebook and f"{self.base}{step.executed_notebook}"
+        if self.one_file or not step.executed_notebook:
+            return None
+        return f"{self.base}{step.executed_notebook}"
 
 
-class SingleFileLinks:
-    """Links within one file that can be sent to somebody."""
-
-    def __init__(self, steps: Iterable[StepResult], compared: frozenset[str] = frozenset()) -> None:
-        self.steps = {step.name: step for step in steps}
-        self.compared = compared
-
-    def front(self) -> str:
-        """Return the run's first page."""
-        return "#content"
-
-    def page(self, step: str, cell: int | None = None) -> str:
-        """Return a step's page, or a cell on it."""
-        result = self.steps[step]
-        if result.html is None:
-            return "#steps"
-        return f"#{cell_prefix(result)}" + (f"cell-{cell}" if cell else "page")
-
-    def picture(self, figure: Figure) -> str:
-        """Return a figure's image."""
-        return f"data:{figure.kind};base64,{base64.b64encode(figure.data).decode()}"
-
-    def run(self, other: RunOnDisk) -> str:
-        """Return another run's first page."""
-        return self.comparison(other) or "#history"
-
-    def comparison(self, other: RunOnDisk) -> str | None:
-        """Return the comparison with another run, if there is one."""
-        return "#comparison" if other.record.id in self.compared else None
-
-    def notebook(self, step: StepResult) -> str | None:
-        """Return the executed notebook's file, if it is beside the page."""
-        return None
+def comparison_page(other: RunOnDisk) -> str:
+    """Return the file of a comparison with another run, below the run's folder."""
+    return f"{COMPARISONS}/{other.folder.name}.html"
 
 
 def cell_prefix(step: StepResult) -> str:
-    """Return what comes before the ids of a notebook's page."""
+    """Return the beginning of all ids of a notebook's page."""
     return f"{Path(step.executed_notebook or step.notebook).stem}--"
+
+
+def page_place(step: StepResult) -> str:
+    """Return the id of a notebook's page where all pages are in one file."""
+    return f"{cell_prefix(step)}page"

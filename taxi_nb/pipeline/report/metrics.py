@@ -38,11 +38,6 @@ def _is_judging(name: str) -> bool:
     return name.startswith(_JUDGED) and name.endswith(_USUAL)
 
 
-def is_time(name: str) -> bool:
-    """Whether a metric is a duration, which differs from run to run."""
-    return name.endswith("seconds")
-
-
 def better(name: str, before: float, after: float) -> bool | None:
     """Whether a metric has improved; None where that cannot be told from its name."""
     if before == after:

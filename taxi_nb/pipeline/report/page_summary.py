@@ -1,10 +1,9 @@
-"""What a notebook's page says of itself in its head, so that it need not be made again."""
+"""The summary in the head of a notebook's page, so that the page need not be made again."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import unescape
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.report.untrusted import Held
+from taxi_nb.plain_data import from_plain
 
 # It stands before the style sheet.
 _HEAD = 8_192
@@ -19,13 +19,7 @@ _HEAD = 8_192
 
 @dataclass(frozen=True)
 class PageSummary:
-    """What the front page shows of a notebook's page, and where that page leads.
-
-    Attributes
-    ----------
-    previous, next : str or None
-        The steps that it links to.
-    """
+    """The part of a notebook's page that the front page shows, and the steps that it links to."""
 
     title: str | None
     held: Held
@@ -33,18 +27,18 @@ class PageSummary:
     next: str | None
 
     def to_json(self) -> str:
-        """Return what `read_summary` reads."""
-        return json.dumps({**vars(self), "held": dict(self.held)})
+        """Return the text that `read_summary` reads."""
+        return json.dumps(vars(self))
 
 
 def read_summary(page: Path) -> PageSummary | None:
-    """Return what a page says of itself; None if there is none or it says nothing."""
+    """Return a page's summary; None if there is no page or no summary in it."""
     try:
         with page.open(encoding="utf-8") as file:
             found = re.search(r'<meta name="summary" content="([^"]*)">', file.read(_HEAD))
         known = json.loads(unescape(found[1])) if found else None
-        return known and PageSummary(**{**known, "held": Counter(known["held"])})
-    except (OSError, ValueError, TypeError, KeyError):
+        return known and from_plain(PageSummary, known)
+    except (OSError, ValueError):
         return None
 
 

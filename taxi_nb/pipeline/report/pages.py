@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from taxi_nb.pipeline.record import RunRecord, slug
 from taxi_nb.pipeline.report.untrusted import in_words
+from taxi_nb.tracking.store import run_page
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.report.comparison import MetricChange
@@ -113,9 +114,7 @@ def value(given: Any) -> str:
 
 
 def mlflow_address(record: RunRecord, run_id: str | None) -> str | None:
-    """Return where MLflow's pages show a run; a local store's are served by ``make ui``."""
+    """Return where MLflow shows a run of a pipeline's; None if it is not known."""
     if run_id is None or record.experiment_id is None:
         return None
-    uri = record.tracking_uri
-    host = uri.rstrip("/") if uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
-    return f"{host}/#/experiments/{record.experiment_id}/runs/{run_id}"
+    return run_page(record.tracking_uri, record.experiment_id, run_id)

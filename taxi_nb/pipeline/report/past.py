@@ -10,6 +10,7 @@ from typing import Any
 
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult
 from taxi_nb.pipeline.report.executed import ExecutedNotebook
+from taxi_nb.tracking.names import RUN_VARIABLES
 
 # More would make the page long and the chart unreadable.
 MOST_RUNS = 30
@@ -52,12 +53,19 @@ class RunOnDisk:
     @cached_property
     def inputs(self) -> dict[str, dict[str, Any]]:
         """Return what each step read, where the run has kept that."""
-        found = {}
-        for step in self.record.steps:
-            path = _inside(self.folder, step.inputs)
-            if path is not None:
-                found[step.name] = _json_object(path)
-        return found
+        return {
+            step.name: _json_object(path)
+            for step in self.record.steps
+            if (path := _inside(self.folder, step.inputs)) is not None
+        }
+
+    def variables(self, step: str | None = None) -> dict[str, str | None]:
+        """Return the variables that a step, or all, read; None for one that was not set."""
+        read: dict[str, str | None] = {}
+        for name, inputs in self.inputs.items():
+            if step in (None, name):
+                read |= inputs.get("variables") or {}
+        return {name: read[name] for name in sorted(read) if not name.startswith(RUN_VARIABLES)}
 
     @property
     def sources(self) -> list[str]:
@@ -81,13 +89,9 @@ def runs_before(run: RunOnDisk) -> list[RunOnDisk]:
         except (OSError, ValueError):
             continue  # Half of a folder that somebody deleted, or another program's.
         ended = other.record.seconds is not None
-        if ended and other.record.pipeline == run.record.pipeline and _is_before(other, run):
+        if ended and other.record.pipeline == run.record.pipeline and _when(other) < _when(run):
             found.append(other)
     return sorted(found, key=_when)[-MOST_RUNS:]
-
-
-def _is_before(other: RunOnDisk, run: RunOnDisk) -> bool:
-    return _when(other) < _when(run)
 
 
 def _when(run: RunOnDisk) -> tuple[str, str]:

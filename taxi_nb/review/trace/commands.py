@@ -6,10 +6,18 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from taxi_nb.tracking.names import (
+    DIFF_ARTIFACT,
+    DIFF_FILE,
+    EXECUTED_FILE,
+    PARAMETERS_FILE,
+    SOURCE_FOLDER,
+)
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that is known of how a run was made.
+    """How a run was made, as far as that is known.
 
     Attributes
     ----------
@@ -49,12 +57,21 @@ class Recipe:
         yield f"git checkout {self.commit}"
         yield "make setup"
         if self.diff_run:
-            yield self._download(self.diff_run, "source/uncommitted.diff")
-            yield "git apply .git/uncommitted.diff && make setup"
+            yield self._download(self.diff_run, DIFF_ARTIFACT)
+            yield f"git apply .git/{DIFF_FILE} && make setup"
         if self.parameter_file:
             yield self._run()
         elif self.notebook_run and self.notebook:
             yield from self._execute()
+
+    def remarks(self) -> Iterator[str]:
+        """Yield what the commands cannot do."""
+        if self.commit is None:
+            yield "without a commit the code cannot be had again"
+        if self.parameter_file is None and self.notebook is None:
+            yield "it was made neither by a pipeline nor by a notebook: its command is not known"
+        elif self.parameter_file is None:
+            yield f"cells may have been executed in another order: see the artifact {EXECUTED_FILE}"
 
     def _run(self) -> str:
         command = [".venv/bin/taxi-nb", "run", str(self.parameter_file)]
@@ -67,11 +84,11 @@ class Recipe:
         assert self.notebook_run is not None
         assert self.notebook is not None
         name = self.notebook.rpartition("/")[2]
-        yield self._download(self.notebook_run, f"source/{name}")
+        yield self._download(self.notebook_run, f"{SOURCE_FOLDER}/{name}")
         given = ""
         if self.has_parameters:
-            yield self._download(self.notebook_run, "parameters.yaml")
-            given = " -f .git/parameters.yaml"
+            yield self._download(self.notebook_run, PARAMETERS_FILE)
+            given = f" -f .git/{PARAMETERS_FILE}"
         command = f".venv/bin/papermill {shlex.quote(f'.git/{name}')} {shlex.quote(name)}"
         yield " ".join([*self._settings(), f"{command}{given} -k python3 --cwd notebooks"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from rich.tree import Tree
 
-from taxi_nb.review.trace.chain import Node
+from taxi_nb.review.trace.nodes import Node
 
 
 def tree_of(node: Node, above: Tree | None = None) -> Tree:

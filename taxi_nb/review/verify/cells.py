@@ -12,7 +12,7 @@ from typing import Any
 from taxi_nb.pipeline.report.executed import ExecutedNotebook
 from taxi_nb.pipeline.report.figures import IMAGES, decoded_image
 
-# The rule that a reader of the notebook sees: what such a cell shows is not compared.
+# A comment by which a cell declares that its outputs vary: they are not compared.
 _VARIES = re.compile(r"^\s*#\s*varies:\s*(?P<what>\S.*?)\s*$", re.MULTILINE)
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?\.?\d+(?:[eE][-+]?\d+)?")
 _SHOWN = 100
@@ -22,7 +22,7 @@ Normalise = Callable[[str], str]
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A cell whose output is declared to vary, and what it says of that."""
+    """A cell that declares that its output varies, and what it says of that."""
 
     cell: int
     what: str
@@ -30,7 +30,7 @@ class LeftOut:
 
 @dataclass
 class CellComparison:
-    """What comparing two executions found.
+    """The differences between two executions, and how many figures and outputs were compared.
 
     Attributes
     ----------
@@ -38,20 +38,12 @@ class CellComparison:
         Each with its cell, what differs and by how much.
     left_out : list of LeftOut
         The cells that were not compared, because they say so.
-    figures, outputs : int
-        How many pictures, and how many other outputs, were compared.
     """
 
     differences: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     figures: int = 0
     outputs: int = 0
-
-
-def declared_to_vary(source: str) -> str | None:
-    """Return what a cell says of its outputs in a comment ``# varies: ...``; None without one."""
-    found = _VARIES.search(source)
-    return found["what"] if found else None
 
 
 def compare_cells(
@@ -61,12 +53,8 @@ def compare_cells(
 ) -> CellComparison:
     """Compare two executions of a notebook.
 
-    Parameters
-    ----------
-    recorded, again : ExecutedNotebook
-        The one that is to be believed, and the one that was made to see.
-    normalise : pair of callable
-        Give what each side calls by names of its own, such as its folder, a common name.
+    `normalise` puts a common name in place of names that are each side's own, such as its
+    folder's.
     """
     found = CellComparison()
     before, after = recorded.content["cells"], again.content["cells"]
@@ -76,8 +64,8 @@ def compare_cells(
     for number, (old, new) in enumerate(zip(before, after, strict=True), 1):
         if normalise[0](old["source"]) != normalise[1](new["source"]):
             found.differences.append(f"cell {number}: its source is another")
-        elif (what := declared_to_vary(old["source"])) and old["cell_type"] == "code":
-            found.left_out.append(LeftOut(number, what))
+        elif old["cell_type"] == "code" and (declared := _VARIES.search(old["source"])):
+            found.left_out.append(LeftOut(number, declared["what"]))
         else:
             _compare_outputs(found, number, _shown(old, normalise[0]), _shown(new, normalise[1]))
     return found
@@ -100,10 +88,7 @@ def _compare_outputs(
 
 
 def _shown(cell: Mapping[str, Any], normalise: Normalise) -> list[dict[str, Any]]:
-    """Return what a cell showed: kind -> content, with what it printed in one piece.
-
-    Where one piece of a stream ends and whether errors come in between is chance.
-    """
+    """Return a cell's outputs, kind -> content; each stream is one, as its pieces are chance."""
     streams: dict[str, str] = {}
     shown: list[dict[str, Any]] = []
     for output in cell.get("outputs", []):
@@ -155,15 +140,11 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     if not others:
         return None
     pictures = [kind for kind in others if kind in IMAGES and kind != "image/svg+xml"]
-    said = [found for kind in pictures if (found := _pixel_difference(kind, old[kind], new[kind]))]
-    for kind in sorted(set(others) - set(pictures), key=_plainness):
-        said.append(f"{kind}: {_data_difference(old[kind], new[kind])}")
-        break
-    return "; ".join(said) or None
-
-
-def _plainness(kind: str) -> tuple[bool, bool, str]:
-    return kind == "text/html", kind != "text/plain", kind
+    found = [_pixel_difference(kind, old[kind], new[kind]) for kind in pictures]
+    plainness = {"text/plain": 0, "text/html": 2}
+    data = sorted(set(others) - set(pictures), key=lambda kind: (plainness.get(kind, 1), kind))
+    found += [f"{kind}: {_data_difference(old[kind], new[kind])}" for kind in data[:1]]
+    return "; ".join(filter(None, found)) or None
 
 
 def _pixel_difference(kind: str, old: str, new: str) -> str | None:
@@ -219,27 +200,27 @@ def text_difference(old: str, new: str) -> str:
     """Say how two texts differ: by how much where only numbers do, else the first line."""
     if _NUMBER.sub("#", old) == _NUMBER.sub("#", new):
         pairs = list(zip(_NUMBER.findall(old), _NUMBER.findall(new), strict=True))
-        others = [(a, b) for a, b in pairs if a != b]
-        most = max(abs(_float(b) - _float(a)) for a, b in others)
-        first, second = others[0]
+        numbers = [(a, b) for a, b in pairs if a != b]
+        most = max(abs(_float(b) - _float(a)) for a, b in numbers)
+        first, second = numbers[0]
         return (
-            f"{len(others)} of {len(pairs)} numbers differ, by up to {most:.3g}: "
+            f"{len(numbers)} of {len(pairs)} numbers differ, by up to {most:.3g}: "
             f"first {first} -> {second}"
         )
-    lines = list(zip_longest(old.splitlines(), new.splitlines()))
-    others_lines = [(n, a, b) for n, (a, b) in enumerate(lines, 1) if a != b]
-    if not others_lines:
+    lines = enumerate(zip_longest(old.splitlines(), new.splitlines()), 1)
+    others = [(n, a, b) for n, (a, b) in lines if a != b]
+    if not others:
         return "line ends differ"
-    number, before, after = others_lines[0]
-    more = f", and {len(others_lines) - 1} more lines" if len(others_lines) > 1 else ""
-    return f"line {number}: {_short(before)} -> {_short(after)}{more}"
+    number, before, after = others[0]
+    more = f", and {len(others) - 1} more lines" if len(others) > 1 else ""
+    return f"line {number}: {_quoted(before)} -> {_quoted(after)}{more}"
 
 
 def _float(number: str) -> float:
     return float(number.replace(",", ""))
 
 
-def _short(line: str | None) -> str:
+def _quoted(line: str | None) -> str:
     if line is None:
         return "nothing"
     line = line.strip()

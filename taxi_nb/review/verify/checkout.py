@@ -5,35 +5,37 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 
 from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.remote_file import is_remote
 from taxi_nb.secrets.addresses import without_credentials
+from taxi_nb.tracking.git import git, git_settings
 
 # Made by runs and tools; a copy of the present files goes without them.
 _NOT_COPIED = ("runs", "data", "mlartifacts", "mlruns", "mlflow.db*", "__pycache__", ".*")
 
 
-class CheckoutError(RuntimeError):
-    """The project cannot be had as it was; the message says why and what would help."""
+# Remarks on a diff that is not as it was.
+_SPOILT = ("held back", "secrets replaced", "cut after")
+
+
+class VerificationError(RuntimeError):
+    """A run that cannot be verified; the message says why and what would help."""
+
+
+class CheckoutError(VerificationError):
+    """A state of the project that cannot be had again."""
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A copy of the project.
+    """A copy of the project: its folder, and its state in words.
 
-    Attributes
-    ----------
-    root : Path
-        Its folder.
-    state : str
-        Which state of the project it is, in words.
-    remarks : tuple of str
-        In what it is not the state that the run recorded.
+    `remarks` say how it differs from the state that the run recorded.
     """
 
     root: Path
@@ -44,16 +46,8 @@ class Checkout:
 def check_out(project: Path, record: RunRecord, diff: bytes | None, target: Path) -> Checkout:
     """Copy the project as a run recorded it; where that is not known, as it is now.
 
-    Nothing is written into the project or its repository.
-
-    Parameters
-    ----------
-    project : Path
-        The project's folder; it may be a part of its repository.
-    diff : bytes, optional
-        What was not committed when the run was made.
-    target : Path
-        The folder to make.
+    Nothing is written into the project or its repository. `diff` is what was not committed
+    when the run was made, `target` the folder to make.
 
     Raises
     ------
@@ -62,56 +56,29 @@ def check_out(project: Path, record: RunRecord, diff: bytes | None, target: Path
     """
     if record.commit is None:
         return _present(project, target, "the run was made outside git")
-    changes = RecordedChanges.read(diff)
-    if record.dirty and not changes.is_whole:
+    # Remarks, in lines that begin with #, come before the first file.
+    head, found, rest = (diff or b"").partition(b"diff --git ")
+    remarks = head.decode(errors="replace").splitlines()
+    is_whole = diff is not None and not any(word in line for line in remarks for word in _SPOILT)
+    if record.dirty and not is_whole:
         return _present(project, target, "the run's uncommitted changes were not kept whole")
     prefix = _clone(project, record, target)
     state = f"commit {record.commit[:10]}"
     if not record.dirty:
         return Checkout(target / prefix, state)
-    _apply(changes.patch, target)
-    remarks = tuple(_take_untracked(changes.untracked, _top(project), target))
-    return Checkout(target / prefix, f"{state} with the recorded uncommitted changes", remarks)
+    _apply(found + rest, target)
+    taken = tuple(_take_untracked(_untracked(remarks), _top(project), target))
+    return Checkout(target / prefix, f"{state} with the recorded uncommitted changes", taken)
 
 
-@dataclass(frozen=True)
-class RecordedChanges:
-    """What a run kept of the changes that were not committed.
-
-    Attributes
-    ----------
-    untracked : tuple of str
-        Files that git did not know, which are not in the patch.
-    is_whole : bool
-        Whether the patch was kept as it was.
-    """
-
-    patch: bytes = b""
-    untracked: tuple[str, ...] = ()
-    is_whole: bool = False
-
-    @classmethod
-    def read(cls, diff: bytes | None) -> RecordedChanges:
-        """Read a diff with remarks in lines that begin with ``#``, before the first file."""
-        if diff is None:
-            return cls()
-        head, found, rest = diff.partition(b"diff --git ")
-        remarks = head.decode(errors="replace").splitlines()
-        spoilt = ("held back", "secrets replaced", "cut after")
-        return cls(
-            patch=found + rest,
-            untracked=tuple(_listed_below("not known to git", remarks)),
-            is_whole=not any(word in remark for remark in remarks for word in spoilt),
-        )
-
-
-def _listed_below(heading: str, remarks: Sequence[str]) -> Iterator[str]:
+def _untracked(remarks: Iterable[str]) -> Iterator[str]:
+    """Yield the files that a diff names as not known to git: they are not in it."""
     is_below = False
     for remark in remarks:
         if remark.startswith("#   ") and is_below:
             yield remark.removeprefix("#   ")
         else:
-            is_below = heading in remark
+            is_below = "not known to git" in remark
 
 
 def _take_untracked(paths: Iterable[str], top: Path, target: Path) -> Iterator[str]:
@@ -153,17 +120,12 @@ def _clone(project: Path, record: RunRecord, target: Path) -> str:
         done = _git(project, "-c", "core.hooksPath=/dev/null", *arguments)
         if done.returncode:
             raise CheckoutError(f"commit {commit[:10]}: {_last_line(done.stderr)}")
-    _take_over_settings(project, target)
-    return prefix
-
-
-def _take_over_settings(project: Path, target: Path) -> None:
-    """Let what runs in a copy say of user and remote what the project's runs say."""
-    wanted = _git(project, "config", "--get-regexp", r"^(user\.name|remote\..*\.url)$")
+    # Runs in the copy log the user and the remotes that the project's runs log.
     _git(target, "remote", "remove", "origin")
-    for line in wanted.stdout.decode().splitlines():
-        name, _, value = line.partition(" ")
-        _git(target, "config", name, without_credentials(value))
+    for name, value in git_settings(project).items():
+        if not name.startswith("branch."):
+            _git(target, "config", name, without_credentials(value))
+    return prefix
 
 
 def _top(project: Path) -> Path:
@@ -171,13 +133,9 @@ def _top(project: Path) -> Path:
 
 
 def _apply(diff: bytes, target: Path) -> None:
-    if not diff.strip():
+    if not diff:
         return
-    done = subprocess.run(
-        ["git", "-C", str(target), "apply", "--whitespace=nowarn", "-"],
-        input=diff,
-        capture_output=True,
-    )
+    done = _git(target, "apply", "--whitespace=nowarn", "-", input=diff)
     if done.returncode:
         raise CheckoutError(
             "the recorded uncommitted changes cannot be applied to their commit "
@@ -185,15 +143,15 @@ def _apply(diff: bytes, target: Path) -> None:
         )
 
 
-def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+def _git(folder: Path, *arguments: str, input: bytes = b"") -> CompletedProcess[bytes]:
     try:
-        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True)
+        return git(folder, *arguments, input=input)
     except OSError as error:
         raise CheckoutError(f"git is needed for the run's commit: {error}") from None
 
 
-def _last_line(said: bytes) -> str:
-    lines = said.decode(errors="replace").strip().splitlines()
+def _last_line(message: bytes) -> str:
+    lines = message.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "git failed"
 
 

@@ -10,22 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.review.verify.cells import CellComparison, Normalise, compare_cells
+from taxi_nb.tracking.measuring import measures_the_machine
 from taxi_nb.tracking.run_tree import find_run, nested_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# Measurements of the machine, which no code can make the same again.
-_OF_THE_MACHINE = re.compile(r"(^|_)seconds$|^peak_memory_mb$")
-
 
 @dataclass(frozen=True)
 class StepVerdict:
-    """What became of one step.
+    """Whether a step is the same, and how many metrics, figures and outputs were compared.
 
     Attributes
     ----------
@@ -33,10 +30,8 @@ class StepVerdict:
         Each with what differs and by how much.
     left_out : tuple of str
         What was not compared, by which rule.
-    metrics, figures, outputs : int
-        How many were compared.
     reused_from : str or None
-        The pipeline run that had made the results which were compared.
+        The pipeline run that had made the recorded results.
     """
 
     name: str
@@ -87,7 +82,11 @@ def compare_executions(recorded: Execution, again: Execution) -> Iterator[StepVe
         found.compare_metrics("", step.metrics, new.metrics)
         if recorded.trees[step.name]:
             found.compare_trees(recorded.trees[step.name], again.trees[step.name])
-        cells = _cells(step, recorded.run, again.run, names)
+        if step.name in recorded.run.notebooks:
+            notebooks = recorded.run.notebooks[step.name], again.run.notebooks[step.name]
+            cells = compare_cells(*notebooks, names)
+        else:
+            cells = CellComparison(["its executed notebook is gone"])
         left_out = (
             *(f"metric {name}: measures the machine" for name in found.left_out),
             *(f"cell {left.cell} varies: {left.what}" for left in cells.left_out),
@@ -103,17 +102,9 @@ def compare_executions(recorded: Execution, again: Execution) -> Iterator[StepVe
         )
 
 
-def _cells(
-    step: StepResult, recorded: RunOnDisk, again: RunOnDisk, names: tuple[Normalise, Normalise]
-) -> CellComparison:
-    if step.name not in recorded.notebooks:
-        return CellComparison(differences=["its executed notebook is gone"])
-    return compare_cells(recorded.notebooks[step.name], again.notebooks[step.name], names)
-
-
 @dataclass
 class _Findings:
-    """What comparing numbers found."""
+    """The differences between metrics, those left out, and how many were compared."""
 
     differences: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -123,7 +114,7 @@ class _Findings:
         self, where: str, old: Mapping[str, float], new: Mapping[str, float]
     ) -> None:
         for name in dict.fromkeys([*old, *new]):
-            if _OF_THE_MACHINE.search(name):
+            if measures_the_machine(name):
                 self.left_out.append(where + name)
                 continue
             self.metrics += 1
@@ -146,7 +137,7 @@ class _Findings:
 
 
 def _common_names(execution: Execution) -> Normalise:
-    """Give what is another in each execution a common name: folders, ids of runs and models."""
+    """Replace names that differ between executions: of folders, runs and models."""
     record, trees = execution.run.record, execution.trees
     ids = {record.mlflow_run_id, *(step.mlflow_run_id for step in record.steps)}
     ids |= {run.info.run_id for tree in trees.values() for run in tree}

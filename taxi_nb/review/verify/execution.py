@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from taxi_nb.pipeline.record import RunRecord
+from taxi_nb.pipeline.record import RUN_FILE, RunRecord
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.pipeline.spec import Step, read_pipeline
-from taxi_nb.review.verify.checkout import Checkout, ignore_in, without_store
+from taxi_nb.review.verify.checkout import Checkout, VerificationError, ignore_in, without_store
 from taxi_nb.review.verify.registry_state import RegistryBefore, recreate, registry_before
 from taxi_nb.tracking.names import (
     ARTIFACT_ROOT_VARIABLE,
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-Say = Callable[[str], None]
-
 # By these a run would find its way into a store that is not the scratch one, or into another run.
 _OF_OTHER_RUNS = (
     RUN_VARIABLE,
@@ -47,13 +45,8 @@ _OF_OTHER_RUNS = (
     "MLFLOW_REGISTRY_URI",
 )
 
-
 # Lines that lead to files of the copy, which is removed at the end.
 _OF_THE_COPY = ("page:", "MLflow:", "executed notebook:")
-
-
-class VerificationError(RuntimeError):
-    """A run that cannot be verified; the message says why and what would help."""
 
 
 class ScratchExecution:
@@ -64,6 +57,8 @@ class ScratchExecution:
 
     Parameters
     ----------
+    variables : mapping
+        Environment variables to set as they were; None: not at all.
     source : MlflowClient
         Of the store that has the recorded run.
     trees : mapping
@@ -75,8 +70,12 @@ class ScratchExecution:
         record: RunRecord,
         checkout: Checkout,
         scratch: Path,
+        variables: Mapping[str, str | None],
         source: MlflowClient,
         trees: Mapping[str, Sequence[Run]],
+        *,
+        jobs: int,
+        say: Callable[[str], None],
     ) -> None:
         self.record = record
         self.root = checkout.root
@@ -84,20 +83,22 @@ class ScratchExecution:
         self.client = client_of(self.uri, registry=self.uri)
         self.source = source
         self.trees = trees
+        self.jobs = jobs
+        self.say = say
         self.file = _file_in(checkout, record.parameter_file)
+        self.environment = self._environment(variables)
 
-    def carry_out(self, jobs: int, variables: Mapping[str, str | None], say: Say) -> RunOnDisk:
-        """Execute all steps; `variables` are set as they were, None: not at all."""
+    def carry_out(self) -> RunOnDisk:
+        """Execute all steps."""
         without_store(self.file)
-        environment = self._environment(variables)
         found = {
             name: states
             for name, tree in self.trees.items()
             if (states := [state for run in tree if (state := registry_before(self.source, run))])
         }
         if any(state.versions for states in found.values() for state in states):
-            self._fill_registry(found, jobs, environment, say)
-        return self._run(self.file, self.record.overrides, jobs, environment, say)
+            self._fill_registry(found)
+        return self._run(self.file, self.record.overrides)
 
     def _environment(self, variables: Mapping[str, str | None]) -> dict[str, str]:
         left_out = {*_OF_OTHER_RUNS, *variables}
@@ -113,22 +114,15 @@ class ScratchExecution:
             URI_VARIABLE: self.uri,
         }
 
-    def _fill_registry(
-        self,
-        found: Mapping[str, Sequence[RegistryBefore]],
-        jobs: int,
-        environment: Mapping[str, str],
-        say: Say,
-    ) -> None:
+    def _fill_registry(self, found: Mapping[str, Sequence[RegistryBefore]]) -> None:
+        same_runs: dict[str, str] = {}
         first = self._file_before(set(found))
-        if first is None:
-            same_runs: dict[str, str] = {}
-        else:
-            done = self._run(first, (), jobs, environment, say)
+        if first is not None:
+            done = self._run(first, ())
             same_runs = {
-                str(step.mlflow_run_id): str(done.steps[step.name].mlflow_run_id)
+                str(step.mlflow_run_id): run_id
                 for step in self.record.steps
-                if step.name in done.steps and done.steps[step.name].mlflow_run_id
+                if step.name in done.steps and (run_id := done.steps[step.name].mlflow_run_id)
             }
             first.unlink()
         states = {state.name: state for kept in found.values() for state in kept}
@@ -147,37 +141,29 @@ class ScratchExecution:
         path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
         return path
 
-    def _run(
-        self,
-        file: Path,
-        overrides: Sequence[str],
-        jobs: int,
-        environment: Mapping[str, str],
-        say: Say,
-    ) -> RunOnDisk:
-        command = [sys.executable, "-m", "taxi_nb", "run", str(file), "--jobs", str(jobs)]
-        command += [f"--set={override}" for override in overrides]
-        said: list[str] = []
+    def _run(self, file: Path, overrides: Sequence[str]) -> RunOnDisk:
+        command = [sys.executable, "-m", "taxi_nb", "run", str(file), "--jobs", str(self.jobs)]
+        lines: list[str] = []
         with subprocess.Popen(
-            command,
+            [*command, *(f"--set={override}" for override in overrides)],
             cwd=self.root,
-            env=dict(environment),
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         ) as process:
             assert process.stdout is not None
             try:
-                for line in process.stdout:
-                    said.append(line.rstrip())
-                    if line.strip() and not line.strip().startswith(_OF_THE_COPY):
-                        say(f"  {line.rstrip()}")
+                for line in map(str.rstrip, process.stdout):
+                    lines.append(line)
+                    if line and not line.strip().startswith(_OF_THE_COPY):
+                        self.say(f"  {line}")
             except BaseException:
                 process.terminate()  # It ends its kernels before it ends.
                 raise
         folder = (self.root / "runs" / "latest").resolve()
-        if process.returncode not in (0, 1) or not (folder / "run.json").is_file():
-            raise VerificationError("\n".join(["this state could not be executed:", *said[-15:]]))
+        if process.returncode not in (0, 1) or not (folder / RUN_FILE).is_file():
+            raise VerificationError("\n".join(["this state could not be executed:", *lines[-15:]]))
         return RunOnDisk.read(folder)
 
 
@@ -188,9 +174,7 @@ def _file_in(checkout: Checkout, name: str) -> Path:
         raise VerificationError(f"{checkout.state} has no {name}")
     if not os.path.isabs(name):
         return source
-    inside = checkout.root / source.name
-    shutil.copyfile(source, inside)
-    return inside
+    return Path(shutil.copyfile(source, checkout.root / source.name))
 
 
 def _written_out(step: Step) -> dict[str, Any]:

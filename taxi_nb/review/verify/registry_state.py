@@ -1,4 +1,4 @@
-"""What a registry held at an earlier moment, made again in another store."""
+"""A registry as it was at an earlier moment, made again in another store."""
 
 from __future__ import annotations
 
@@ -15,21 +15,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-# What later steps read of a champion's run; its model stays where it is.
+# The files of a champion's run that later steps read; its model stays where it is.
 _COPIED = (".json", ".txt")
 
 
 @dataclass(frozen=True)
 class RegistryBefore:
-    """A registered model as a run found it.
-
-    Attributes
-    ----------
-    champion : str or None
-        The version that was champion.
-    versions : tuple of ModelVersion
-        Those that there were, by number.
-    """
+    """A registered model as a run found it: the champion's number, and the versions in order."""
 
     name: str
     champion: str | None
@@ -37,7 +29,7 @@ class RegistryBefore:
 
 
 def registry_before(client: MlflowClient, run: Run) -> RegistryBefore | None:
-    """Return what a run found that decided about a registered model; None if it decided nothing."""
+    """Return the registry as a run found it that decided about a model; None if it did not."""
     name = run.data.params.get(REGISTERED_PARAM)
     written = artifact_bytes(client, run, "promotion.json") if name else None
     if name is None or written is None:
@@ -57,12 +49,7 @@ def recreate(
     """Make a registered model in a store that does not have it.
 
     Versions keep their numbers and point at the same files; the champion comes with a copy of
-    its run.
-
-    Parameters
-    ----------
-    same_runs : mapping
-        Run id in `source` -> run id in `target`, of runs that both have.
+    its run. `same_runs` are the ids in `source` -> `target` of runs that both have.
     """
     if not state.versions:
         return
@@ -88,7 +75,7 @@ def recreate(
 
 
 def _copied_run(source: MlflowClient, target: MlflowClient, run_id: str) -> str | None:
-    """Copy a run and what it says in JSON and text, such as of its data."""
+    """Copy a run with its files of JSON and text, such as those about its data."""
     from mlflow.entities import Metric, Param
 
     run = find_run(source, run_id)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,12 @@ from taxi_nb.pipeline.record import RunRecord, Status
 from taxi_nb.pipeline.remote_file import is_remote, remote_digest
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.plain_data import from_plain
-from taxi_nb.review.verify.checkout import Checkout, CheckoutError, check_out, link_files
+from taxi_nb.review.verify.checkout import VerificationError, check_out, link_files
 from taxi_nb.review.verify.comparison import Execution, StepVerdict, compare_executions
-from taxi_nb.review.verify.execution import ScratchExecution, VerificationError
+from taxi_nb.review.verify.execution import ScratchExecution
 from taxi_nb.secrets.addresses import variable_without_credentials, without_credentials
 from taxi_nb.tracking.environment import installed_versions
+from taxi_nb.tracking.names import DIFF_ARTIFACT
 from taxi_nb.tracking.run_tree import artifact_bytes, client_of, find_run, is_there
 from taxi_nb.tracking.store import tracking_uri
 from taxi_nb.tracking.store_errors import errors_of_store
@@ -27,15 +28,10 @@ from taxi_nb.tracking.store_errors import errors_of_store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-DIFF_ARTIFACT = "source/uncommitted.diff"
-
-# Variables by which a run is told where it is; all others that a step read are recorded values.
-_OWN_VARIABLES = ("MLFLOW_", "TAXI_NB_ROOT", "TAXI_NB_NOTEBOOK", "TAXI_NB_UPSTREAM")
-
 
 @dataclass(frozen=True)
 class Verification:
-    """What executing a run again has shown.
+    """The result of executing a run again.
 
     Attributes
     ----------
@@ -53,7 +49,7 @@ class Verification:
     state: str
     circumstances: tuple[str, ...]
     data_changed: bool
-    steps: tuple[StepVerdict, ...] = field(default=())
+    steps: tuple[StepVerdict, ...] = ()
 
     @property
     def is_same(self) -> bool:
@@ -82,123 +78,72 @@ def verify_run(
     jobs : int, optional
         Steps at the same time.
     say : callable
-        Is told line by line what is going on, what is not as recorded before anything else.
+        Takes a line on what is going on; first those on what is not as recorded.
 
     Raises
     ------
     VerificationError
         If the run did not succeed, or cannot be executed again.
     """
-    return _Verifier(folder, project, scratch, say).verify(jobs)
-
-
-class _Verifier:
-    def __init__(
-        self, folder: Path, project: Path, scratch: Path, say: Callable[[str], None]
-    ) -> None:
-        self.recorded = RunOnDisk.read(folder)
-        self.record = self.recorded.record
-        self.project = project
-        self.scratch = scratch
-        self.say = say
-        self.inputs = {
-            name: from_plain(Inputs, known) for name, known in self.recorded.inputs.items()
-        }
-        uri = _store_of(self.record)
-        if not is_there(uri):
-            raise VerificationError(f"the store of {self.record.id} is gone: {uri}")
-        self.client = client_of(uri)
-
-    def verify(self, jobs: int) -> Verification:
-        if self.record.status is not Status.OK:
-            raise VerificationError(
-                f"{self.record.id} is {self.record.status}: only a run that succeeded has results "
-                "to be the same as"
-            )
-        with errors_of_store(tracking_uri()):
-            pipeline_run = find_run(self.client, self.record.mlflow_run_id or "")
-            recorded = Execution.of(self.recorded, self.project, self.client)
-            diff = pipeline_run and artifact_bytes(self.client, pipeline_run, DIFF_ARTIFACT)
-        checkout = self._check_out(diff or None)
-        given = "".join(f" --set {override}" for override in self.record.overrides)
-        self.say(f"{self.record.id}: {checkout.state}, {self.record.parameter_file}{given}")
-        data = tuple(self._changed_data())
-        others = (
-            *data,
-            *self._changed_packages(),
-            *checkout.remarks,
-            *self._not_known(recorded.trees),
+    run = RunOnDisk.read(folder)
+    record, uri = run.record, _store_of(run.record)
+    if not is_there(uri):
+        raise VerificationError(f"the store of {record.id} is gone: {uri}")
+    if record.status is not Status.OK:
+        raise VerificationError(
+            f"{record.id} is {record.status}: only a run that succeeded has results "
+            "to be the same as"
         )
-        for line in others:
-            self.say(f"not as recorded: {line}")
-        execution = ScratchExecution(
-            self.record, checkout, self.scratch, self.client, recorded.trees
-        )
-        made = execution.carry_out(jobs, self._variables(), self.say)
-        again = Execution.of(made, checkout.root, execution.client)
-        steps = tuple(compare_executions(recorded, again))
-        return Verification(self.record.id, checkout.state, others, bool(data), steps)
-
-    # --- what is not as it was ------------------------------------------------------------
-
-    def _changed_data(self) -> Iterator[str]:
-        digests = FileDigests(self.scratch / "digests.json")
-        data = {
-            path: used
-            for inputs in self.inputs.values()
-            for path, used in inputs.files.items()
-            if used.name is not None
-        }
-        for path, used in data.items():
-            new = _digest(path, self.project, digests)
-            is_made_again = new is None and not is_remote(path) and not os.path.isabs(path)
-            if new != used.digest and not is_made_again:
-                change = file_difference(path, used, new)
-                yield f"{change} since: {_brief(used.digest)} -> {_brief(new)}"
-
-    def _changed_packages(self) -> Iterator[str]:
-        installed = installed_versions()
-        recorded: dict[str, str] = {}
-        for inputs in self.inputs.values():
-            recorded |= inputs.packages
-        for package, version in sorted(recorded.items()):
-            if installed.get(package) != version:
-                yield f"{package} {version} -> {installed.get(package, 'not installed')}"
-
-    def _not_known(self, trees: Mapping[str, Sequence[Run]]) -> Iterator[str]:
-        without = [step.name for step in self.record.steps if step.name not in self.inputs]
-        if without:
-            yield f"what {', '.join(without)} read was not kept: data and packages may be others"
-        gone = [name for name, tree in trees.items() if not tree]
-        if gone:
-            yield f"MLflow no longer has {', '.join(gone)}: what is nested there is not compared"
-
-    def _variables(self) -> dict[str, str | None]:
-        """Return the variables that steps read, as they were; None: not set."""
-        recorded: dict[str, str | None] = {}
-        for inputs in self.inputs.values():
-            recorded |= inputs.variables
-        return {
-            name: value
-            for name, value in recorded.items()
-            if not name.startswith(_OWN_VARIABLES) and variable_without_credentials(name) != value
-        }
-
-    def _check_out(self, diff: bytes | None) -> Checkout:
-        try:
-            checkout = check_out(self.project, self.record, diff, self.scratch / "project")
-        except CheckoutError as error:
-            raise VerificationError(str(error)) from None
-        written = {path for inputs in self.inputs.values() for path in inputs.outputs}
-        for inputs in self.inputs.values():
-            link_files(inputs.files, written, self.project, checkout.root)
-        return checkout
+    client = client_of(uri)
+    with errors_of_store(tracking_uri()):
+        pipeline_run = find_run(client, record.mlflow_run_id or "")
+        recorded = Execution.of(run, project, client)
+        diff = artifact_bytes(client, pipeline_run, DIFF_ARTIFACT) if pipeline_run else None
+    inputs = {name: from_plain(Inputs, known) for name, known in run.inputs.items()}
+    checkout = check_out(project, record, diff or None, scratch / "project")
+    written = {path for read in inputs.values() for path in read.outputs}
+    for read in inputs.values():
+        link_files(read.files, written, project, checkout.root)
+    given = "".join(f" --set {override}" for override in record.overrides)
+    say(f"{record.id}: {checkout.state}, {record.parameter_file}{given}")
+    data = tuple(_changed_data(inputs.values(), project, FileDigests(scratch / "digests.json")))
+    circumstances = (
+        *data,
+        *_changed_packages(inputs.values()),
+        *checkout.remarks,
+        *_not_known(record, inputs, recorded.trees),
+    )
+    for line in circumstances:
+        say(f"not as recorded: {line}")
+    changed_variables = {
+        name: value
+        for name, value in run.variables().items()
+        if variable_without_credentials(name) != value
+    }
+    execution = ScratchExecution(
+        record, checkout, scratch, changed_variables, client, recorded.trees, jobs=jobs, say=say
+    )
+    again = Execution.of(execution.carry_out(), checkout.root, execution.client)
+    steps = tuple(compare_executions(recorded, again))
+    return Verification(record.id, checkout.state, circumstances, bool(data), steps)
 
 
 def _store_of(record: RunRecord) -> str:
     """Return the store of a run: the present address has the credentials that a record lacks."""
     present = tracking_uri()
     return present if without_credentials(present) == record.tracking_uri else record.tracking_uri
+
+
+def _changed_data(inputs: Iterable[Inputs], project: Path, digests: FileDigests) -> Iterator[str]:
+    data = {
+        path: used for read in inputs for path, used in read.files.items() if used.name is not None
+    }
+    for path, used in data.items():
+        new = _digest(path, project, digests)
+        is_made_again = new is None and not is_remote(path) and not os.path.isabs(path)
+        if new != used.digest and not is_made_again:
+            old_and_new = " -> ".join((digest or "none")[:12] for digest in (used.digest, new))
+            yield f"{file_difference(path, used, new)} since: {old_and_new}"
 
 
 def _digest(path: str, project: Path, digests: FileDigests) -> str | None:
@@ -210,5 +155,20 @@ def _digest(path: str, project: Path, digests: FileDigests) -> str | None:
         raise VerificationError(f"data {path} cannot be read: {error}") from None
 
 
-def _brief(digest: str | None) -> str:
-    return digest[:12] if digest else "none"
+def _changed_packages(inputs: Iterable[Inputs]) -> Iterator[str]:
+    installed = installed_versions()
+    recorded = {package: version for read in inputs for package, version in read.packages.items()}
+    for package, version in sorted(recorded.items()):
+        if installed.get(package) != version:
+            yield f"{package} {version} -> {installed.get(package, 'not installed')}"
+
+
+def _not_known(
+    record: RunRecord, inputs: Mapping[str, Inputs], trees: Mapping[str, Sequence[Run]]
+) -> Iterator[str]:
+    without = [step.name for step in record.steps if step.name not in inputs]
+    if without:
+        yield f"what {', '.join(without)} read was not kept: data and packages may be others"
+    gone = [name for name, tree in trees.items() if not tree]
+    if gone:
+        yield f"MLflow no longer has {', '.join(gone)}: what is nested there is not compared"

@@ -122,7 +122,7 @@ def test_what_changed_is_named_by_kind(tmp_path: Path) -> None:
     }
     (rmse, seconds) = found.metrics
     assert (rmse.metric, rmse.difference, rmse.better) == ("valid_rmse", -0.25, True)
-    assert seconds.is_time
+    assert seconds.is_of_the_machine
     assert found.unknown == ()
 
 

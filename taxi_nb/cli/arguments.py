@@ -1,4 +1,4 @@
-"""The options that name a pipeline file, and what is read and planned from it."""
+"""The arguments that several commands take, and what is read from the files they name."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli.stopping import FAILURE, USAGE, stop
-from taxi_nb.project import project_root
+from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, stop
+from taxi_nb.project import project_file, project_root
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.memory import Memory
@@ -26,7 +26,6 @@ Overrides = Annotated[
         help="Give a parameter another value, as YAML: --set train_months=[2021-03].",
     ),
 ]
-
 Force = Annotated[
     list[str] | None,
     typer.Option(
@@ -35,34 +34,48 @@ Force = Annotated[
         help="Run a step though it is up to date; without a name, all steps.",
     ),
 ]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time, at most.")]
+ChosenRun = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help="A run's id or folder; the newest if left out."),
+]
 
 
 def read(file: Path, overrides: list[str] | None) -> Pipeline:
     """Read the pipeline file; every mistake in it is told before anything runs."""
     from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
 
-    # From a folder below, `params/default.yaml` is still the project's.
-    found = file if file.exists() else project_root() / file
     try:
-        return read_pipeline(found.absolute(), project_root(), overrides or [])
+        return read_pipeline(project_file(file), project_root(), overrides or [])
     except PipelineFileError as error:
         count = len(error.problems)
         heading = f"{file}: {count} mistake{'s' if count > 1 else ''}; nothing has been run"
         stop("\n".join([heading, *(f"  {problem}" for problem in error.problems)]), USAGE)
 
 
-def make_plan(pipeline: Pipeline, force: list[str]) -> tuple[Memory, Plan]:
+def make_plan(pipeline: Pipeline, force: list[str] | None) -> tuple[Memory, Plan]:
     """Plan the pipeline: which steps must run, and why."""
     from taxi_nb.pipeline.memory import Memory
     from taxi_nb.pipeline.plan import UnknownStepError, plan
     from taxi_nb.tracking.store_errors import StoreError
 
     try:
-        memory = Memory(pipeline)
-        made = plan(pipeline, memory, force)
-        memory.digests.save()
-        return memory, made
+        with errors_stop({StoreError: FAILURE}):
+            memory = Memory(pipeline)
+            made = plan(pipeline, memory, force or [])
+            memory.digests.save()
+            return memory, made
     except UnknownStepError as error:
         stop(f"--force: {error}", USAGE)
-    except StoreError as error:
-        stop(str(error), FAILURE)
+
+
+def run_folder(run: str | None) -> Path:
+    """Find a run by its folder or by its id below ``runs/``; the newest if none is named."""
+    from taxi_nb.pipeline.record import RUN_FILE
+
+    run = run or "latest"
+    runs = project_root() / "runs"
+    for folder in (Path(run), runs / run):
+        if (folder / RUN_FILE).is_file():
+            return folder.resolve()
+    stop(f"{run} is not a run, nor the folder of one; make run-notebooks makes runs", USAGE)

@@ -1,0 +1,161 @@
+"""The content of a run's front page: its steps, models, and the runs before it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from taxi_nb.pipeline.record import RunRecord, StepResult
+from taxi_nb.pipeline.report.chart import line_chart, most_recent_series
+from taxi_nb.pipeline.report.executed import ExecutedNotebook
+from taxi_nb.pipeline.report.figures import Figure
+from taxi_nb.pipeline.report.metrics import by_importance, lower_is_better, main_metric
+from taxi_nb.pipeline.report.page_summary import PageSummary
+from taxi_nb.pipeline.report.pages import moment
+from taxi_nb.pipeline.report.past import RunOnDisk
+from taxi_nb.pipeline.report.untrusted import Held
+from taxi_nb.tracking.outcomes import TrainedModel
+
+_MODEL_METRICS = 6
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A step's place on the run's time line, in percent; its start-up in percent of itself."""
+
+    offset: float
+    width: float
+    startup: float
+
+
+@dataclass(frozen=True)
+class StepView:
+    """A step as the front page shows it."""
+
+    result: StepResult
+    title: str | None
+    parameters: dict[str, Any]
+    metrics: list[str]
+    figures: tuple[Figure, ...]
+    held: Held
+    bar: Bar | None
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """A run in the history; `on_disk` is None for the one that the page is about."""
+
+    record: RunRecord
+    sources: list[str]
+    best: float | None
+    on_disk: RunOnDisk | None
+
+
+def front_page(
+    run: RunOnDisk, earlier: Sequence[RunOnDisk], summaries: Mapping[str, PageSummary]
+) -> dict[str, Any]:
+    """Return the content of the front page's template.
+
+    Parameters
+    ----------
+    earlier : sequence of RunOnDisk
+        Runs of the same pipeline, oldest first.
+    summaries : mapping
+        Step -> the summary of its page, for those that have one.
+    """
+    shared = shared_parameters(run.record)
+    return {
+        "run": run.record,
+        "on_disk": run,
+        "earlier": {other.record.id: other for other in earlier},
+        "shared": shared,
+        "held": sum((summary.held for summary in summaries.values()), Counter[str]()),
+        "steps": [_step(run, step, summaries.get(step.name), shared) for step in run.record.steps],
+        **_models(run.record.models),
+        **_history([*earlier, run]),
+    }
+
+
+def _step(
+    run: RunOnDisk, step: StepResult, page: PageSummary | None, shared: Mapping[str, Any]
+) -> StepView:
+    notebook = run.notebooks.get(step.name)
+    return StepView(
+        result=step,
+        title=page.title if page else None,
+        parameters={k: v for k, v in step.parameters.items() if k not in shared},
+        metrics=by_importance(step.metrics),
+        figures=notebook.figures if notebook and page else (),
+        held=page.held if page else Counter(),
+        bar=_bar(run.record, step, notebook) if notebook and not step.reused_from else None,
+    )
+
+
+def _bar(record: RunRecord, step: StepResult, notebook: ExecutedNotebook) -> Bar | None:
+    times = notebook.started_and_ended
+    if times is None or not record.seconds:
+        return None
+    started, ended = times
+    before = (started - datetime.fromisoformat(record.started)).total_seconds()
+    width = min(100.0, 100 * (ended - started).total_seconds() / record.seconds)
+    offset = min(max(0.0, 100 * before / record.seconds), 100 - width)
+    startup = 100 * (step.startup_seconds or 0) / (step.seconds or 1)
+    return Bar(offset, width, min(startup, 100.0))
+
+
+def _models(models: Sequence[TrainedModel]) -> dict[str, Any]:
+    names = by_importance(name for model in models for name in model.metrics)
+    main = names[0] if names else ""
+    ascend = lower_is_better(main)
+    worst = float("inf") if ascend else float("-inf")
+    return {
+        "models": sorted(models, key=lambda m: m.metrics.get(main, worst), reverse=not ascend),
+        "models_ascend": ascend,
+        "model_metrics": names[:_MODEL_METRICS],
+    }
+
+
+def _history(runs: Sequence[RunOnDisk]) -> dict[str, Any]:
+    """Return the history of runs, of which the last is the page's own."""
+    metric = main_metric([step.metrics for run in runs for step in run.record.steps])
+    values = [{step.name: step.metrics for step in run.record.steps} for run in runs]
+    series = most_recent_series(values, metric) if metric else []
+    labels = [moment(run.record.started) for run in runs]
+    return {
+        "metric": metric,
+        "series": series,
+        "chart": line_chart(series, labels, metric) if metric and len(runs) > 1 else None,
+        "history": [
+            HistoryRow(
+                record=run.record,
+                sources=run.sources,
+                best=_best(run.record, metric),
+                on_disk=None if run is runs[-1] else run,
+            )
+            for run in reversed(runs)
+        ],
+    }
+
+
+def _best(record: RunRecord, metric: str | None) -> float | None:
+    if metric is None:
+        return None
+    values = [step.metrics[metric] for step in record.steps if metric in step.metrics]
+    choose = min if lower_is_better(metric) else max
+    return choose(values, default=None)
+
+
+def shared_parameters(record: RunRecord) -> dict[str, Any]:
+    """Return the parameters that have one value in all the steps that have them."""
+    values: dict[str, list[Any]] = {}
+    for step in record.steps:
+        for name, value in step.parameters.items():
+            values.setdefault(name, []).append(value)
+    return {
+        name: given[0]
+        for name, given in values.items()
+        if len(given) > 1 and all(value == given[0] for value in given)
+    }

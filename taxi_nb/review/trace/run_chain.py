@@ -1,0 +1,301 @@
+"""From a run of MLflow, or of a pipeline, to the chain of all that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taxi_nb.pipeline.inputs import Inputs
+from taxi_nb.pipeline.memory import RUNS
+from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult
+from taxi_nb.pipeline.report.executed import notebook_content
+from taxi_nb.pipeline.report.past import RunOnDisk
+from taxi_nb.plain_data import from_plain
+from taxi_nb.review.trace.cells import cells_by_call, cells_by_time
+from taxi_nb.review.trace.commands import Recipe
+from taxi_nb.review.trace.nodes import (
+    Node,
+    commit_node,
+    data_nodes,
+    environment_node,
+    is_hex,
+    listed,
+    parameters_node,
+    run_facts,
+    run_kind,
+    step_facts,
+)
+from taxi_nb.secrets.addresses import without_credentials
+from taxi_nb.tracking import names
+from taxi_nb.tracking.git import is_in_no_remote
+from taxi_nb.tracking.run_tree import artifact_bytes, find_run, logged_at
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+class TraceError(LookupError):
+    """Something asked for is not there; the message says where it was looked for."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A chain, and the commands that do it again; `remarks` say what they cannot do."""
+
+    root: Node
+    commands: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A pipeline run's record; `disk` is None if only MLflow still has it."""
+
+    record: RunRecord
+    disk: RunOnDisk | None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a run stands: the runs that it is nested in, and the pipeline's step that it is of.
+
+    Attributes
+    ----------
+    above : sequence of Run
+        Without the pipeline's, the nearest first.
+    pipeline_run : Run or None
+        The outermost, if it is a pipeline's.
+    """
+
+    run: Run
+    above: Sequence[Run]
+    pipeline_run: Run | None
+    recorded: Recorded | None
+
+    @property
+    def step_run(self) -> Run:
+        """The step's run in a pipeline; otherwise the run itself."""
+        return [self.run, *self.above][-1] if self.pipeline_run else self.run
+
+    @property
+    def step(self) -> StepResult | None:
+        """The step in the pipeline's record."""
+        steps = self.recorded.record.steps if self.recorded else ()
+        run_id = self.step_run.info.run_id
+        return next((step for step in steps if step.mlflow_run_id == run_id), None)
+
+    @property
+    def disk(self) -> RunOnDisk | None:
+        """The pipeline run's folder, if it is there."""
+        return self.recorded.disk if self.recorded else None
+
+
+class RunChains:
+    """Leads runs of one store back.
+
+    Parameters
+    ----------
+    project : Path
+        The project's folder; below it are the folders of pipeline runs.
+    uri : str
+        The store's address.
+    """
+
+    def __init__(self, project: Path, uri: str, client: MlflowClient) -> None:
+        self.project = project
+        self.uri = uri
+        self.client = client
+
+    def of_run(self, run: Run) -> Trace:
+        """Lead a run back to its notebook, to its inputs, and to the run that it is part of."""
+        place = self._place(run)
+        data = list(data_nodes(run))
+        made_from = [
+            self._notebook(place),
+            parameters_node(run if run.data.params else place.step_run),
+            *data,
+            commit_node(self.client, place.step_run),
+            self._environment(place.step_run),
+        ]
+        missing = [] if data else ["it logged no data set"]
+        if place.step is not None:
+            made_from.append(self._step_of(place, place.step))
+        elif place.pipeline_run is not None:
+            title = str(place.pipeline_run.info.run_name)
+            lost = ("its record run.json is gone from its folder and from MLflow",)
+            made_from.append(Node("pipeline run", title, {}, lost))
+        elif run.data.tags.get(names.PARENT_TAG) and not place.above:
+            missing.append("the run that it is nested in is gone from MLflow")
+        root = Node(
+            f"{run_kind(run)} run",
+            f"{run.info.run_name}  {run.info.run_id}",
+            run_facts(run, place.above),
+            tuple(missing),
+            tuple(made_from),
+        )
+        variables = place.disk.variables(place.step.name) if place.disk and place.step else {}
+        return self._trace(root, place.pipeline_run or place.step_run, place.recorded, variables)
+
+    def of_pipeline(self, recorded: Recorded) -> Trace:
+        """Lead a pipeline run back, with all its steps."""
+        run = find_run(self.client, recorded.record.mlflow_run_id or "")
+        steps = [self._step(step) for step in recorded.record.steps]
+        context = [commit_node(self.client, run), self._environment(run)] if run else []
+        root = self._pipeline(recorded, run, (*steps, *context))
+        variables = recorded.disk.variables() if recorded.disk else {}
+        return self._trace(root, run, recorded, variables)
+
+    def record_of(self, run: Run) -> Recorded | None:
+        """Return a pipeline run's record, from its folder or else from MLflow."""
+        name = run.data.tags.get(names.PIPELINE_RUN_TAG) or run.info.run_name
+        folder = self.project / RUNS / str(name)
+        if (folder / RUN_FILE).is_file():
+            recorded = read_record(folder)
+            # A folder of that name may belong to another store's run.
+            if recorded.record.mlflow_run_id == run.info.run_id:
+                return recorded
+        kept = artifact_bytes(self.client, run, f"pipeline/{RUN_FILE}")
+        return Recorded(RunRecord.from_json(kept.decode()), None) if kept else None
+
+    def _place(self, run: Run) -> _Place:
+        above: list[Run] = []
+        current: Run | None = run
+        while current and (parent := current.data.tags.get(names.PARENT_TAG)):
+            current = find_run(self.client, parent)
+            if current is not None:
+                above.append(current)
+        is_pipelines = bool(above) and run_kind(above[-1]) == "pipeline"
+        pipeline_run = above.pop() if is_pipelines else None
+        recorded = self.record_of(pipeline_run) if pipeline_run else None
+        return _Place(run, above, pipeline_run, recorded)
+
+    def _step(self, step: StepResult) -> Node:
+        run = find_run(self.client, step.mlflow_run_id or "")
+        facts = step_facts(step)
+        if run is None:
+            return Node("step", step.name, facts, ("its MLflow run is gone",))
+        data = [f"{node.title}, digest {node.facts['digest']}" for node in data_nodes(run)]
+        return Node("step", step.name, facts | ({"data": "; ".join(data)} if data else {}))
+
+    def _step_of(self, place: _Place, step: StepResult) -> Node:
+        """Return the step that a run is of, with the files and runs that it read."""
+        assert place.recorded is not None
+        pipeline = self._pipeline(place.recorded, place.pipeline_run, ())
+        facts = step_facts(step)
+        known = place.disk.inputs.get(step.name) if place.disk else None
+        if not known:
+            missing = ("which files and runs it read: its list of them is gone",)
+            return Node("step", step.name, facts, missing, (pipeline,))
+        read = from_plain(Inputs, known)
+        data = [f"{used.name} {used.digest or 'none'}" for used in read.files.values() if used.name]
+        upstream = {name: run_id for asked in read.asked for name, run_id in asked.used.items()}
+        if data:
+            facts["files of data, sha256"] = "; ".join(data)
+        if upstream:
+            facts["built on"] = listed(upstream)
+        return Node("step", step.name, facts, (), (pipeline,))
+
+    def _pipeline(self, recorded: Recorded, run: Run | None, made_from: tuple[Node, ...]) -> Node:
+        record = recorded.record
+        facts = {
+            "file": " ".join([record.parameter_file, *(f"--set {o}" for o in record.overrides)]),
+            "status": str(record.status),
+            "started": record.started,
+            "by": record.developer or "not known",
+            "MLflow run": record.mlflow_run_id or "none",
+        }
+        missing = []
+        if recorded.disk is not None:
+            facts["folder"] = f"{RUNS}/{recorded.disk.folder.name}"
+        else:
+            missing.append(f"its folder {RUNS}/{record.id} is gone; what MLflow keeps is shown")
+        if run is None:
+            missing.append("its MLflow run is gone")
+        return Node("pipeline run", record.id, facts, tuple(missing), made_from)
+
+    def _environment(self, run: Run) -> Node:
+        return environment_node(self.client, run, self.project)
+
+    def _notebook(self, place: _Place) -> Node:
+        run, step_run = place.run, place.step_run
+        tags = step_run.data.tags | run.data.tags
+        notebook = tags.get(names.NOTEBOOK_TAG)
+        if notebook is None:
+            source = run.data.tags.get("mlflow.source.name", "not known")
+            return Node("source", source, {}, ("no notebook made it",))
+        content, where = self._executed(place)
+        cells = cells_by_time(content, logged_at(self.client, run)) if content else ()
+        source_file = f"{names.SOURCE_FOLDER}/{Path(notebook).name}"
+        kept = artifact_bytes(self.client, step_run, source_file)
+        if kept and not cells:
+            content, where = notebook_content(kept), source_file
+        if content and not cells:
+            cells = cells_by_call(content, run_kind(run))
+        facts = {"looked at": where} if where else {}
+        if kept:
+            facts["source"] = f"artifact {source_file} of run {step_run.info.run_id}"
+        missing = [] if kept else ["its source is not among the run's artifacts"]
+        if not cells:
+            missing.append("which cell logged it is not known")
+        return Node("notebook", notebook, facts, tuple(missing), cells)
+
+    def _executed(self, place: _Place) -> tuple[dict[str, Any] | None, str]:
+        """Return the notebook as it was executed, from its folder or else from MLflow."""
+        step, disk = place.step, place.disk
+        if step is None or step.executed_notebook is None:
+            return None, ""
+        if disk is not None and (executed := disk.notebooks.get(step.name)):
+            return executed.content, f"{RUNS}/{disk.folder.name}/{executed.path.name}"
+        artifact = f"notebook/{step.executed_notebook}"
+        kept = artifact_bytes(self.client, place.step_run, artifact)
+        return (notebook_content(kept), f"artifact {artifact}") if kept else (None, "")
+
+    def _trace(
+        self,
+        root: Node,
+        run: Run | None,
+        recorded: Recorded | None,
+        variables: Mapping[str, str | None],
+    ) -> Trace:
+        """Return the chain with the commands that do a pipeline's or a notebook's run again."""
+        record = recorded.record if recorded else None
+        tags = run.data.tags if run else {}
+        commit = (record.commit if record else None) or tags.get(names.COMMIT_TAG)
+        is_dirty = tags.get(names.DIRTY_TAG) == "true"
+        diff = artifact_bytes(self.client, run, names.DIFF_ARTIFACT) if run and is_dirty else None
+        alone = run if record is None else None
+        given = artifact_bytes(self.client, alone, names.PARAMETERS_FILE) if alone else None
+        if commit is None or not is_hex(commit):
+            commit = None
+        is_elsewhere = commit is not None and not is_in_no_remote(self.project, commit)
+        recipe = Recipe(
+            commit=commit,
+            remote=tags.get(names.REMOTE_TAG) if is_elsewhere else None,
+            tracking_uri=without_credentials(self.uri),
+            diff_run=run.info.run_id if run and diff and b"diff --git" in diff else None,
+            variables={name: value for name, value in variables.items() if value is not None},
+            parameter_file=record.parameter_file if record else None,
+            overrides=record.overrides if record else (),
+            notebook_run=alone.info.run_id if alone else None,
+            notebook=alone.data.tags.get(names.NOTEBOOK_TAG) if alone else None,
+            has_parameters=given is not None,
+        )
+        return Trace(root, tuple(recipe.commands()), tuple(recipe.remarks()))
+
+
+def read_record(folder: Path) -> Recorded:
+    """Read a pipeline run's record from its folder.
+
+    Raises
+    ------
+    TraceError
+        If its file is not a record.
+    """
+    try:
+        disk = RunOnDisk.read(folder)
+    except ValueError as error:
+        raise TraceError(f"{folder / RUN_FILE}: {error}") from None
+    return Recorded(disk.record, disk)
