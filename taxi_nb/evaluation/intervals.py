@@ -11,6 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import clone
 
+from taxi_nb.evaluation.clock import hours_of
+from taxi_nb.trips.arguments import require
+from taxi_nb.trips.split import split_by_time
+
 INTERVALS_FILE = "intervals/calibration.json"
 """The artifact of a training run that keeps the calibration of its model's intervals."""
 
@@ -94,11 +98,16 @@ class ConformalIntervals:
         ValueError
             If a number is out of its range or there are too few trips.
         """
-        _check_share("level", level)
-        _check_share("share", share)
-        if not 0 <= neighbours <= _HOURS // 2:
-            raise ValueError(f"`neighbours` must be 0 to {_HOURS // 2}, got: {neighbours!r}")
-        earlier, later = _split_by_time(training, share)
+        require(0 < level < 1, "level", level, "be between 0 and 1")
+        require(0 < share < 1, "share", share, "be between 0 and 1")
+        most = _HOURS // 2
+        require(0 <= neighbours <= most, "neighbours", neighbours, f"be 0 to {most}")
+        earlier, later = split_by_time(training, share)
+        if min(len(earlier), len(later)) < _FEWEST_TRIPS:
+            raise ValueError(
+                f"`training` must have {_FEWEST_TRIPS} trips or more to learn from and as many to "
+                f"calibrate on, got: {len(earlier)} and {len(later)}"
+            )
         copy = clone(estimator).fit(earlier, earlier["duration"])
         predicted = np.asarray(copy.predict(later), np.float64)
         error = later["duration"].to_numpy(np.float64) - predicted
@@ -165,7 +174,8 @@ class ConformalIntervals:
         """
         from mlflow import MlflowClient
 
-        kept = {name: _plain(value) for name, value in vars(self).items() if name != "estimator"}
+        numbers = {name: value for name, value in vars(self).items() if name != "estimator"}
+        kept = {name: np.asarray(value).tolist() for name, value in numbers.items()}
         MlflowClient().log_dict(run_id, kept, INTERVALS_FILE)
 
     @classmethod
@@ -242,29 +252,8 @@ BUSY_HOUR_TRIPS = 500
 """From so many trips on an hour's coverage is told apart from chance."""
 
 
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"`{name}` must be between 0 and 1, got: {value!r}")
-
-
-def _split_by_time(trips: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    border = trips["pickup_datetime"].quantile(1 - share)
-    is_earlier = trips["pickup_datetime"] < border
-    sizes = int(is_earlier.sum()), int((~is_earlier).sum())
-    if min(sizes) < _FEWEST_TRIPS:
-        raise ValueError(
-            f"`training` must have {_FEWEST_TRIPS} trips or more to learn from and as many to "
-            f"calibrate on, got: {sizes[0]} and {sizes[1]}"
-        )
-    return trips[is_earlier], trips[~is_earlier]
-
-
 def _hours(trips: pd.DataFrame) -> Ints:
-    return trips["pickup_datetime"].dt.hour.to_numpy(np.int64)
+    return hours_of(trips["pickup_datetime"].to_numpy())
 
 
 def _usual_errors(predicted: Floats, error: Floats) -> tuple[Floats, Floats]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.lifecycle import close, close_abandoned, owner
+from taxi_nb.tracking.model_address import ModelAddress
 from taxi_nb.tracking.names import (
     CHAMPION,
     DECISION_TAG,
@@ -31,7 +32,6 @@ from taxi_nb.tracking.origin import origin_of
 from taxi_nb.tracking.project_run import adopt_run
 from taxi_nb.tracking.store import connect, experiment_name, store_problems_told, tracking_uri
 from taxi_nb.tracking.stores import telling_client
-from taxi_nb.tracking.upstream import version_title
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -205,7 +205,7 @@ class PipelineTracking:
         if name is None:
             return None
         try:
-            return version_title(self._client.get_model_version_by_alias(name, CHAMPION))
+            return ModelAddress.of(self._client.get_model_version_by_alias(name, CHAMPION)).title
         except MlflowException:  # Nobody is champion yet.
             return None
 
@@ -213,7 +213,7 @@ class PipelineTracking:
 def _trained(
     step: str, run: Run, version: ModelVersion | None, champions: Collection[str]
 ) -> TrainedModel:
-    title = version_title(version) if version else None
+    title = ModelAddress.of(version).title if version else None
     return TrainedModel(
         name=str(run.data.tags.get("model") or run.info.run_name),
         step=step,

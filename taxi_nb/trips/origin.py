@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.plain_data import from_plain
 from taxi_nb.trips.errors import TripsError
 from taxi_nb.trips.report import CleaningReport
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["MonthFile", "Provenance", "provenance", "stamp"]
 
 ATTRS_KEY = "taxi_nb.trips"
 
@@ -117,15 +116,7 @@ class Provenance:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Provenance:
         """Make the provenance again from what `to_dict` returned."""
-        return cls(
-            taxi=values["taxi"],
-            months=tuple(values["months"]),
-            source=values["source"],
-            synthetic=values["synthetic"],
-            files=tuple(MonthFile(**file) for file in values["files"]),
-            cleaning=CleaningReport.from_dict(values["cleaning"]),
-            drawn=values.get("drawn"),
-        )
+        return from_plain(cls, values)
 
 
 def provenance(trips: pd.DataFrame) -> Provenance:
@@ -161,3 +152,8 @@ def provenance(trips: pd.DataFrame) -> Provenance:
 def stamp(trips: pd.DataFrame, origin: Provenance) -> None:
     """Leave `origin` in the frame for `provenance` to find."""
     trips.attrs[ATTRS_KEY] = origin.to_dict()
+
+
+def is_part(trips: pd.DataFrame) -> bool:
+    """Tell whether a frame holds trips drawn by chance from months too large for it."""
+    return provenance(trips).drawn == len(trips)

@@ -19,13 +19,13 @@ from taxi_nb.review.trace.cells import LoggingCell, cells_by_call, cells_by_time
 from taxi_nb.review.trace.commands import Recipe
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking import names
+from taxi_nb.tracking.model_address import model_version
 from taxi_nb.tracking.run_tree import (
     artifact_bytes,
     client_of,
     find_run,
     is_there,
     logged_at,
-    model_version,
     runs_by_prefix,
 )
 from taxi_nb.tracking.store import store_problems_told, tracking_uri

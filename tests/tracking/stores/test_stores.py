@@ -18,10 +18,10 @@ from taxi_nb.pipeline.kernels.pool import KernelPool
 from taxi_nb.pipeline.plan import planner_of
 from taxi_nb.pipeline.run import run_pipeline
 from taxi_nb.pipeline.spec import Pipeline, read_pipeline
-from taxi_nb.tracking.contents import log_trips
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.tracking.stored_runs import finished_runs
 from taxi_nb.tracking.stores import StoreError
+from taxi_nb.training.used_trips import log_trips
 from taxi_nb.trips.errors import MissingMonthError
 from taxi_nb.trips.loading import load_trips
 from taxi_nb.trips.origin import provenance
