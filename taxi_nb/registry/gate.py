@@ -43,6 +43,11 @@ class PromotionDecision:
         Minutes of RMSE by which it is better, and the standard error of that.
     number : int or None
         Its place in the promotion history, if it was promoted.
+
+    Examples
+    --------
+    >>> print(PromotionDecision("fares", True, "1", 5.2, None, None, 0.05, "there was no champion"))
+    fares version 1 promoted: there was no champion
     """
 
     name: str

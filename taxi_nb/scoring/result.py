@@ -69,6 +69,12 @@ class Scoring:
         Of clean trips; None where durations are not known yet.
     run_id : str
         Where MLflow has it.
+
+    Examples
+    --------
+    >>> scored = score("green", "2021-03")  # doctest: +SKIP
+    >>> scored.should_retrain, scored.most_drifted.name  # doctest: +SKIP
+    (False, 'DOLocationID')
     """
 
     model: ScoredModel

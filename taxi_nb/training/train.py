@@ -43,6 +43,13 @@ class TrainingResult:
         ``train_rmse``, ``valid_rmse`` and so on; minutes, ``r2`` without a unit.
     run_id, model_uri : str
         Where MLflow has it.
+
+    Examples
+    --------
+    >>> names = [f"{part}_{name}" for part in ("train", "valid") for name in ("rmse", "mae", "r2")]
+    >>> result = TrainingResult("linear", {}, None, dict.fromkeys(names, 0.5), "4f1c", "m-1")
+    >>> result.to_frame().index.tolist()
+    ['training', 'validation']
     """
 
     model: str

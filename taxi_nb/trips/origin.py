@@ -66,6 +66,13 @@ class Provenance:
     drawn : int, optional
         The trips in the frame, where these were drawn by chance from all that the months
         have; None where the frame holds all.
+
+    Examples
+    --------
+    >>> from taxi_nb import load_trips, provenance
+    >>> trips = load_trips("green", ["2021-01"], "sample", sample_rows=1_000)
+    >>> provenance(trips).files[0].rows
+    1000
     """
 
     taxi: str
@@ -138,6 +145,13 @@ def provenance(trips: pd.DataFrame) -> Provenance:
     ------
     TripsError
         If the frame carries no record, as after joining it with another one.
+
+    Examples
+    --------
+    >>> from taxi_nb import load_trips, provenance
+    >>> trips = load_trips("green", ["2021-01"], "sample", sample_rows=1_000)
+    >>> provenance(trips[trips["duration"] > 30]).title
+    'green 2021-01, sample (synthetic)'
     """
     record = trips.attrs.get(ATTRS_KEY)
     if record is None:

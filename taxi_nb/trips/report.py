@@ -56,6 +56,14 @@ class CleaningReport:
         Each rule in force, by name, with what it says, in the order it is applied.
     months : tuple of MonthCounts
         The counts of each month, in the order the months were asked for.
+
+    Examples
+    --------
+    >>> print(CleaningReport({}, {"long": "too long"}, (MonthCounts("2021-01", 9, {"long": 1}),)))
+               2021-01    share
+    rows in          9  100.00%
+    too long         1   11.11%
+    rows kept        8   88.89%
     """
 
     settings: Mapping[str, Any]

@@ -182,7 +182,7 @@ def test_settings_that_make_no_sense(settings, message):
 def test_cleaning_of_another_type_is_an_error():
     message = r"`cleaning` must be a Cleaning, a dict or None, got: \[\]"
     with pytest.raises(TripsError, match=message):
-        load_trips("green", ["2021-01"], "sample", cleaning=[])
+        load_trips("green", ["2021-01"], "sample", cleaning=[])  # type: ignore[arg-type]
 
 
 def test_cleaning_may_be_a_dict(project: object) -> None:
