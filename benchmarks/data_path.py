@@ -299,9 +299,9 @@ def run_here(case: str, folder: str) -> None:
 
 def forget_digests() -> None:
     """Let the next run take the digests of its files again, as a new process has to."""
-    reading = sys.modules.get("taxi_nb.trips.reading")
-    if reading is not None:
-        reading._sha256.cache_clear()
+    month_file = sys.modules.get("taxi_nb.trips.month_file")
+    if month_file is not None:
+        month_file._sha256.cache_clear()
 
 
 def measure(cases: Sequence[str], folder: str, repeats: int) -> dict[str, Measured]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.project import path_within, project_file, project_root
+from taxi_nb.registry.versions import champion_run
 from taxi_nb.tracking.origin import Origin
 from taxi_nb.tracking.store import run_address
-from taxi_nb.tracking.upstream import champion_run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,17 +12,67 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.dates import DateFormatter
 
+from taxi_nb.evaluation.drift import Drift
+from taxi_nb.evaluation.errors import MonthError
+from taxi_nb.models.zones import zone_table
+from taxi_nb.trips.origin import Provenance, provenance
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from taxi_nb.evaluation.drift import Drift
-    from taxi_nb.scoring.score import Scoring
+__all__ = [
+    "busiest_zones",
+    "coverage_by_slice",
+    "demand",
+    "distance_against_duration",
+    "drift_by_feature",
+    "durations",
+    "error_by_day",
+    "error_by_slice",
+    "expected_and_found",
+    "hours_and_weekdays",
+    "model_comparison",
+    "predicted_against_actual",
+    "residuals",
+    "rows_left_out",
+    "tuning_progress",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 _SIZE = (7.0, 4.0)
 _WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 # Enough points for a picture; more only make the file heavy.
 _MAX_POINTS = 5_000
+
+
+class _Limit(Protocol):
+    @property
+    def max_psi(self) -> float: ...
+
+
+class ScoredMonth(Protocol):
+    """A month that was scored, such as `Scoring`."""
+
+    @property
+    def origin(self) -> Provenance:
+        """Where the month came from."""
+
+    @property
+    def drift(self) -> Sequence[Drift]:
+        """The drift of each feature, and of the predictions."""
+
+    @property
+    def error(self) -> MonthError | None:
+        """The error, where durations are known."""
+
+    @property
+    def thresholds(self) -> _Limit:
+        """The largest drift that may be."""
 
 
 def _axes(
@@ -36,8 +87,6 @@ def _axes(
 
 
 def _of(trips: pd.DataFrame | str | None) -> str:
-    from taxi_nb.trips.origin import provenance
-
     if trips is None or isinstance(trips, str):
         return trips or ""
     return provenance(trips).title
@@ -63,8 +112,6 @@ def _describe(figure: Figure, title: str) -> None:
 
 def rows_left_out(trips: pd.DataFrame) -> Figure:
     """Rows that each cleaning rule took out, as bars."""
-    from taxi_nb.trips.origin import provenance
-
     report = provenance(trips).cleaning
     axes = _axes("Rows left out, by the first rule they break", trips)
     rules = pd.Series(report.taken_out, name="rows").rename(index=report.rules)
@@ -116,8 +163,6 @@ def demand(trips: pd.DataFrame) -> Figure:
 
 def busiest_zones(trips: pd.DataFrame, top: int = 12) -> Figure:
     """Pick-ups of the busiest zones, coloured by borough."""
-    from taxi_nb.models.zones import zone_table
-
     axes = _axes(f"The {top} busiest pick-up zones", trips, (7.5, 4.5))
     counts = trips["PULocationID"].value_counts().head(top).rename("trips")
     table = zone_table().join(counts, how="inner").sort_values("trips", ascending=False)
@@ -221,7 +266,7 @@ def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
     return _finished(axes)
 
 
-def drift_by_feature(scoring: Scoring) -> Figure:
+def drift_by_feature(scoring: ScoredMonth) -> Figure:
     """Population stability index of each feature and of the predictions, and the limit."""
     rows = [drift.name for drift in scoring.drift]
     axes = _axes("Drift since training", scoring.origin.title, (7.0, 0.5 * len(rows) + 1.6))
@@ -236,7 +281,7 @@ def drift_by_feature(scoring: Scoring) -> Figure:
     return _finished(axes)
 
 
-def expected_and_found(scoring: Scoring, drift: Drift) -> Figure:
+def expected_and_found(scoring: ScoredMonth, drift: Drift) -> Figure:
     """Shares of a distribution's bins, as the model learned them and as the month has them."""
     axes = _axes(f"Expected and found: {drift.name}", scoring.origin.title, (8.0, 3.8))
     labels = drift.expected.labels
@@ -250,7 +295,7 @@ def expected_and_found(scoring: Scoring, drift: Drift) -> Figure:
     return _finished(axes)
 
 
-def error_by_day(scoring: Scoring) -> Figure:
+def error_by_day(scoring: ScoredMonth) -> Figure:
     """RMSE of each day of a month whose durations are known, and that of the validation."""
     error = scoring.error
     assert error is not None

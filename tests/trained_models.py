@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Project
-
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Run
+
+    from tests.conftest import Project
 
 ROWS = 2_000
 

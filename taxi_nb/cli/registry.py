@@ -43,7 +43,7 @@ def registry_problems_told() -> Iterator[None]:
         )
     from taxi_nb.registry.versions import RegistryError
 
-    failures = dict.fromkeys((RegistryError, StoreError), FAILURE)
+    failures: dict[type[Exception], int] = {RegistryError: FAILURE, StoreError: FAILURE}
     with errors_stop(failures), errors_of_store(tracking_uri()):
         yield
 

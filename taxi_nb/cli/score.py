@@ -14,7 +14,7 @@ from taxi_nb.cli.arguments import DEFAULT_FILE, Overrides, read
 from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, say, signals_stop
 
 if TYPE_CHECKING:
-    from taxi_nb.scoring.score import Scoring
+    from taxi_nb.scoring.result import Scoring
 
 RETRAIN = 3
 
@@ -83,9 +83,11 @@ def _point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
 
 def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any]) -> Scoring:
     from taxi_nb.scoring.score import CHAMPION_MODEL, score
+    from taxi_nb.tracking.model_address import ModelAddress
+    from taxi_nb.tracking.names import CHAMPION
 
     registered = settings.get("registered_model")
-    champion = f"models:/{registered}@champion" if registered else CHAMPION_MODEL
+    champion = str(ModelAddress(registered, alias=CHAMPION)) if registered else CHAMPION_MODEL
     request, judging = _checked(month, settings)
     with _problems_told():
         return score(**request, output=output, model=model or champion, **judging)
@@ -93,19 +95,18 @@ def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any
 
 def _checked(month: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what is asked for and how it is to be judged; a mistake is wrong usage."""
-    from taxi_nb.scoring.score import Thresholds, check_request
-    from taxi_nb.trips.cleaning import Cleaning
+    from taxi_nb.scoring.result import Thresholds
+    from taxi_nb.scoring.score import check_request
 
     def chosen(*names: str) -> dict[str, Any]:
         return {name: settings[name] for name in names if name in settings}
 
-    request = {"taxi": "green", "month": month, **chosen("taxi", "source", "seed", "sample_rows")}
+    names = ("taxi", "source", "cleaning", "seed", "sample_rows")
+    request = {"taxi": "green", "month": month, **chosen(*names)}
     with errors_stop({TypeError: USAGE, ValueError: USAGE}):
         check_request(**request)
-        return request, {
-            "cleaning": Cleaning(**settings.get("cleaning", {})),
-            "thresholds": Thresholds(**chosen("max_psi", "max_rmse_increase")),
-        }
+        limits = Thresholds(**chosen("max_psi", "max_rmse_increase"))
+        return request, {"thresholds": limits}
 
 
 @contextmanager

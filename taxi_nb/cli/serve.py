@@ -12,6 +12,7 @@ import typer
 
 from taxi_nb.cli.registry import Name, champion_number, model_name, registry_problems_told
 from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
+from taxi_nb.tracking.model_address import ModelAddress
 
 _HOST = "127.0.0.1"
 
@@ -32,7 +33,7 @@ def serve(
         version = champion_number(model_name(name))
         usable(model_name(name), version)
     say(f"{model_name(name)} version {version} at http://{_HOST}:{port}/invocations")
-    _answer(f"models:/{model_name(name)}/{version}", port)
+    _answer(str(ModelAddress(model_name(name), version)), port)
 
 
 def _answer(model_uri: str, port: int) -> None:

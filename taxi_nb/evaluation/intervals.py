@@ -11,6 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import clone
 
+from taxi_nb.evaluation.clock import hours_of
+from taxi_nb.trips.arguments import require
+from taxi_nb.trips.split import split_by_time
+
 INTERVALS_FILE = "intervals/calibration.json"
 """The artifact of a training run that keeps the calibration of its model's intervals."""
 
@@ -29,17 +33,16 @@ class ConformalIntervals:
     """A model's predictions of minutes, with intervals that say how sure they are.
 
     Split conformal prediction (Papadopoulos and others, ECML 2002; Lei and others,
-    JASA 113, 2018): a copy of the model learns on the earlier training trips, and
-    how far it is off on the later ones, which it has not seen, is how far the model
-    may be off elsewhere. Errors are measured in units of what is usual for a
-    prediction of that length (normalised scores), apart for trips that take longer
-    and trips that take less, and by hour of the day (Mondrian categories; Vovk,
-    Gammerman and Shafer, Algorithmic Learning in a Random World, 2005), an hour
-    being pooled with its neighbours so that quiet ones have trips enough.
+    JASA 113, 2018): a copy of the model learns on the earlier training trips; its errors
+    on the later ones, which it has not seen, say how far the model may be off elsewhere.
+    Errors are divided by the usual error of predictions of that length (normalised scores).
+    Longer and shorter trips than predicted are measured apart, and so is each hour of the
+    day (Mondrian categories; Vovk, Gammerman and Shafer, Algorithmic Learning in a Random
+    World, 2005), together with its neighbours, so that quiet hours have trips enough.
 
-    The middle is the model that learned on all training trips. It is a little
-    better than its copy, so the intervals err to the side of caution; and no method
-    can promise its coverage for a month that is unlike the one it was calibrated on.
+    The middle is the model that learned on all training trips. It is a little better than
+    its copy, so the intervals are rather too wide than too narrow. No method can promise
+    its coverage for a month that is unlike the one it was calibrated on.
 
     Attributes
     ----------
@@ -53,6 +56,15 @@ class ConformalIntervals:
         By hour, how many scales the interval reaches down and up.
     shortest, longest : float
         Minutes that no interval leaves: the range of the training durations.
+
+    Examples
+    --------
+    >>> from taxi_nb import load_trips, make_model
+    >>> trips = load_trips("green", ["2021-01"], "sample", sample_rows=1_000)
+    >>> model = make_model("linear").fit(trips, trips["duration"])
+    >>> intervals = ConformalIntervals.calibrate(model, trips, level=0.8).predict(trips)
+    >>> list(intervals)
+    ['lower', 'predicted', 'upper']
     """
 
     estimator: Any
@@ -94,11 +106,16 @@ class ConformalIntervals:
         ValueError
             If a number is out of its range or there are too few trips.
         """
-        _check_share("level", level)
-        _check_share("share", share)
-        if not 0 <= neighbours <= _HOURS // 2:
-            raise ValueError(f"`neighbours` must be 0 to {_HOURS // 2}, got: {neighbours!r}")
-        earlier, later = _split_by_time(training, share)
+        require(0 < level < 1, "level", level, "be between 0 and 1")
+        require(0 < share < 1, "share", share, "be between 0 and 1")
+        most = _HOURS // 2
+        require(0 <= neighbours <= most, "neighbours", neighbours, f"be 0 to {most}")
+        earlier, later = split_by_time(training, share)
+        if min(len(earlier), len(later)) < _FEWEST_TRIPS:
+            raise ValueError(
+                f"`training` must have {_FEWEST_TRIPS} trips or more to learn from and as many to "
+                f"calibrate on, got: {len(earlier)} and {len(later)}"
+            )
         copy = clone(estimator).fit(earlier, earlier["duration"])
         predicted = np.asarray(copy.predict(later), np.float64)
         error = later["duration"].to_numpy(np.float64) - predicted
@@ -165,7 +182,8 @@ class ConformalIntervals:
         """
         from mlflow import MlflowClient
 
-        kept = {name: _plain(value) for name, value in vars(self).items() if name != "estimator"}
+        numbers = {name: value for name, value in vars(self).items() if name != "estimator"}
+        kept = {name: np.asarray(value).tolist() for name, value in numbers.items()}
         MlflowClient().log_dict(run_id, kept, INTERVALS_FILE)
 
     @classmethod
@@ -202,6 +220,13 @@ def coverage_by(trips: pd.DataFrame, intervals: pd.DataFrame, by: pd.Series) -> 
     -------
     DataFrame, one row a slice
         ``trips`` (a count), ``coverage`` (a share) and ``width`` (mean, minutes).
+
+    Examples
+    --------
+    >>> trips = pd.DataFrame({"duration": [8.0, 12.0, 30.0]})
+    >>> intervals = pd.DataFrame({"lower": [5, 5, 5], "upper": [9, 9, 35]})
+    >>> coverage_by(trips, intervals, pd.Series(["day", "day", "night"]))["coverage"].to_dict()
+    {'day': 0.5, 'night': 1.0}
     """
     inside = trips["duration"].between(intervals["lower"], intervals["upper"])
     width = intervals["upper"] - intervals["lower"]
@@ -216,7 +241,12 @@ def coverage_by(trips: pd.DataFrame, intervals: pd.DataFrame, by: pd.Series) -> 
 
 
 def coverage_metrics(trips: pd.DataFrame, intervals: pd.DataFrame) -> dict[str, float]:
-    """Return what to log: coverage of all trips and of the worst and best busy hour.
+    """Measure the coverage of all trips, and of the worst and the best busy hour.
+
+    Parameters
+    ----------
+    trips, intervals : DataFrame
+        As for `coverage_by`; the trips with ``pickup_datetime``, too.
 
     Returns
     -------
@@ -224,6 +254,13 @@ def coverage_metrics(trips: pd.DataFrame, intervals: pd.DataFrame) -> dict[str, 
         ``interval_coverage`` (a share), ``interval_width`` (mean, minutes) and, of
         hours with 500 trips or more where there are any, ``interval_coverage_lowest_hour``
         and ``interval_coverage_highest_hour``.
+
+    Examples
+    --------
+    >>> pickups = pd.to_datetime(["2021-01-01 08:00", "2021-01-01 20:00"])
+    >>> trips = pd.DataFrame({"pickup_datetime": pickups, "duration": [8.0, 30.0]})
+    >>> coverage_metrics(trips, pd.DataFrame({"lower": [5.0, 5.0], "upper": [9.0, 25.0]}))
+    {'interval_coverage': 0.5, 'interval_width': 12.0}
     """
     by_hour = coverage_by(trips, intervals, trips["pickup_datetime"].dt.hour)
     weights = by_hour["trips"] / by_hour["trips"].sum()
@@ -242,29 +279,8 @@ BUSY_HOUR_TRIPS = 500
 """From so many trips on an hour's coverage is told apart from chance."""
 
 
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"`{name}` must be between 0 and 1, got: {value!r}")
-
-
-def _split_by_time(trips: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    border = trips["pickup_datetime"].quantile(1 - share)
-    is_earlier = trips["pickup_datetime"] < border
-    sizes = int(is_earlier.sum()), int((~is_earlier).sum())
-    if min(sizes) < _FEWEST_TRIPS:
-        raise ValueError(
-            f"`training` must have {_FEWEST_TRIPS} trips or more to learn from and as many to "
-            f"calibrate on, got: {sizes[0]} and {sizes[1]}"
-        )
-    return trips[is_earlier], trips[~is_earlier]
-
-
 def _hours(trips: pd.DataFrame) -> Ints:
-    return trips["pickup_datetime"].dt.hour.to_numpy(np.int64)
+    return hours_of(trips["pickup_datetime"].to_numpy())
 
 
 def _usual_errors(predicted: Floats, error: Floats) -> tuple[Floats, Floats]:

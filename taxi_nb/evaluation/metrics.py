@@ -19,6 +19,11 @@ def regression_metrics(actual: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[
     -------
     dict
         ``rmse`` and ``mae`` in minutes, ``r2`` without a unit.
+
+    Examples
+    --------
+    >>> regression_metrics([10, 20], [13, 16])
+    {'rmse': 3.5355339059327378, 'mae': 3.5, 'r2': 0.5}
     """
     from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
@@ -48,6 +53,12 @@ def error_by(
     DataFrame, one row a slice
         ``trips`` (a count), ``rmse``, ``mae`` and ``bias`` (mean of predicted
         minus actual), all in minutes.
+
+    Examples
+    --------
+    >>> trips = pd.DataFrame({"duration": [10.0, 10.0, 30.0]})
+    >>> error_by(trips, [12, 8, 33], ["day", "day", "night"])["rmse"].to_dict()
+    {'day': 2.0, 'night': 3.0}
     """
     error = np.asarray(predicted, float) - trips["duration"].to_numpy(float)
     errors = pd.DataFrame({"error": error, "absolute": np.abs(error), "squared": error**2})
@@ -67,7 +78,7 @@ def error_by(
 def rule_of_thumb(training: pd.DataFrame, trips: pd.DataFrame) -> npt.NDArray[np.float64]:
     """Predict distance divided by the median speed of that hour of the day.
 
-    What a person would say without a model: the bar that one has to clear.
+    A person would estimate so without a model; a model has to be better.
 
     Parameters
     ----------
@@ -80,6 +91,15 @@ def rule_of_thumb(training: pd.DataFrame, trips: pd.DataFrame) -> npt.NDArray[np
     -------
     ndarray of float64, shape (n_trips,)
         Minutes, within the range of the training durations.
+
+    Examples
+    --------
+    >>> pickups = pd.to_datetime(["2021-01-01 08:00", "2021-01-01 20:00"])
+    >>> training = pd.DataFrame(
+    ...     {"pickup_datetime": pickups, "trip_distance": [2.0, 2.0], "duration": [8.0, 4.0]}
+    ... )
+    >>> rule_of_thumb(training, training.assign(trip_distance=1.5)).tolist()
+    [6.0, 4.0]
     """
     hours = training["pickup_datetime"].dt.hour
     pace = (training["duration"] / training["trip_distance"]).where(training["trip_distance"] > 0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from taxi_nb.models.zones import boroughs
+
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["SLICES", "trip_slices"]
 
 _DISTANCE_EDGES = [-1, 0, 1, 2, 4, 8, 16, 30, float("inf")]
 _DISTANCE_LABELS = ["0", "0-1", "1-2", "2-4", "4-8", "8-16", "16-30", "over 30"]
@@ -33,10 +33,15 @@ def trip_slices(trips: pd.DataFrame) -> dict[str, pd.Series]:
     dict of Series, shape (n_trips,)
         ``hour`` of pick-up, 0 to 23; ``distance`` in bands of miles, in their order;
         ``borough`` of pick-up.
+
+    Examples
+    --------
+    >>> from taxi_nb import load_trips
+    >>> trips = load_trips("green", ["2021-01"], "sample", sample_rows=1_000)
+    >>> trip_slices(trips)["distance"].cat.categories.tolist()
+    ['0', '0-1', '1-2', '2-4', '4-8', '8-16', '16-30', 'over 30']
     """
     import pandas as pd
-
-    from taxi_nb.models.zones import boroughs
 
     return {
         "hour": trips["pickup_datetime"].dt.hour.rename("hour"),

@@ -11,8 +11,13 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.evaluation.metrics import error_by
+from taxi_nb.evaluation.slices import SLICES, trip_slices
 from taxi_nb.registry.versions import RegistryError, is_synthetic, usable
+from taxi_nb.tracking.model_address import ModelAddress
+from taxi_nb.training.logged_evaluation import EVALUATED_RUN_TAG
 from taxi_nb.training.used_trips import logged_trips
+from taxi_nb.trips.origin import provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +29,6 @@ if TYPE_CHECKING:
     from taxi_nb.registry.gate import Judged
 
 CARD_FILE = "model_card.md"
-# The run that measured how often intervals hold names the run of the model by this tag.
-EVALUATED_RUN_TAG = "evaluated_run"
 
 # What a column of MLflow's databases holds for a version's description.
 _LONGEST_DESCRIPTION = 5_000
@@ -37,10 +40,24 @@ _METRICS = ("rmse", "mae", "r2")
 def model_card(name: str, version: str) -> str:
     """Return the model card of a registered version, in Markdown.
 
+    Parameters
+    ----------
+    name, version : str
+        Of the registered model.
+
+    Returns
+    -------
+    str
+        As it was written when the version was registered.
+
     Raises
     ------
     RegistryError
         If there is no such version, or it was registered without a card.
+
+    Examples
+    --------
+    >>> print(model_card("nyc-taxi-duration", "3"))  # doctest: +SKIP
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -80,13 +97,11 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    from taxi_nb.evaluation.slices import SLICES
-    from taxi_nb.models.specs import MODELS
-    from taxi_nb.trips.origin import provenance
+    from taxi_nb.models.specs import MODELS  # Here, since scikit-learn comes with it.
 
     version, slices = judged.version, _errors_by_slice(judged)
     try:
-        info = mlflow.models.get_model_info(f"models:/{version.name}/{version.version}")
+        info = mlflow.models.get_model_info(str(ModelAddress.of(version)))
     except (MlflowException, OSError) as error:
         raise RegistryError(f"{version.name} version {version.version} has no files") from error
     columns = info.signature.inputs.input_names()
@@ -121,9 +136,6 @@ def _parameters(run: Run, defaults: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _errors_by_slice(judged: Judged) -> dict[str, pd.DataFrame]:
-    from taxi_nb.evaluation.metrics import error_by
-    from taxi_nb.evaluation.slices import trip_slices
-
     return {
         name: error_by(judged.validation, judged.predicted, slices)
         for name, slices in trip_slices(judged.validation).items()

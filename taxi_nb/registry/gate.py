@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.evaluation.slices import SLICES, trip_slices
 from taxi_nb.registry.versions import RegistryError, is_synthetic
+from taxi_nb.tracking.model_address import ModelAddress
 from taxi_nb.training.used_trips import logged_trips
+from taxi_nb.trips.origin import Provenance, provenance
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
-
-    from taxi_nb.trips.origin import Provenance
 
 # A gain that is smaller than this many of its standard errors may be chance.
 _STANDARD_ERRORS = 2.0
@@ -42,6 +43,11 @@ class PromotionDecision:
         Minutes of RMSE by which it is better, and the standard error of that.
     number : int or None
         Its place in the promotion history, if it was promoted.
+
+    Examples
+    --------
+    >>> print(PromotionDecision("fares", True, "1", 5.2, None, None, 0.05, "there was no champion"))
+    fares version 1 promoted: there was no champion
     """
 
     name: str
@@ -102,9 +108,8 @@ def judge(version: ModelVersion, validation: pd.DataFrame) -> Judged:
     import mlflow.sklearn
     import numpy as np
 
-    address = f"models:/{version.name}/{version.version}"
     try:
-        estimator = mlflow.sklearn.load_model(address)
+        estimator = mlflow.sklearn.load_model(str(ModelAddress.of(version)))
     except Exception as error:
         raise RegistryError(
             f"{version.name} version {version.version} cannot be loaded "
@@ -117,7 +122,7 @@ def judge(version: ModelVersion, validation: pd.DataFrame) -> Judged:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a challenger has to show.
+    """The conditions under which a challenger becomes champion.
 
     Attributes
     ----------
@@ -143,12 +148,12 @@ class Gate:
             champion_version=champion.number if champion else None,
             champion_rmse=champion.rmse if champion else None,
             margin=self.margin,
-            reason=objection or self._praise(challenger, champion),
+            reason=objection or self._reason_to_promote(challenger, champion),
             gain=gain[0],
             gain_error=gain[1],
         )
 
-    def _praise(self, challenger: Judged, champion: Judged | None) -> str:
+    def _reason_to_promote(self, challenger: Judged, champion: Judged | None) -> str:
         if champion is None:
             return f"there was no champion; RMSE {challenger.rmse:.3f} minutes"
         gain, error = _gain(challenger, champion)
@@ -164,13 +169,13 @@ class Gate:
             yield "it is the champion already"
         if champion and is_synthetic(challenger.version) and not is_synthetic(champion.version):
             yield f"it learned from synthetic trips, version {champion.number} from real ones"
-        yield from _unfair(challenger, "it")
+        yield from _learned_from_these(challenger, "it")
         if champion:
-            yield from _unfair(champion, f"version {champion.number}, the champion,")
-            yield from self._too_small(challenger, champion)
-            yield from self._worse_slices(challenger, champion)
+            yield from _learned_from_these(champion, f"version {champion.number}, the champion,")
+            yield from self._gain_too_small(challenger, champion)
+            yield from self._slices_worse(challenger, champion)
 
-    def _too_small(self, challenger: Judged, champion: Judged) -> Iterator[str]:
+    def _gain_too_small(self, challenger: Judged, champion: Judged) -> Iterator[str]:
         gain, error = _gain(challenger, champion)
         versus = _versus(challenger, champion)
         if not gain > self.margin:
@@ -181,9 +186,7 @@ class Gate:
                 f"{len(challenger.validation):,} trips is {error:.3f}"
             )
 
-    def _worse_slices(self, challenger: Judged, champion: Judged) -> Iterator[str]:
-        from taxi_nb.evaluation.slices import SLICES, trip_slices
-
+    def _slices_worse(self, challenger: Judged, champion: Judged) -> Iterator[str]:
         enough = max(_SLICE_TRIPS, _SLICE_SHARE * len(challenger.validation))
         worse = []
         for name, slices in trip_slices(challenger.validation).items():
@@ -226,10 +229,8 @@ def _gain(challenger: Judged, champion: Judged, rows: Any = slice(None)) -> tupl
     return float(difference.mean()) / roots, spread / len(difference) ** 0.5 / roots
 
 
-def _unfair(judged: Judged, who: str) -> Iterator[str]:
+def _learned_from_these(judged: Judged, who: str) -> Iterator[str]:
     """Object to a model that has learned from the trips it would be judged on."""
-    from taxi_nb.trips.origin import provenance
-
     learned = logged_trips(judged.version.run_id, "training")
     shared = _shared_months(learned, provenance(judged.validation)) if learned else []
     if shared:

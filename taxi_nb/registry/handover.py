@@ -1,4 +1,4 @@
-"""The alias ``champion`` follows the history, also after a kill and after other hands moved it."""
+"""Moving the alias ``champion`` as the history says, also after a kill or a move from outside."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _POLL_SECONDS = 0.1
 
 
 def settled_history(client: MlflowClient, log: PromotionLog) -> PromotionHistory:
-    """Return the history once it and the alias agree; what comes next is decided against it.
+    """Return the history once the alias agrees with it.
 
-    An interrupted promotion is finished, and what moved the alias outside is noted.
+    An interrupted promotion is finished first, and a move from outside is noted.
     """
     while True:
         history = read_history(log)
         latest = history.latest
         if latest and latest.pending:
             _wait_for(log, latest)
-            follow(client, log)
+            follow_history(client, log)
         elif history.champion == (latest.after if latest else None):
             return history
         else:
-            log.append(_noticed(latest, history.champion), history.promotions)
+            log.append(_moved_outside(latest, history.champion), history.promotions)
 
 
 def read_history(log: PromotionLog) -> PromotionHistory:
@@ -59,15 +59,15 @@ def hand_over(
     made = log.append(promotion, history.promotions)
     if made is None:
         return None
-    follow(client, log)
+    follow_history(client, log)
     made = log.read()[made.number - 1]
     if not made.carried_out:
         raise RegistryError(f"{log.name}: {made.outcome}; the champion is who it was")
     return made
 
 
-def follow(client: MlflowClient, log: PromotionLog) -> None:
-    """Let the alias name what the history says, until no newer promotion has come meanwhile."""
+def follow_history(client: MlflowClient, log: PromotionLog) -> None:
+    """Move the alias to the latest promotion, again if a newer one has come meanwhile."""
     while True:
         latest = read_history(log).latest
         if latest is None or latest.after is None:
@@ -96,7 +96,7 @@ def _wait_for(log: PromotionLog, promotion: Promotion) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _noticed(latest: Promotion | None, champion: str | None) -> Promotion:
+def _moved_outside(latest: Promotion | None, champion: str | None) -> Promotion:
     if latest is None:
         reason = "the alias was there before this history"
     else:

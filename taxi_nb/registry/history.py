@@ -3,9 +3,9 @@
 MLflow moves an alias without asking what it names at that moment, so two promotions at once
 could both win. What every store does once and for all is writing a run's parameter: a second
 value for the same name is refused. The history is therefore a run whose parameters are the
-promotions, numbered from 1. Who writes number n+1 has promoted; whoever decided against the
-same champion finds the number taken and decides again. A process that is killed holds nothing
-that others wait for.
+promotions, numbered from 1. The process that writes number n+1 has promoted; another one that
+decided against the same champion finds the number taken and decides again. A process that is
+killed holds nothing that others wait for.
 
 The run lives in an experiment of its own, which is filled under another name and then renamed:
 names of experiments are unique, so that one history is made, however many processes begin it.
@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
+from taxi_nb.plain_data import from_plain, to_plain
 from taxi_nb.registry.versions import RegistryError
 from taxi_nb.tracking.context import authorship
 from taxi_nb.tracking.names import KIND_TAG
@@ -84,7 +85,7 @@ class Promotion:
 
     @property
     def what(self) -> str:
-        """Its kind, and whether the alias followed."""
+        """Its kind, and whether the alias has followed."""
         if self.pending:
             return f"{self.kind} (the alias has not followed yet)"
         return self.kind if self.carried_out else f"{self.kind} ({self.outcome})"
@@ -122,18 +123,18 @@ class PromotionHistory:
 
     @property
     def remark(self) -> str | None:
-        """What the history does not account for, if anything."""
+        """A remark on a champion that the history does not explain; None if it does."""
         latest = self.latest
-        said = latest.after if latest else None
-        if latest and latest.pending and self.champion != said:
+        expected = latest.after if latest else None
+        if latest and latest.pending and self.champion != expected:
             return (
                 f"number {latest.number} was interrupted: the alias still names "
                 f"{_version(self.champion)}; the next promotion or rollback finishes it"
             )
-        if self.champion == said:
+        if self.champion == expected:
             return None
         return (
-            f"the alias names {_version(self.champion)}, the history {_version(said)}: it was "
+            f"the alias names {_version(self.champion)}, the history {_version(expected)}: it was "
             "moved outside taxi-nb; the next promotion or rollback notes it"
         )
 
@@ -200,12 +201,12 @@ class PromotionLog:
     def append(self, promotion: Promotion, after: Sequence[Promotion]) -> Promotion | None:
         """Add one as the successor of those read before; None if another process was first."""
         numbered = replace(promotion, number=len(after) + 1)
-        content = {**asdict(numbered), "id": uuid4().hex}
+        content = {**to_plain(numbered), "id": uuid4().hex}
         written = json.dumps(content, ensure_ascii=False)
         return numbered if self._write_once(_key(numbered.number), written) else None
 
     def settle(self, number: int, outcome: str = _MOVED) -> None:
-        """Note whether the alias followed; the first to say so is right."""
+        """Note whether the alias followed; only the first such note counts."""
         self._write_once(_outcome_key(number), outcome)
 
     def _write_once(self, key: str, value: str) -> bool:
@@ -274,10 +275,9 @@ class PromotionLog:
 def _promotions(params: Mapping[str, str]) -> tuple[Promotion, ...]:
     found: list[Promotion] = []
     while (written := params.get(_key(len(found) + 1))) is not None:
-        values = json.loads(written)
-        values.pop("id")
-        values["outcome"] = params.get(_outcome_key(values["number"]))
-        found.append(Promotion(**values))
+        promotion = from_plain(Promotion, json.loads(written))
+        outcome = params.get(_outcome_key(promotion.number))
+        found.append(replace(promotion, outcome=outcome))
     return tuple(found)
 
 

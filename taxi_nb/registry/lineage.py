@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from taxi_nb.tracking.names import PARENT_TAG
+from taxi_nb.tracking import names
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 _FROM_TAGS = {
-    "lineage.commit": "git.commit",
-    "lineage.dirty": "git.dirty",
-    "lineage.notebook": "notebook",
-    "lineage.step": "taxi_nb.step",
-    "lineage.pipeline_run": "taxi_nb.pipeline_run",
-    "lineage.lock_sha256": "lock.sha256",
+    "lineage.commit": names.COMMIT_TAG,
+    "lineage.dirty": names.DIRTY_TAG,
+    "lineage.notebook": names.NOTEBOOK_TAG,
+    "lineage.step": names.STEP_TAG,
+    "lineage.pipeline_run": names.PIPELINE_RUN_TAG,
+    "lineage.lock_sha256": names.LOCK_TAG,
 }
 _FROM_PARAMS = {
     "lineage.training_digest": "training_digest",
@@ -28,8 +28,8 @@ _FROM_PARAMS = {
 def lineage_tags(client: MlflowClient, run: Run) -> dict[str, str]:
     """Return where a training run's model came from, as tags of its version.
 
-    What the run itself does not say, such as the step of a refit after a search, is said by
-    the runs above it. What nobody says is left out.
+    Some of it only the runs above know, such as the step of a refit after a search. Whatever
+    none of them knows is left out.
     """
     tags = {"lineage.run_id": str(run.info.run_id)}
     for one in _run_and_those_above(client, run):
@@ -43,7 +43,7 @@ def _run_and_those_above(client: MlflowClient, run: Run) -> Iterator[Run]:
     from mlflow.exceptions import MlflowException
 
     yield run
-    while parent := run.data.tags.get(PARENT_TAG):
+    while parent := run.data.tags.get(names.PARENT_TAG):
         try:
             run = client.get_run(parent)
         except MlflowException:  # The parent was deleted for good.

@@ -18,10 +18,13 @@ from taxi_nb.registry.versions import (
     registry_client,
     usable,
 )
-from taxi_nb.tracking.contents import log_trips
 from taxi_nb.tracking.names import DECISION_TAG, REGISTERED_PARAM
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.tracking.store import connect
+from taxi_nb.training.trained_models import TrainedModel
+from taxi_nb.training.used_trips import log_trips
+from taxi_nb.trips.arguments import require
+from taxi_nb.trips.origin import provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def promote_if_better(
-    challenger: Run,
+    challenger: TrainedModel | Run,
     validation: pd.DataFrame,
     *,
     margin: float = 0.05,
@@ -48,8 +51,8 @@ def promote_if_better(
 
     Parameters
     ----------
-    challenger : mlflow.entities.Run
-        A training run, as `training_runs` returns them.
+    challenger : TrainedModel or mlflow.entities.Run
+        One of `trained_models`, or a training run as `training_runs` returns them.
     validation : DataFrame
         As `load_trips` returned them.
     margin : float
@@ -59,25 +62,36 @@ def promote_if_better(
     name : str
         Of the registered model.
 
+    Returns
+    -------
+    PromotionDecision
+        Which version is champion now, by what numbers and why.
+
     Raises
     ------
     ValueError
         If a margin is negative.
     RegistryError
         If the champion cannot be loaded.
+
+    Examples
+    --------
+    >>> best = trained_models(training, validation).best  # doctest: +SKIP
+    >>> print(promote_if_better(best, validation))  # doctest: +SKIP
     """
     for label, value in (("margin", margin), ("slice_margin", slice_margin)):
-        if value < 0:
-            raise ValueError(f"`{label}` must be 0 or more minutes, got: {value!r}")
+        require(value >= 0, label, value, "be 0 or more minutes")
     import mlflow
     from mlflow import MlflowClient
 
     connect()
     client = MlflowClient()
     with tracked_run(name="promotion", kind="registration") as run:
+        if isinstance(challenger, TrainedModel):
+            challenger = client.get_run(challenger.run_id)
         judged = judge(register(client, challenger, name), validation)
         attach_card(client, judged)
-        decision = _decided(client, judged, Gate(margin, slice_margin), run.info.run_id)
+        decision = _decision_on(client, judged, Gate(margin, slice_margin), run.info.run_id)
         log_trips(validation, "validation")
         mlflow.log_params({REGISTERED_PARAM: name, "margin": margin, "slice_margin": slice_margin})
         mlflow.set_tag(DECISION_TAG, str(decision))
@@ -86,12 +100,10 @@ def promote_if_better(
     return decision
 
 
-def _decided(
+def _decision_on(
     client: MlflowClient, challenger: Judged, gate: Gate, run_id: str
 ) -> PromotionDecision:
     """Judge against the champion, again whenever it is another one by then."""
-    from taxi_nb.trips.origin import provenance
-
     log = PromotionLog(client, challenger.version.name)
     while True:
         history = settled_history(client, log)
@@ -138,7 +150,7 @@ def promote(version: str, *, reason: str, name: str = DEFAULT_NAME) -> Promotion
             f"{name} version {version} learned from synthetic trips and version {held.version}, "
             "the champion, from real ones: it must not replace it"
         )
-    return _by_somebody(
+    return _carry_out(
         client, log, Promotion.now("by hand", history.champion, version, reason=reason), history
     )
 
@@ -172,7 +184,7 @@ def rollback(
             f"version {held.version} from real ones; --to {chosen.version} puts it back all the "
             "same"
         )
-    return _by_somebody(
+    return _carry_out(
         client,
         log,
         Promotion.now("rollback", history.champion, str(chosen.version), reason=reason),
@@ -181,7 +193,23 @@ def rollback(
 
 
 def promotion_history(name: str = DEFAULT_NAME) -> PromotionHistory:
-    """Return who became champion when, by whom and why; notebooks show it as a table."""
+    """Return who became champion when, by whom and why.
+
+    Parameters
+    ----------
+    name : str
+        Of the registered model.
+
+    Returns
+    -------
+    PromotionHistory
+        A notebook shows it as a table.
+
+    Examples
+    --------
+    >>> promotion_history().champion  # doctest: +SKIP
+    '3'
+    """
     client = registry_client()
     return read_history(PromotionLog(client, name))
 
@@ -215,7 +243,7 @@ def _predecessor(history: PromotionHistory) -> str:
     return line[-1]
 
 
-def _by_somebody(
+def _carry_out(
     client: MlflowClient, log: PromotionLog, promotion: Promotion, history: PromotionHistory
 ) -> Promotion:
     """Carry out what a person decided; a person decides again if the champion has changed."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from taxi_nb.registry.lineage import lineage_tags
+from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
 from taxi_nb.tracking.names import CHAMPION, SYNTHETIC_TAG
-from taxi_nb.tracking.store import tracking_uri
+from taxi_nb.tracking.store import connect, tracking_uri
 from taxi_nb.tracking.store_errors import again_if_another_was_first
+from taxi_nb.training.logged_model import model_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 
 DEFAULT_NAME = "nyc-taxi-duration"
 CHALLENGER = "challenger"
-# What stores say of a model, version or alias that is not there.
-_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 class RegistryError(RuntimeError):
@@ -44,9 +44,46 @@ def champion(name: str) -> ModelVersion | None:
     try:
         return registry_client().get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
-        if error.error_code in _MISSING:
+        if error.error_code in NOT_THERE:
             return None
         raise
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model that people should use, and how it was judged.
+
+    Attributes
+    ----------
+    comparable : bool
+        Whether it was judged on the same validation data as the run asked for.
+    """
+
+    version: str
+    run_id: str
+    metrics: Mapping[str, float]
+    comparable: bool
+
+
+def champion_run(name: str, run_id: str) -> Champion | None:
+    """Return the champion of a registered model, seen from a training run; None without one."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    connect()
+    client = MlflowClient()
+    try:
+        version = client.get_model_version_by_alias(name, CHAMPION)
+        champion = client.get_run(str(version.run_id))
+    except MlflowException:  # No such model, no alias, or its run was deleted.
+        return None
+    judged_on = client.get_run(run_id).data.params.get("validation_digest")
+    return Champion(
+        version=ModelAddress.of(version).title,
+        run_id=champion.info.run_id,
+        metrics=dict(champion.data.metrics),
+        comparable=champion.data.params.get("validation_digest") == judged_on,
+    )
 
 
 def is_synthetic(version: ModelVersion) -> bool:
@@ -73,8 +110,6 @@ def _version_of(client: MlflowClient, run: Run, name: str) -> ModelVersion | Non
 
 def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
     from mlflow.exceptions import MlflowException
-
-    from taxi_nb.training.train import model_uri
 
     try:
         client.create_registered_model(name)
@@ -115,7 +150,7 @@ def usable(name: str, version: str) -> ModelVersion:
     try:
         found = client.get_model_version(name, version)
     except MlflowException as error:
-        if error.error_code not in _MISSING:
+        if error.error_code not in NOT_THERE:
             raise
         raise RegistryError(
             f"{name} has no version {version}: it was deleted, or never registered. "
@@ -124,7 +159,7 @@ def usable(name: str, version: str) -> ModelVersion:
     if found.current_stage == "Archived":
         raise RegistryError(f"{name} version {version} is archived; take it out of the archive")
     try:
-        mlflow.models.get_model_info(f"models:/{name}/{version}")
+        mlflow.models.get_model_info(str(ModelAddress(name, version)))
     except (MlflowException, OSError) as error:
         raise RegistryError(
             f"{name} version {version} cannot be loaded, its files are gone: "
@@ -142,7 +177,7 @@ def _versions_there(client: MlflowClient, name: str) -> str:
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """What a list of versions says of one.
+    """A version, as a list of versions shows it.
 
     Attributes
     ----------
@@ -175,7 +210,7 @@ def registered_versions(name: str) -> list[RegisteredVersion]:
     try:
         aliases = client.get_registered_model(name).aliases
     except MlflowException as error:
-        if error.error_code not in _MISSING:
+        if error.error_code not in NOT_THERE:
             raise
         others = [model.name for model in client.search_registered_models()]
         there = f"; there are {', '.join(others)}" if others else ""

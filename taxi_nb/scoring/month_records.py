@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import NamedTemporaryFile
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from taxi_nb.tracking.inputs import used_data
 from taxi_nb.trips.cleaning import Cleaning, clean
-from taxi_nb.trips.errors import BrokenFileError, NoTripsError
+from taxi_nb.trips.errors import NoTripsError
 from taxi_nb.trips.origin import MonthFile, Provenance
-from taxi_nb.trips.reading import (
-    STAMP_PREFIX,
-    MonthContent,
-    Records,
-    check_whole,
-    count_rows,
-    is_synthetic,
-    month_content,
-    read_batches,
-)
+from taxi_nb.trips.reading import has_drop_offs, read_batches
+from taxi_nb.trips.records import COLUMNS, Records
 from taxi_nb.trips.report import CleaningReport, MonthCounts
 from taxi_nb.trips.sources import Source
 
@@ -37,10 +25,8 @@ BATCH_ROWS = 1 << 18
 _ENDING_RULES = ("short", "long")
 
 AT_PICKUP = {
-    "pickup_datetime": "pickup",
-    "PULocationID": "pickup_zone",
-    "DOLocationID": "dropoff_zone",
-    "trip_distance": "distance",
+    name: COLUMNS[name]
+    for name in ("pickup_datetime", "PULocationID", "DOLocationID", "trip_distance")
 }
 """The columns that a prediction can be made from, and what they are called among `Records`."""
 
@@ -111,21 +97,19 @@ class MonthRecords:
         self._month = month
         self._rules = rules
         self._content = place.fetch(taxi, month)
-        check_whole(self._content)
-        self.rows = count_rows(self._content)
+        self.rows = self._content.rows
         if not self.rows:
             raise NoTripsError(f"{self._content.path} holds no records")
-        self.durations_known = _has_ends(self._content, taxi)
+        self.durations_known = has_drop_offs(self._content, taxi)
         self.not_predicted: dict[str, int] = {}
         self._taken_out = dict.fromkeys(self._checked_rules(), 0)
 
     def batches(self) -> Iterator[PredictableBatch]:
         """Go through the records that can be predicted, in the file's order."""
-        content = self._content
-        if not self.durations_known:
-            content = _with_stand_in(content, self._taxi)
         first = 0
-        for records in read_batches(content, self._taxi, BATCH_ROWS):
+        for records in read_batches(
+            self._content, self._taxi, BATCH_ROWS, with_drop_offs=self.durations_known
+        ):
             yield self._predictable(records, first)
             first += len(records)
         self._content.check_unchanged()
@@ -165,9 +149,9 @@ class MonthRecords:
             taxi=self._taxi,
             months=(self._month,),
             source=self._place.label,
-            synthetic=is_synthetic(content),
+            synthetic=content.is_synthetic,
             files=(MonthFile(self._month, content.path, content.sha256, self.rows, content.size),),
-            cleaning=CleaningReport(self._rules.to_dict(), self._checked_rules(), (counts,)),
+            cleaning=CleaningReport(asdict(self._rules), self._checked_rules(), (counts,)),
         )
 
 
@@ -179,45 +163,3 @@ def _add(counts: dict[str, int], more: dict[str, int]) -> None:
 def _just_begun(records: Records) -> Records:
     """Return the records as they are before anybody knows how long they take."""
     return replace(records, duration=np.zeros(len(records)))
-
-
-def _end_column(taxi: str) -> str:
-    return f"{STAMP_PREFIX[taxi]}_dropoff_datetime"
-
-
-def _start_column(taxi: str) -> str:
-    return f"{STAMP_PREFIX[taxi]}_pickup_datetime"
-
-
-def _has_ends(content: MonthContent, taxi: str) -> bool:
-    """Tell whether any record has a drop-off time; true, too, of what is no month at all."""
-    parquet = pq.ParquetFile(content.file, pre_buffer=False)
-    names = parquet.schema_arrow.names
-    if _start_column(taxi) not in names:
-        return True  # Reading will say what is wrong.
-    if _end_column(taxi) not in names:
-        return False
-    try:
-        batches = parquet.iter_batches(columns=[_end_column(taxi)])
-        return any(batch[0].null_count < len(batch) for batch in batches)
-    except (pa.ArrowException, OSError):
-        return True
-
-
-def _with_stand_in(content: MonthContent, taxi: str) -> MonthContent:
-    """Copy a month, each trip ending where it began: what reads months wants drop-offs."""
-    start, end = _start_column(taxi), _end_column(taxi)
-    parquet = pq.ParquetFile(content.file, pre_buffer=False)
-    columns = [name for name in parquet.schema_arrow.names if name in {start, *AT_PICKUP}]
-    copy = NamedTemporaryFile(suffix=".parquet")  # noqa: SIM115 - lives as long as its content
-    schema = pa.schema([parquet.schema_arrow.field(name) for name in columns])
-    schema = schema.append(schema.field(start).with_name(end))
-    try:
-        with pq.ParquetWriter(copy.name, schema) as writer:
-            for batch in parquet.iter_batches(columns=columns):
-                filled = [batch[name] for name in columns] + [batch[start]]
-                writer.write_batch(pa.RecordBatch.from_arrays(filled, schema=schema))
-    except pa.ArrowException as error:
-        reason = " ".join(str(error).split())
-        raise BrokenFileError(f"{content.path} is damaged: {reason}") from None
-    return month_content(content.path, Path(copy.name), keeper=copy)

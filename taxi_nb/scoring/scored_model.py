@@ -1,8 +1,7 @@
-"""The model that months are scored with, and what is known of it since it was trained."""
+"""The model that months are scored with, and what its training run logged about it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,17 +13,16 @@ import numpy.typing as npt
 from taxi_nb.evaluation.drift import FEATURES, REFERENCE_FILE, DriftReference
 from taxi_nb.evaluation.intervals import INTERVALS_FILE, ConformalIntervals
 from taxi_nb.scoring.month_records import AT_PICKUP
+from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
 from taxi_nb.tracking.names import SYNTHETIC_TAG
 from taxi_nb.tracking.store import tracking_uri
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
+from taxi_nb.training.used_trips import load_logged_trips
 from taxi_nb.trips.errors import TripsError
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Run
-
-_ALIAS = re.compile(r"models:/(?P<name>[^/@]+)@(?P<alias>.+)")
-_VERSION = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
 
 
 class ModelError(RuntimeError):
@@ -33,14 +31,14 @@ class ModelError(RuntimeError):
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """A loaded model, the run that trained it, and what it has to expect of a month.
+    """A loaded model, the run that trained it, and the distributions that drift is measured from.
 
     Attributes
     ----------
     address : str
         Where MLflow has it; names the version, so that an alias that moves changes nothing.
     title : str
-        What people call it.
+        How people call it.
     columns : tuple of str
         The columns that it reads, of `AT_PICKUP`.
     run_id : str
@@ -107,23 +105,25 @@ def load_scored_model(address: str) -> ScoredModel:
 
     client = MlflowClient()
     with _problems_told(address):
-        pinned, title = _pinned(client, address)
+        pinned, version_run = _pinned(client, address)
     with _problems_told(pinned):
         predictor = mlflow.pyfunc.load_model(pinned)
         columns = _columns(predictor.metadata.signature, address)
-        run = _training_run(client, _run_id(client, pinned, predictor), address)
+        # The registry knows better than the model's own files which run made it.
+        run = _training_run(client, version_run or predictor.metadata.run_id, address)
     intervals = _artifact(client, run, INTERVALS_FILE)
     reference = _artifact(client, run, REFERENCE_FILE)
+    registered = ModelAddress.parse(pinned)
     return ScoredModel(
         address=pinned,
-        title=title,
+        title=registered.title if registered else address,
         columns=columns,
         run_id=run.info.run_id,
         errors=_errors(run, address),
         reference=(
             DriftReference.from_dict(reference)
             if reference
-            else _reference_again(client, run, predictor, columns, address)
+            else _reference_again(run, predictor, columns, address)
         ),
         intervals=ConformalIntervals.from_dict(intervals, predictor) if intervals else None,
         synthetic=run.data.tags.get(SYNTHETIC_TAG) == "true",
@@ -141,11 +141,7 @@ def _problems_told(address: str) -> Iterator[None]:
             yield
     except StoreError as error:
         cause = error.__cause__
-        known = isinstance(cause, MlflowException) and cause.error_code in (
-            "RESOURCE_DOES_NOT_EXIST",
-            "INVALID_PARAMETER_VALUE",
-        )
-        if not known:
+        if not isinstance(cause, MlflowException) or cause.error_code not in NOT_THERE:
             raise
         raise ModelError(_no_such_model(address, str(cause))) from None
     except OSError as error:
@@ -153,32 +149,23 @@ def _problems_told(address: str) -> Iterator[None]:
 
 
 def _no_such_model(address: str, reason: str) -> str:
-    alias = _ALIAS.fullmatch(address)
-    if alias is None:
+    asked = ModelAddress.parse(address)
+    if asked is None or asked.alias is None:
         return f"there is no model {address}: {reason.strip().splitlines()[0]}"
     return (
-        f"there is no {alias['alias']} of {alias['name']} yet: the registration at the end of the "
+        f"there is no {asked.alias} of {asked.name} yet: the registration at the end of the "
         "pipeline makes one (make run-notebooks); or name another model, such as "
         "models:/name/1 or runs:/id/model"
     )
 
 
-def _pinned(client: Any, address: str) -> tuple[str, str]:
-    """Return an address that will go on naming the same model, and what people call it."""
-    alias = _ALIAS.fullmatch(address)
-    if alias is None:
-        named = _VERSION.fullmatch(address)
-        return address, f"{named['name']}, version {named['version']}" if named else address
-    version = client.get_model_version_by_alias(alias["name"], alias["alias"])
-    title = f"{version.name}, version {version.version}"
-    return f"models:/{version.name}/{version.version}", title
-
-
-def _run_id(client: Any, pinned: str, predictor: Any) -> str | None:
-    """Return the run that made a model; the registry knows better than the model's own files."""
-    named = _VERSION.fullmatch(pinned)
-    version = client.get_model_version(named["name"], named["version"]) if named else None
-    return (version.run_id if version else None) or predictor.metadata.run_id
+def _pinned(client: Any, address: str) -> tuple[str, str | None]:
+    """Return an address that goes on naming the same model, and the run that made it if known."""
+    asked = ModelAddress.parse(address)
+    if asked is None:
+        return address, None
+    version = asked.look_up(client)
+    return str(ModelAddress.of(version)), version.run_id
 
 
 def _columns(signature: Any, address: str) -> tuple[str, ...]:
@@ -225,11 +212,12 @@ def _artifact(client: Any, run: Run, name: str) -> dict[str, Any] | None:
 
 
 def _reference_again(
-    client: Any, run: Run, predictor: Any, columns: tuple[str, ...], address: str
+    run: Run, predictor: Any, columns: tuple[str, ...], address: str
 ) -> DriftReference:
     """Make the reference of a model that was logged without one, from the trips it recorded."""
     try:
-        training, validation = (_trips_again(client, run, role) for role in _ROLES)
+        training = load_logged_trips(run.info.run_id, "training")
+        validation = load_logged_trips(run.info.run_id, "validation")
     except (TripsError, LookupError) as error:
         raise ModelError(
             f"the model {address} was logged without the distributions that drift is measured "
@@ -237,20 +225,6 @@ def _reference_again(
         ) from None
     predicted = _predicted(predictor, validation[list(columns)], address)
     return DriftReference.of(training, validation, predicted)
-
-
-_ROLES = ("training", "validation")
-
-
-def _trips_again(client: Any, run: Run, role: str) -> pd.DataFrame:
-    from taxi_nb.trips.loading import MAX_TRIPS, reopen
-    from taxi_nb.trips.origin import Provenance
-
-    kept = _artifact(client, run, f"data/{role}.json")
-    if kept is None:
-        raise LookupError(f"its run {run.info.run_id} does not say which {role} trips it used")
-    # Opening a file again compares its digest with the one that was recorded.
-    return reopen(Provenance.from_dict(kept)).one_frame(MAX_TRIPS)
 
 
 def _predicted(predictor: Any, trips: pd.DataFrame, address: str) -> npt.NDArray[np.float64]:

@@ -59,5 +59,4 @@ CPU_METRIC = "cpu_seconds"
 PEAK_METRIC = "peak_memory_mb"
 
 Kind = Literal["pipeline", "step", "training", "trial", "registration", "exploration", "scoring"]
-Role = Literal["training", "validation"]
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from taxi_nb.tracking.model_address import ModelAddress
 from taxi_nb.tracking.names import (
     CHAMPION,
     DECISION_TAG,
@@ -13,7 +14,6 @@ from taxi_nb.tracking.names import (
     PARENT_TAG,
     REGISTERED_PARAM,
 )
-from taxi_nb.tracking.upstream import version_title
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -82,7 +82,7 @@ def model_outcomes(
     models = []
     for step, run in trained:
         version = versions.get(run.info.run_id)
-        title = version_title(version) if version else None
+        title = ModelAddress.of(version).title if version else None
         models.append(
             TrainedModel(
                 name=str(run.data.tags.get("model") or run.info.run_name),
@@ -119,6 +119,6 @@ def _champion_of(client: MlflowClient, name: str) -> str | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        return version_title(client.get_model_version_by_alias(name, CHAMPION))
+        return ModelAddress.of(client.get_model_version_by_alias(name, CHAMPION)).title
     except MlflowException:  # Nobody is champion yet.
         return None

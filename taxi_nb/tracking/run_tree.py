@@ -1,4 +1,4 @@
-"""Runs, what is nested in them, and what they hold: read, never written."""
+"""Reading runs, the runs nested in them, and their artifacts; nothing is written here."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taxi_nb.tracking.measuring import measures_the_machine
+from taxi_nb.tracking.model_address import NOT_THERE
 from taxi_nb.tracking.names import PARENT_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
 
 _ID_LENGTH = 32
 
@@ -41,7 +41,7 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
     try:
         return client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in NOT_THERE:
             return None
         raise
 
@@ -88,23 +88,6 @@ def runs_by_prefix(client: MlflowClient, beginning: str) -> list[Run]:
         run = find_run(client, beginning)
         return [run] if run else []
     return list(client.search_runs(experiments, f"attributes.run_id LIKE '{beginning}%'"))
-
-
-def model_version(client: MlflowClient, address: str) -> ModelVersion | None:
-    """Return what ``models:/name/3`` or ``models:/name@alias`` names; None if it is not there."""
-    from mlflow.exceptions import MlflowException
-
-    name, at, alias = address.removeprefix("models:/").rpartition("@")
-    path, slash, number = address.removeprefix("models:/").rpartition("/")
-    try:
-        if at:
-            return client.get_model_version_by_alias(name, alias)
-        if slash and number.isdecimal():
-            return client.get_model_version(path, number)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-    return None
 
 
 def logged_at(client: MlflowClient, run: Run) -> dict[str, int]:

@@ -6,27 +6,20 @@ from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sklearn.pipeline import Pipeline
 
+from taxi_nb.evaluation.errors import ErrorSums
 from taxi_nb.models.features import PairAndDistance
 from taxi_nb.models.specs import MODELS, ModelChoice
 from taxi_nb.training.pair_statistics import pair_statistics
-from taxi_nb.trips.loading import reopen
-from taxi_nb.trips.origin import provenance
+from taxi_nb.trips.batches import TripBatches, reopen
+from taxi_nb.trips.origin import is_part, provenance
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from taxi_nb.trips.loading import TripBatches
-
 # XGBoost keeps each batch as a page on disk: few large pages are read faster than many small.
 _PAGE_ROWS = 1 << 20
-
-
-def is_part(trips: pd.DataFrame) -> bool:
-    """Tell whether a frame holds trips drawn by chance from months too large for it."""
-    return provenance(trips).drawn == len(trips)
 
 
 def require_learns_in_batches(choice: ModelChoice, training: pd.DataFrame) -> None:
@@ -129,20 +122,7 @@ def metrics_in_batches(estimator: Pipeline, trips: pd.DataFrame) -> dict[str, fl
     dict
         As `regression_metrics` returns it.
     """
-    count, mean, scatter, absolute, squared = 0, 0.0, 0.0, 0.0, 0.0
+    sums = ErrorSums()
     for batch in reopen(provenance(trips)):
-        actual = batch["duration"].to_numpy()
-        error = estimator.predict(batch) - actual
-        absolute += float(np.abs(error).sum())
-        squared += float((error**2).sum())
-        total = count + len(actual)
-        ahead = float(actual.mean()) - mean
-        scatter += float(((actual - actual.mean()) ** 2).sum())
-        scatter += ahead**2 * count * len(actual) / total
-        mean += ahead * len(actual) / total
-        count = total
-    return {
-        "rmse": float(np.sqrt(squared / count)),
-        "mae": absolute / count,
-        "r2": 1 - squared / scatter,
-    }
+        sums.add(estimator.predict(batch), batch["duration"].to_numpy())
+    return {"rmse": sums.rmse, "mae": sums.mae, "r2": sums.r2}

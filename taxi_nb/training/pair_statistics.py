@@ -1,22 +1,19 @@
-"""The statistics of pairs of zones: all that a linear model has to know of any number of trips."""
+"""Sums by pair of zones: from them a linear model is fitted to any number of trips."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from taxi_nb.models.group_statistics import Floats, GroupStatistics, quotient
 from taxi_nb.models.zones import PAIR_BASE
-
-if TYPE_CHECKING:
-    from taxi_nb.trips.cleaning import CheckedRecords
-
-__all__ = ["STATISTICS_COLUMNS", "pair_statistics"]
+from taxi_nb.trips.batches import TripBatches
+from taxi_nb.trips.cleaning import CheckedRecords
 
 STATISTICS_COLUMNS = ("PULocationID", "DOLocationID", "trip_distance", "duration")
 """The columns that statistics are taken of."""
@@ -30,7 +27,7 @@ _EVERY_PAIR = (np.arange(_ZONES)[:, None] * PAIR_BASE + np.arange(_ZONES)).ravel
 # Where trips that do not count are counted.
 _NO_PAIR = len(_EVERY_PAIR)
 
-# What is less than this of the sum that it is left over from is rounding.
+# A remainder that is smaller than this share of the sum it is taken from is rounding.
 _ROUNDING = 1e-13
 
 Positions = npt.NDArray[np.intp]
@@ -67,8 +64,6 @@ def pair_statistics(batches: Iterable[Any]) -> GroupStatistics:
     >>> int(statistics.n.sum())
     971
     """
-    from taxi_nb.trips.loading import TripBatches
-
     if isinstance(batches, TripBatches):
         parts = batches.in_parts(_of_records)
     else:

@@ -13,7 +13,9 @@ import pandas as pd
 from taxi_nb.models.specs import ModelChoice
 from taxi_nb.progress import progress_bar
 from taxi_nb.tracking.run import tracked_run
-from taxi_nb.training.train import TrainingResult, fit_and_log, require_disjoint
+from taxi_nb.training.train import TrainingResult, fit_and_log
+from taxi_nb.trips.arguments import require
+from taxi_nb.trips.split import require_disjoint, split_by_time
 
 TUNABLE = ("xgboost-rich", "xgboost-before", "xgboost")
 """The models that `tune` can search: one family with the same parameters."""
@@ -23,7 +25,7 @@ _INTEGERS = ("max_depth",)
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What a search found.
+    """The trials of a search, and the model refitted with the best parameters.
 
     Attributes
     ----------
@@ -39,7 +41,13 @@ class TuningResult:
 
 
 def search_space() -> dict[str, Any]:
-    """Return the prior of each parameter, as hyperopt expressions."""
+    """Return the prior of each parameter, as hyperopt expressions.
+
+    Examples
+    --------
+    >>> sorted(search_space())[:3]
+    ['colsample_bytree', 'learning_rate', 'max_depth']
+    """
     from hyperopt import hp
 
     return {
@@ -87,15 +95,25 @@ def tune(
     seed : int
         Of the search and of the models.
 
+    Returns
+    -------
+    TuningResult
+        The trials, and the refitted model.
+
     Raises
     ------
     ValueError
         If the model or a number is out of its range or the sets share a month.
+
+    Examples
+    --------
+    >>> tuned = tune(training, validation, max_evals=20)  # doctest: +SKIP
+    >>> tuned.trials.sort_values("rmse").head()  # doctest: +SKIP
     """
-    _require("model", model, model in TUNABLE, f"one of {list(TUNABLE)}")
-    _require("max_evals", max_evals, max_evals >= 1, "1 or more")
-    _require("max_rounds", max_rounds, max_rounds >= 1, "1 or more")
-    _require("holdout_share", holdout_share, 0 < holdout_share < 1, "between 0 and 1")
+    require(model in TUNABLE, "model", model, f"be one of {list(TUNABLE)}")
+    require(max_evals >= 1, "max_evals", max_evals, "be 1 or more")
+    require(max_rounds >= 1, "max_rounds", max_rounds, "be 1 or more")
+    require(0 < holdout_share < 1, "holdout_share", holdout_share, "be between 0 and 1")
     require_disjoint(training, validation)
     with tracked_run(name="tuning", kind="training") as run:
         search = _Search(model, training, max_rounds, early_stopping_rounds, holdout_share, seed)
@@ -107,11 +125,6 @@ def tune(
         choice = ModelChoice(model, params, seed)
         result = fit_and_log(choice, training, validation, run.info.run_id)
     return TuningResult(trials, result)
-
-
-def _require(name: str, value: Any, holds: bool, wanted: str) -> None:
-    if not holds:
-        raise ValueError(f"`{name}` must be {wanted}, got: {value!r}")
 
 
 class _Search:
@@ -128,7 +141,7 @@ class _Search:
     ) -> None:
         from xgboost import DMatrix
 
-        earlier, later = _split_by_time(training, holdout_share)
+        earlier, later = split_by_time(training, holdout_share)
         features = ModelChoice(model, seed=seed).pipeline().named_steps["features"]
         # Not fit and then transform: that would show statistics of the trips' own durations.
         learnt_from = features.fit_transform(earlier, earlier["duration"])
@@ -147,14 +160,14 @@ class _Search:
 
         with progress_bar(total=max_evals, desc="tuning", unit="trial") as bar:
 
-            def run_and_tell(drawn: Mapping[str, Any]) -> float:
+            def run_and_show(drawn: Mapping[str, Any]) -> float:
                 rmse = self.run_trial(drawn)
                 bar.set_postfix(best=f"{min(row['rmse'] for row in self.rows):.3f} min")
                 bar.update()
                 return rmse
 
             fmin(
-                run_and_tell,
+                run_and_show,
                 search_space(),
                 algo=tpe.suggest,
                 max_evals=max_evals,
@@ -187,11 +200,6 @@ class _Search:
     def _rmse(self, predicted: npt.NDArray[np.float32], _: Any) -> tuple[str, float]:
         """Measure a round; the last digits of XGBoost's own sum tell how many threads shared it."""
         return "rmse", float(np.sqrt(np.mean((predicted - self.actual) ** 2)))
-
-
-def _split_by_time(trips: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    border = trips["pickup_datetime"].quantile(1 - share)
-    return trips[trips["pickup_datetime"] < border], trips[trips["pickup_datetime"] >= border]
 
 
 def _cast(drawn: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from taxi_nb.models.zones import zone_table
 
-__all__ = ["City", "build_city"]
-
 Floats = npt.NDArray[np.float64]
 
 ZONES = 265

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from taxi_nb.trips.reading import Mask, Records
-
-__all__ = ["CheckedRecords", "Cleaning", "clean"]
+from taxi_nb.trips.arguments import require
+from taxi_nb.trips.errors import TripsError
+from taxi_nb.trips.records import Mask, Records
 
 LAST_ZONE = 265
 
@@ -61,8 +61,8 @@ class Cleaning:
         self._check_minutes()
         self._check_zones()
         self._check_distances()
-        if not isinstance(self.within_month, bool):
-            raise ValueError(f"`within_month` must be True or False, got: {self.within_month!r}")
+        within = self.within_month
+        require(isinstance(within, bool), "within_month", within, "be True or False")
 
     @property
     def rules(self) -> dict[str, str]:
@@ -96,8 +96,8 @@ class Cleaning:
     def _check_zones(self) -> None:
         for name in ("min_zone", "max_zone"):
             value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= LAST_ZONE:
-                raise ValueError(f"`{name}` must be an int from 1 to {LAST_ZONE}, got: {value!r}")
+            is_zone = type(value) is int and 1 <= value <= LAST_ZONE
+            require(is_zone, name, value, f"be an int from 1 to {LAST_ZONE}")
         _check_bounds("min_zone", self.min_zone, "max_zone", self.max_zone)
 
     def _check_distances(self) -> None:
@@ -107,6 +107,42 @@ class Cleaning:
                 _check_number(name, value)
         if self.min_distance is not None and self.max_distance is not None:
             _check_bounds("min_distance", self.min_distance, "max_distance", self.max_distance)
+
+
+CleaningSettings = Cleaning | Mapping[str, Any]
+"""The settings as `Cleaning`, or those that differ from the default as a dict."""
+
+
+def cleaning_of(settings: CleaningSettings | None) -> Cleaning:
+    """Return the rules of some settings.
+
+    Raises
+    ------
+    TripsError
+        If a setting is unknown or wrong.
+
+    Examples
+    --------
+    >>> cleaning_of({"max_distance": 100}).max_distance
+    100
+    >>> cleaning_of({"max_miles": 100})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    taxi_nb.trips.errors.TripsError: `cleaning` has no setting 'max_miles'; its settings are ...
+    """
+    if settings is None or isinstance(settings, Cleaning):
+        return settings or Cleaning()
+    if not isinstance(settings, Mapping):
+        raise TripsError(f"`cleaning` must be a Cleaning, a dict or None, got: {settings!r}")
+    known = [field.name for field in fields(Cleaning)]
+    for name in settings:
+        if name not in known:
+            raise TripsError(
+                f"`cleaning` has no setting {name!r}; its settings are {', '.join(known)}"
+            )
+    try:
+        return Cleaning(**settings)
+    except ValueError as error:
+        raise TripsError(f"`cleaning`: {error}") from None
 
 
 def clean(records: Records, month: str, cleaning: Cleaning) -> tuple[Mask, dict[str, int]]:
@@ -185,11 +221,10 @@ def _within(values: npt.NDArray[Any], low: float, high: float) -> Mask:
     return np.asarray((values >= low) & (values <= high))
 
 
-def _check_number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"`{name}` must be a finite number, got: {value!r}")
-    if value < 0:
-        raise ValueError(f"`{name}` must not be negative, got: {value!r}")
+def _check_number(name: str, value: Any) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    require(is_number and math.isfinite(value), name, value, "be a finite number")
+    require(value >= 0, name, value, "not be negative")
 
 
 def _check_bounds(low_name: str, low: float, high_name: str, high: float) -> None:

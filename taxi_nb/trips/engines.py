@@ -10,9 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxi_nb.tracking.inputs import used_variable
-from taxi_nb.trips.errors import TripsError
-
-__all__ = ["DEFAULT_ENGINE", "ENGINE_VARIABLE", "UndecodableError", "chosen_engine", "decoded"]
+from taxi_nb.trips.errors import TripsError, one_line
 
 DEFAULT_ENGINE = "pyarrow"
 
@@ -82,7 +80,7 @@ def decoded(
         yield from _DECODERS[engine](file, row_groups, columns, batch_rows)
     # pyarrow has its own errors; fastparquet fails in as many ways as the bytes can be wrong.
     except Exception as error:
-        raise UndecodableError(" ".join(str(error).split()).rstrip(".")) from None
+        raise UndecodableError(one_line(error)) from None
 
 
 def _by_pyarrow(

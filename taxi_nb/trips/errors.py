@@ -1,4 +1,4 @@
-"""What can go wrong with trips, said in one sentence each."""
+"""The errors of trips; each message is one sentence with what, where and the remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class TripsError(ValueError):
-    """Trips cannot be had as asked for. The message names what, where and the remedy."""
+    """Trips cannot be had as asked for."""
 
 
 class MissingMonthError(TripsError):
@@ -38,3 +38,8 @@ def write_problems_told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TripsError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's message in one line, without the full stop at its end."""
+    return " ".join(str(error).split()).rstrip(".")

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.plain_data import from_plain
 from taxi_nb.trips.errors import TripsError
 from taxi_nb.trips.report import CleaningReport
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["MonthFile", "Provenance", "provenance", "stamp"]
 
 ATTRS_KEY = "taxi_nb.trips"
 
@@ -67,6 +66,13 @@ class Provenance:
     drawn : int, optional
         The trips in the frame, where these were drawn by chance from all that the months
         have; None where the frame holds all.
+
+    Examples
+    --------
+    >>> from taxi_nb import load_trips, provenance
+    >>> trips = load_trips("green", ["2021-01"], "sample", sample_rows=1_000)
+    >>> provenance(trips).files[0].rows
+    1000
     """
 
     taxi: str
@@ -117,15 +123,7 @@ class Provenance:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Provenance:
         """Make the provenance again from what `to_dict` returned."""
-        return cls(
-            taxi=values["taxi"],
-            months=tuple(values["months"]),
-            source=values["source"],
-            synthetic=values["synthetic"],
-            files=tuple(MonthFile(**file) for file in values["files"]),
-            cleaning=CleaningReport.from_dict(values["cleaning"]),
-            drawn=values.get("drawn"),
-        )
+        return from_plain(cls, values)
 
 
 def provenance(trips: pd.DataFrame) -> Provenance:
@@ -147,6 +145,13 @@ def provenance(trips: pd.DataFrame) -> Provenance:
     ------
     TripsError
         If the frame carries no record, as after joining it with another one.
+
+    Examples
+    --------
+    >>> from taxi_nb import load_trips, provenance
+    >>> trips = load_trips("green", ["2021-01"], "sample", sample_rows=1_000)
+    >>> provenance(trips[trips["duration"] > 30]).title
+    'green 2021-01, sample (synthetic)'
     """
     record = trips.attrs.get(ATTRS_KEY)
     if record is None:
@@ -161,3 +166,8 @@ def provenance(trips: pd.DataFrame) -> Provenance:
 def stamp(trips: pd.DataFrame, origin: Provenance) -> None:
     """Leave `origin` in the frame for `provenance` to find."""
     trips.attrs[ATTRS_KEY] = origin.to_dict()
+
+
+def is_part(trips: pd.DataFrame) -> bool:
+    """Tell whether a frame holds trips drawn by chance from months too large for it."""
+    return provenance(trips).drawn == len(trips)

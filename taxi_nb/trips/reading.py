@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from taxi_nb.trips.engines import DEFAULT_ENGINE, UndecodableError, decoded
-from taxi_nb.trips.errors import BrokenFileError
-
-__all__ = [
-    "MonthContent",
-    "Records",
-    "check_whole",
-    "count_rows",
-    "is_synthetic",
-    "month_content",
-    "parts_of",
-    "read_batches",
-    "starts_as_parquet",
-]
-
-# The prefix that the time stamps' columns have in each taxi's files.
-STAMP_PREFIX = {"green": "lpep", "yellow": "tpep"}
-
-SYNTHETIC_KEY = b"taxi_nb.synthetic"
+from taxi_nb.trips.errors import one_line
+from taxi_nb.trips.month_file import MonthContent
+from taxi_nb.trips.records import STAMP_PREFIX, Mask, Records, source_names
 
 # Stands for what is there but is no zone number; no rule lets it pass.
 NOT_A_ZONE = -1
@@ -49,106 +28,10 @@ MICROSECONDS_PER_MINUTE = 60e6
 BATCH_ROWS = 1 << 16
 # Several, so that neither side waits when some batch takes the other longer.
 BATCHES_AHEAD = 4
-# Less would not pay for what each part of a file needs for itself.
-PART_ROWS = 1 << 19
 # Shorter than others: the sums that are taken of parts want room in the cache as well.
 PART_BATCH_ROWS = 1 << 15
 
-_MAGIC = b"PAR1"
-
-Mask = npt.NDArray[np.bool_]
-FileState = tuple[int, int, int, int, int]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class MonthContent:
-    """
-    One month's file on this machine.
-
-    Attributes
-    ----------
-    path : str
-        What people know it by: its path, or its URL without credentials.
-    file : Path
-        Where its bytes are.
-    state : tuple of int
-        Device, inode, size and times of the file when it was opened.
-    keeper : object
-        Whatever has to live as long as the file is needed.
-    """
-
-    path: str
-    file: Path
-    state: FileState
-    keeper: object = field(default=None, repr=False, compare=False)
-
-    @property
-    def size(self) -> int:
-        """Bytes in the file."""
-        return self.state[2]
-
-    @property
-    def sha256(self) -> str:
-        """The digest of the whole file, in hexadecimal; taken once for each state of a file."""
-        try:
-            return _sha256(self.file, self.state)
-        except OSError as error:
-            raise BrokenFileError(f"{self.path} cannot be read: {error.strerror}") from None
-
-    def check_unchanged(self) -> None:
-        """
-        Check that the file is still the one that was opened.
-
-        Raises
-        ------
-        BrokenFileError
-            If it was written to, replaced or removed since.
-        """
-        if not self.file.exists() or not self._is_as_opened(_state(self.file)):
-            raise BrokenFileError(f"{self.path} changed while it was read; load it again")
-
-    def _is_as_opened(self, state: FileState) -> bool:
-        if state == self.state:
-            return True
-        # A link made or removed changes the inode's time, and no byte.
-        return state[:-1] == self.state[:-1] and _sha256(self.file, state) == self.sha256
-
-
-@dataclass(frozen=True)
-class Records:
-    """
-    Records of a month as arrays of equal length, in the file's order.
-
-    Attributes
-    ----------
-    pickup, dropoff : ndarray of datetime64[us]
-        New York's clock.
-    pickup_zone, dropoff_zone : ndarray of int32
-        Zone numbers; negative for what is none.
-    distance : ndarray of float64
-        Miles.
-    duration : ndarray of float64
-        Minutes from pick-up to drop-off.
-    missing : ndarray of bool, or None
-        Where any of the values is null; None where nothing is.
-    """
-
-    pickup: npt.NDArray[np.datetime64]
-    dropoff: npt.NDArray[np.datetime64]
-    pickup_zone: npt.NDArray[np.int32]
-    dropoff_zone: npt.NDArray[np.int32]
-    distance: npt.NDArray[np.float64]
-    duration: npt.NDArray[np.float64]
-    missing: Mask | None
-
-    def __len__(self) -> int:
-        return len(self.pickup)
-
-
-def month_content(path: str, file: Path, keeper: object = None) -> MonthContent:
-    """Return the file as it is now."""
-    return MonthContent(path, file, _state(file), keeper)
 
 
 def read_batches(
@@ -157,9 +40,10 @@ def read_batches(
     batch_rows: int = BATCH_ROWS,
     row_groups: Sequence[int] | None = None,
     engine: str = DEFAULT_ENGINE,
+    *,
+    with_drop_offs: bool = True,
 ) -> Iterator[Records]:
-    """
-    Read a month's records, cast to one set of types, in a fixed amount of memory.
+    """Read a month's records, cast to one set of types, in a fixed amount of memory.
 
     Of the file's columns only those that a trip is made of are read.
 
@@ -177,6 +61,9 @@ def read_batches(
     engine : str
         What decodes the columns, as `chosen_engine` returned it. The footer is always read
         by pyarrow.
+    with_drop_offs : bool
+        Whether the drop-off times are read. Without them the file need not have any, and all
+        durations are zero.
 
     Yields
     ------
@@ -188,27 +75,37 @@ def read_batches(
     BrokenFileError
         If the file is not a whole parquet file of this taxi's records.
     """
-    names = _source_names(taxi)
-    schema, groups = _columns_to_read(content, taxi)
-    table = _decode(
-        content, engine, groups if row_groups is None else row_groups, schema, batch_rows
-    )
-    for batch in _some_ahead(table) if row_groups is None else table:
-        yield _records(_Cast(batch, content.path), names)
-
-
-def _columns_to_read(content: MonthContent, taxi: str) -> tuple[pa.Schema, Sequence[int]]:
-    parquet = _open(content)
+    names = source_names(taxi, with_drop_offs=with_drop_offs)
+    parquet = content.opened()
     present = parquet.schema_arrow
-    _check_columns(present.names, taxi, content.path)
-    schema = pa.schema([present.field(name) for name in _source_names(taxi).values()])
-    _check_types(schema, content.path)
-    return schema, range(parquet.num_row_groups)
+    _check_columns(present.names, names, taxi, content)
+    schema = pa.schema([present.field(name) for name in names.values()])
+    _check_types(schema, content)
+    groups = range(parquet.num_row_groups) if row_groups is None else row_groups
+    table = _decode(content, engine, groups, schema, batch_rows)
+    for batch in _some_ahead(table) if row_groups is None else table:
+        yield _records(_Cast(batch, content), names)
+
+
+def has_drop_offs(content: MonthContent, taxi: str) -> bool:
+    """Tell whether any record has a drop-off time.
+
+    Also true of a file that is none of this taxi's: `read_batches` says what is wrong with it.
+    """
+    names, parquet = source_names(taxi), content.opened()
+    present, ends = parquet.schema_arrow.names, names["dropoff_datetime"]
+    if ends not in present:
+        return names["pickup_datetime"] not in present
+    try:
+        batches = parquet.iter_batches(columns=[ends])
+        return any(batch[0].null_count < len(batch) for batch in batches)
+    except (pa.ArrowException, OSError):
+        return True
 
 
 def _records(cast: _Cast, names: dict[str, str]) -> Records:
     pickup = cast.stamps(names["pickup_datetime"])
-    dropoff = cast.stamps(names["dropoff_datetime"])
+    dropoff = cast.stamps(names["dropoff_datetime"]) if "dropoff_datetime" in names else pickup
     return Records(
         pickup=pickup,
         dropoff=dropoff,
@@ -220,109 +117,29 @@ def _records(cast: _Cast, names: dict[str, str]) -> Records:
     )
 
 
-def count_rows(content: MonthContent) -> int:
-    """Return how many rows a file says that it has."""
-    return int(_open(content).metadata.num_rows)
-
-
-def parts_of(content: MonthContent) -> list[list[int]]:
-    """Cut a file into row groups, or neighbours of them, each with `PART_ROWS` rows or more."""
-    metadata = _open(content).metadata
-    parts: list[list[int]] = []
-    rows = PART_ROWS
-    for group in range(metadata.num_row_groups):
-        if rows >= PART_ROWS:
-            parts.append([])
-            rows = 0
-        parts[-1].append(group)
-        rows += metadata.row_group(group).num_rows
-    return parts
-
-
-def check_whole(content: MonthContent) -> None:
-    """
-    Check that a file is parquet from its first to its last byte.
-
-    Raises
-    ------
-    BrokenFileError
-        If it is not; the message names the file and what is wrong.
-    """
-    _open(content)
-
-
-def starts_as_parquet(content: MonthContent) -> bool:
-    """Tell whether a file begins as parquet does, however it goes on."""
-    return _ends(content)[0] == _MAGIC
-
-
-def is_synthetic(content: MonthContent) -> bool:
-    """Tell whether the file says of itself that its trips were made up."""
-    return SYNTHETIC_KEY in (_open(content).schema_arrow.metadata or {})
-
-
-def _state(file: Path) -> FileState:
-    found = file.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-@lru_cache(maxsize=1024)
-def _sha256(file: Path, state: FileState) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _ends(content: MonthContent) -> tuple[bytes, bytes]:
-    with content.file.open("rb") as opened:
-        first = opened.read(4)
-        opened.seek(-min(4, content.size), os.SEEK_END)
-        return first, opened.read(4)
-
-
-def _open(content: MonthContent) -> pq.ParquetFile:
-    _check_magic(content)
-    try:
-        return pq.ParquetFile(content.file, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
-        raise _broken(
-            content.path, f"is not a readable parquet file ({_one_line(error)})"
-        ) from None
-
-
-def _check_magic(content: MonthContent) -> None:
-    size = content.size
-    if size == 0:
-        raise _broken(content.path, "is empty (0 bytes)")
-    first, last = _ends(content)
-    if first != _MAGIC:
-        raise _broken(content.path, "is not a parquet file")
-    if size < 12 or last != _MAGIC:
-        raise _broken(content.path, f"is cut short: its end is missing after {size:,} bytes")
-
-
-def _check_columns(present: list[str], taxi: str, path: str) -> None:
-    needed = _source_names(taxi).values()
-    missing = [name for name in needed if name not in present]
+def _check_columns(
+    present: list[str], needed: dict[str, str], taxi: str, content: MonthContent
+) -> None:
+    missing = [name for name in needed.values() if name not in present]
     if not missing:
         return
     for other in STAMP_PREFIX.keys() - {taxi}:
-        if set(_source_names(other).values()) <= set(present):
-            raise _broken(path, f"holds {other} records, not {taxi} ones, whatever its name says")
-    raise _broken(
-        path,
+        if set(source_names(other).values()) <= set(present):
+            raise content.broken(f"holds {other} records, not {taxi} ones, whatever its name says")
+    raise content.broken(
         f"is not a file of {taxi} trip records: it has no {_listing(missing)} "
-        f"(its columns: {_listing(present)})",
+        f"(its columns: {_listing(present)})"
     )
 
 
-def _check_types(schema: pa.Schema, path: str) -> None:
+def _check_types(schema: pa.Schema, content: MonthContent) -> None:
     for name, kind in zip(schema.names, schema.types, strict=True):
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         stamps = name.endswith("_datetime")
         fits = pa.types.is_temporal(kind) if stamps else _is_number(kind)
         if not (fits or _is_text(kind) or pa.types.is_null(kind)):
             wanted = "time stamps" if stamps else "numbers"
-            raise _broken(path, f"has a {name} of type {kind}; it must hold {wanted}")
+            raise content.broken(f"has a {name} of type {kind}; it must hold {wanted}")
 
 
 def _decode(
@@ -335,9 +152,7 @@ def _decode(
     try:
         yield from decoded(engine, content.file, row_groups, columns, batch_rows)
     except UndecodableError as error:
-        raise _broken(
-            content.path, f"is damaged: its records cannot be decoded ({error})"
-        ) from None
+        raise content.broken(f"is damaged: its records cannot be decoded ({error})") from None
 
 
 def _some_ahead(items: Iterator[T]) -> Iterator[T]:
@@ -353,9 +168,9 @@ def _some_ahead(items: Iterator[T]) -> Iterator[T]:
 class _Cast:
     """The columns of one batch, cast explicitly: no two files agree on their types."""
 
-    def __init__(self, batch: pa.RecordBatch, path: str) -> None:
+    def __init__(self, batch: pa.RecordBatch, content: MonthContent) -> None:
         self._batch = batch
-        self._path = path
+        self._content = content
         self.missing: Mask | None = None
 
     def stamps(self, name: str) -> npt.NDArray[np.datetime64]:
@@ -422,8 +237,8 @@ class _Cast:
             # Nanoseconds are cut off; nothing else can be lost in these casts.
             return column.cast(kind, safe=False)
         except pa.ArrowException as error:
-            what = f"has a {name} that cannot be read as {kind}: {_one_line(error)}"
-            raise _broken(self._path, what) from None
+            what = f"has a {name} that cannot be read as {kind}: {one_line(error)}"
+            raise self._content.broken(what) from None
 
 
 def _nulls(column: pa.Array) -> Mask:
@@ -452,17 +267,6 @@ def _zone_number(text: str | None) -> float:
     return number if math.isfinite(number) and number.is_integer() else NOT_A_ZONE
 
 
-def _source_names(taxi: str) -> dict[str, str]:
-    prefix = STAMP_PREFIX[taxi]
-    return {
-        "pickup_datetime": f"{prefix}_pickup_datetime",
-        "dropoff_datetime": f"{prefix}_dropoff_datetime",
-        "PULocationID": "PULocationID",
-        "DOLocationID": "DOLocationID",
-        "trip_distance": "trip_distance",
-    }
-
-
 def _is_text(kind: Any) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
@@ -470,16 +274,6 @@ def _is_text(kind: Any) -> bool:
 def _is_number(kind: Any) -> bool:
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
     return any(test(kind) for test in tests)
-
-
-def _broken(path: str, what: str) -> BrokenFileError:
-    return BrokenFileError(
-        f"{path} {what}. It should be a month of trip records as the TLC publishes them, in parquet"
-    )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
 
 
 def _listing(names: list[str]) -> str:

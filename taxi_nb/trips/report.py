@@ -1,16 +1,16 @@
-"""What cleaning did, month by month, in a form to show and to store."""
+"""How many rows cleaning took out, month by month: to show, and to store."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.plain_data import from_plain
+
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["CleaningReport", "MonthCounts"]
 
 ROWS_IN = "rows in"
 ROWS_KEPT = "rows kept"
@@ -42,15 +42,6 @@ class MonthCounts:
         """Rows that keep every rule."""
         return self.rows_in - sum(self.taken_out.values())
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the counts as a dict of plain values."""
-        return {
-            "month": self.month,
-            "rows_in": self.rows_in,
-            "taken_out": dict(self.taken_out),
-            "rows_kept": self.rows_kept,
-        }
-
 
 @dataclass(frozen=True)
 class CleaningReport:
@@ -65,6 +56,14 @@ class CleaningReport:
         Each rule in force, by name, with what it says, in the order it is applied.
     months : tuple of MonthCounts
         The counts of each month, in the order the months were asked for.
+
+    Examples
+    --------
+    >>> print(CleaningReport({}, {"long": "too long"}, (MonthCounts("2021-01", 9, {"long": 1}),)))
+               2021-01    share
+    rows in          9  100.00%
+    too long         1   11.11%
+    rows kept        8   88.89%
     """
 
     settings: Mapping[str, Any]
@@ -88,23 +87,18 @@ class CleaningReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dict that JSON can hold; `from_dict` reads it."""
-        return {
-            "settings": dict(self.settings),
-            "rules": dict(self.rules),
-            "months": [month.to_dict() for month in self.months],
+        months = [{**asdict(month), "rows_kept": month.rows_kept} for month in self.months]
+        totals = {
             "rows_in": self.rows_in,
             "taken_out": self.taken_out,
             "rows_kept": self.rows_kept,
         }
+        return {**asdict(self), "months": months, **totals}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CleaningReport:
         """Make the report again from what `to_dict` returned."""
-        months = (
-            MonthCounts(month["month"], month["rows_in"], dict(month["taken_out"]))
-            for month in values["months"]
-        )
-        return cls(dict(values["settings"]), dict(values["rules"]), tuple(months))
+        return from_plain(cls, values)
 
     def to_frame(self) -> pd.DataFrame:
         """

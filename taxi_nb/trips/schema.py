@@ -8,8 +8,6 @@ import pandera.pandas as pa
 from taxi_nb.trips.cleaning import Cleaning
 from taxi_nb.trips.errors import SchemaError
 
-__all__ = ["trips_schema", "validate_trips"]
-
 
 def trips_schema(cleaning: Cleaning | None = None) -> pa.DataFrameSchema:
     """

@@ -15,17 +15,7 @@ from taxi_nb.project import project_root
 from taxi_nb.secrets.addresses import hide_secrets, user_info, without_credentials
 from taxi_nb.tracking.inputs import used_variable
 from taxi_nb.trips.errors import BrokenFileError, MissingMonthError, TripsError
-from taxi_nb.trips.reading import MonthContent, month_content
-
-__all__ = [
-    "Folder",
-    "Remote",
-    "Source",
-    "local_place",
-    "month_file_name",
-    "open_file",
-    "open_place",
-]
+from taxi_nb.trips.month_file import MonthContent
 
 S3_PROTOCOLS = ("s3", "s3a")
 
@@ -138,7 +128,7 @@ class Remote:
         # Each file system fails in its own way: boto, aiohttp, sockets, credentials.
         except Exception as error:
             raise self._failure(error) from None
-        return month_content(f"{self.label.rstrip('/')}/{name}", Path(copy.name), keeper=copy)
+        return MonthContent.now(f"{self.label.rstrip('/')}/{name}", Path(copy.name), keeper=copy)
 
     def fetch(self, taxi: str, month: str) -> MonthContent:
         """Return the month's file, or raise an error that lists the months that are there."""
@@ -189,7 +179,7 @@ def read_file(path: Path) -> MonthContent:
         raise BrokenFileError(f"{path} is a folder; it should be a month's parquet file")
     try:
         with path.open("rb"):
-            return month_content(str(path), path)
+            return MonthContent.now(str(path), path)
     except OSError as error:
         raise BrokenFileError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -21,13 +21,11 @@ from taxi_nb.trips.errors import (
     TripsError,
     write_problems_told,
 )
-from taxi_nb.trips.reading import MonthContent, check_whole, starts_as_parquet
+from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.sources import local_place, month_file_name, read_file
 
 if TYPE_CHECKING:
     import requests
-
-__all__ = ["Tlc"]
 
 logger = logging.getLogger(__name__)
 
@@ -97,10 +95,10 @@ def _fetch_with_retries(url: str, part: Path, taxi: str, month: str) -> None:
 def _fetch_whole(url: str, part: Path) -> None:
     _fetch(url, part)
     content = read_file(part)
-    if not starts_as_parquet(content):
+    if not content.starts_as_parquet():
         raise _RefusedError("what arrived is not a parquet file")
     try:
-        check_whole(content)
+        content.opened()
     except BrokenFileError:
         raise _TransientError("what arrived is not a whole parquet file") from None
 
@@ -220,7 +218,7 @@ def _check_record(content: MonthContent) -> None:
     record = _record_path(path)
     if not record.exists():
         # Put there by hand, or the process was killed right after the whole file was in place.
-        check_whole(content)
+        content.opened()
         _write_record(path, content.sha256, content.size, None)
         return
     recorded = _recorded_digest(record)

@@ -36,7 +36,8 @@ from taxi_nb import (
 from taxi_nb.registry.versions import DEFAULT_NAME
 from taxi_nb.review.verify.registry_state import RegistryBefore, recreate
 from taxi_nb.scoring.predictions_file import OutputError, PredictionsFile
-from taxi_nb.scoring.score import CHAMPION_MODEL, Thresholds
+from taxi_nb.scoring.result import Thresholds
+from taxi_nb.scoring.score import CHAMPION_MODEL
 from taxi_nb.scoring.scored_model import ModelError, load_scored_model
 from taxi_nb.tracking.run_tree import client_of
 from taxi_nb.tracking.store import connect

@@ -132,11 +132,11 @@ def test_no_pickle_is_in_a_logged_model_and_its_requirements_are_pinned(
 
 
 def test_the_pins_of_a_model_are_the_locks() -> None:
-    from taxi_nb.training.train import model_requirements
+    from taxi_nb.training.logged_model import model_requirements
     from tests.conftest import REPOSITORY
 
     lock = (REPOSITORY / "requirements.lock").read_text()
-    for pin in model_requirements("xgboost"):
+    for pin in model_requirements(MODELS["xgboost"]):
         assert f"\n{pin} " in lock
 
 

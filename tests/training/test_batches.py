@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from taxi_nb import load_model, load_trips, make_model, provenance, regression_metrics, train
-from taxi_nb.tracking.upstream import training_runs
+from taxi_nb.training.trained_models import training_runs
 from tests.conftest import runs_of
 
 Load = Callable[..., pd.DataFrame]

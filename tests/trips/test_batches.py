@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from taxi_nb.training.pair_statistics import pair_statistics
+from taxi_nb.trips.batches import reopen
 from taxi_nb.trips.cleaning import Cleaning
 from taxi_nb.trips.errors import BrokenFileError, NoTripsError, TripsError
-from taxi_nb.trips.loading import iter_trips, load_trips, reopen
+from taxi_nb.trips.loading import iter_trips, load_trips
 from taxi_nb.trips.origin import provenance
 
 MONTHS = ["2021-01", "2021-02"]
@@ -73,8 +74,8 @@ def test_a_rule_that_leaves_nothing_ends_the_loop():
 
 
 def test_statistics_are_those_of_the_frame_whatever_the_cores(monkeypatch):
-    monkeypatch.setattr("taxi_nb.trips.reading.PART_ROWS", 1_000)
-    monkeypatch.setattr("taxi_nb.trips.loading.PART_BATCH_ROWS", 300)
+    monkeypatch.setattr("taxi_nb.trips.month_file.PART_ROWS", 1_000)
+    monkeypatch.setattr("taxi_nb.trips.batches.PART_BATCH_ROWS", 300)
     trips = load_trips("green", MONTHS, "sample", sample_rows=3_000)
     for month in provenance(trips).files:
         pq.write_table(pq.read_table(month.path), month.path, row_group_size=700)

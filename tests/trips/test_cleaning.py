@@ -180,8 +180,21 @@ def test_settings_that_make_no_sense(settings, message):
 
 
 def test_cleaning_of_another_type_is_an_error():
-    with pytest.raises(TripsError, match=r"`cleaning` must be a Cleaning or None, got: \{\}"):
-        load_trips("green", ["2021-01"], "sample", cleaning={})  # type: ignore[arg-type]
+    message = r"`cleaning` must be a Cleaning, a dict or None, got: \[\]"
+    with pytest.raises(TripsError, match=message):
+        load_trips("green", ["2021-01"], "sample", cleaning=[])  # type: ignore[arg-type]
+
+
+def test_cleaning_may_be_a_dict(project: object) -> None:
+    trips, same = (
+        load_trips("green", ["2021-01"], "sample", sample_rows=1_000, cleaning=cleaning)
+        for cleaning in ({"max_distance": 3}, Cleaning(max_distance=3))
+    )
+    assert provenance(trips) == provenance(same)
+    with pytest.raises(TripsError, match=r"no setting 'max_miles'; its settings are min_minutes, "):
+        load_trips("green", ["2021-01"], "sample", cleaning={"max_miles": 3})
+    with pytest.raises(TripsError, match="`max_distance` must be a finite number, got: 'far'"):
+        load_trips("green", ["2021-01"], "sample", cleaning={"max_distance": "far"})
 
 
 @pytest.fixture

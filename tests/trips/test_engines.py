@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from taxi_nb.training.pair_statistics import pair_statistics
+from taxi_nb.trips.batches import reopen
 from taxi_nb.trips.cleaning import Cleaning
 from taxi_nb.trips.errors import TripsError
-from taxi_nb.trips.loading import iter_trips, load_trips, reopen
+from taxi_nb.trips.loading import iter_trips, load_trips
 from taxi_nb.trips.origin import provenance
 from tests.conftest import Bucket, sample_file
 

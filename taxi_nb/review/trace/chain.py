@@ -10,7 +10,8 @@ from taxi_nb.review.trace.nodes import Node, is_hex, reuse_facts, run_kind, time
 from taxi_nb.review.trace.run_chain import RunChains, Trace, TraceError, read_record
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking import names
-from taxi_nb.tracking.run_tree import client_of, find_run, is_there, model_version, runs_by_prefix
+from taxi_nb.tracking.model_address import model_version
+from taxi_nb.tracking.run_tree import client_of, find_run, is_there, runs_by_prefix
 from taxi_nb.tracking.store import tracking_uri
 from taxi_nb.tracking.store_errors import errors_of_store
 

@@ -19,10 +19,10 @@ from taxi_nb.pipeline.memory import Memory
 from taxi_nb.pipeline.plan import plan
 from taxi_nb.pipeline.run import run_pipeline
 from taxi_nb.pipeline.spec import Pipeline, read_pipeline
-from taxi_nb.tracking.contents import log_trips
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.tracking.store_errors import StoreError
 from taxi_nb.tracking.stored_runs import finished_runs
+from taxi_nb.training.used_trips import log_trips
 from taxi_nb.trips.errors import MissingMonthError
 from taxi_nb.trips.loading import load_trips
 from taxi_nb.trips.origin import provenance

@@ -1,0 +1,100 @@
+"""Errors of predictions from sums that add up over batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass
+class ErrorSums:
+    """Sums over trips from which their errors follow, in minutes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sums = ErrorSums()
+    >>> sums.add(np.array([12.0, 9.0]), np.array([10.0, 10.0]))
+    >>> sums.add(np.array([33.0]), np.array([30.0]))
+    >>> sums.trips, sums.mae, round(sums.rmse, 3)
+    (3, 2.0, 2.16)
+    """
+
+    trips: int = 0
+    _error: float = 0.0
+    _absolute: float = 0.0
+    _squared: float = 0.0
+    _mean: float = 0.0
+    _scatter: float = 0.0
+
+    def add(self, predicted: npt.NDArray[np.float64], actual: npt.NDArray[np.float64]) -> None:
+        """Add a batch of trips."""
+        if not len(actual):
+            return
+        error = predicted - actual
+        self._error += float(error.sum())
+        self._absolute += float(np.abs(error).sum())
+        self._squared += float((error**2).sum())
+        # The mean of what was added so far moves (Chan and others, 1979).
+        total = self.trips + len(actual)
+        ahead = float(actual.mean()) - self._mean
+        self._scatter += float(((actual - actual.mean()) ** 2).sum())
+        self._scatter += ahead**2 * self.trips * len(actual) / total
+        self._mean += ahead * len(actual) / total
+        self.trips = total
+
+    @property
+    def rmse(self) -> float:
+        """The root of the mean squared error, in minutes."""
+        return float(np.sqrt(self._squared / self.trips))
+
+    @property
+    def mae(self) -> float:
+        """The mean absolute error, in minutes."""
+        return self._absolute / self.trips
+
+    @property
+    def bias(self) -> float:
+        """The mean of predicted minus actual, in minutes."""
+        return self._error / self.trips
+
+    @property
+    def r2(self) -> float:
+        """The share of the durations' variance that is explained."""
+        return 1 - self._squared / self._scatter
+
+
+@dataclass(frozen=True)
+class MonthError:
+    """How wrong the predictions of a month turned out to be.
+
+    Attributes
+    ----------
+    rmse, mae, bias : float
+        Minutes; the bias is the mean of predicted minus actual.
+    coverage : float or None
+        The share of trips inside their intervals; None for a model without.
+    at_training : mapping of str to float
+        ``rmse`` and ``mae`` of the model's validation.
+    by_day : DataFrame, one row a day
+        ``trips`` (a count), ``rmse``, ``mae`` and ``bias`` (minutes).
+    """
+
+    rmse: float
+    mae: float
+    bias: float
+    coverage: float | None
+    at_training: Mapping[str, float]
+    by_day: pd.DataFrame
+
+    @property
+    def rmse_increase(self) -> float:
+        """Minutes by which the RMSE is above that of the model's validation."""
+        return self.rmse - self.at_training["rmse"]

@@ -1,0 +1,137 @@
+"""Models in MLflow: logged with signature, requirements and code, and loaded again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import TYPE_CHECKING
+
+from taxi_nb.models.carried import carried_code, carried_names
+from taxi_nb.tracking.inputs import not_inputs
+from taxi_nb.tracking.store import connect
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+    from mlflow.models import ModelSignature
+    from sklearn.pipeline import Pipeline
+
+    from taxi_nb.models.specs import ModelChoice, ModelSpec
+
+MODEL_URI_TAG = "model.uri"
+
+# What a logged model needs where it is loaded. Named here rather than guessed by
+# MLflow, which loads the model again in a subprocess for it: seconds a run.
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
+
+_ZONES = ("PULocationID", "DOLocationID")
+_COLUMN_TYPES = {
+    "pickup_datetime": "datetime",
+    **dict.fromkeys(_ZONES, "long"),
+    "trip_distance": "double",
+}
+
+
+def log_model(choice: ModelChoice, estimator: Pipeline, trips: pd.DataFrame) -> str:
+    """Log a fitted model to the active run, without pickle, and return its address."""
+    import mlflow
+    import mlflow.sklearn
+
+    example = trips[list(choice.spec.reads)].head(5).astype(dict.fromkeys(_ZONES, "int64"))
+    with not_inputs(), carried_names():  # The code is copied, and no result depends on the copy.
+        info = mlflow.sklearn.log_model(
+            estimator,
+            name="model",
+            signature=model_signature(choice.spec),
+            input_example=example,
+            pip_requirements=model_requirements(choice.spec),
+            code_paths=[str(carried_code())],
+            serialization_format="skops",
+            skops_trusted_types=choice.trusted_types(),
+        )
+    mlflow.set_tag(MODEL_URI_TAG, info.model_uri)
+    return str(info.model_uri)
+
+
+def model_signature(spec: ModelSpec) -> ModelSignature:
+    """Return the columns that a model reads, and what it gives: minutes.
+
+    Examples
+    --------
+    >>> from taxi_nb import MODELS
+    >>> model_signature(MODELS["linear"]).inputs.input_names()
+    ['PULocationID', 'DOLocationID', 'trip_distance']
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    return ModelSignature(
+        inputs=Schema([ColSpec(_COLUMN_TYPES[name], name) for name in spec.reads]),
+        outputs=Schema([ColSpec("double", "minutes")]),
+    )
+
+
+def model_requirements(spec: ModelSpec) -> list[str]:
+    """Return the pinned packages that the model needs.
+
+    The pins are the installed versions, since those made the model; in the
+    environment that ``make setup`` makes they are the lock's.
+
+    Examples
+    --------
+    >>> from taxi_nb import MODELS
+    >>> [pin.partition("==")[0] for pin in model_requirements(MODELS["xgboost"])][-2:]
+    ['skops', 'xgboost-cpu']
+    """
+    return [f"{name}=={_installed_version(name)}" for name in (*_REQUIREMENTS, *spec.requires)]
+
+
+def _installed_version(name: str) -> str:
+    # Some install the GPU build of XGBoost in place of the smaller one.
+    alternatives = {"xgboost-cpu": "xgboost"}
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.version(alternatives.get(name, name))
+
+
+def load_model(run_id: str) -> Pipeline:
+    """Load the model of a training run as the scikit-learn Pipeline that it was.
+
+    Parameters
+    ----------
+    run_id : str
+        Of the training run.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        Fitted; it predicts minutes from raw trips.
+
+    Raises
+    ------
+    LookupError
+        If the run has logged no model.
+
+    Examples
+    --------
+    >>> load_model(result.run_id).predict(validation)  # doctest: +SKIP
+    """
+    import mlflow
+    import mlflow.sklearn
+
+    connect()
+    return mlflow.sklearn.load_model(model_uri(mlflow.get_run(run_id)))
+
+
+def model_uri(run: Run) -> str:
+    """Return the address of a training run's model.
+
+    Raises
+    ------
+    LookupError
+        If the run has logged none.
+    """
+    found = run.data.tags.get(MODEL_URI_TAG)
+    if found is None:
+        raise LookupError(f"run {run.info.run_id} ({run.info.run_name}) has logged no model")
+    return str(found)

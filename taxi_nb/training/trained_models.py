@@ -1,0 +1,190 @@
+"""The models that have been trained and validated on the same trips, the best one first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+from taxi_nb.tracking.names import KIND_TAG
+from taxi_nb.tracking.store import connect
+from taxi_nb.tracking.upstream import upstream_runs
+from taxi_nb.training.logged_model import load_model, model_uri
+from taxi_nb.trips.origin import provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+    from sklearn.pipeline import Pipeline
+
+_COLUMNS = ("valid_rmse", "valid_mae", "valid_r2", "train_rmse", "fit_seconds")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that a training run has logged.
+
+    Attributes
+    ----------
+    name : str
+        Of the run, such as ``"tuning"``.
+    model : str
+        Its name in `MODELS`.
+    run_id, uri : str
+        Where MLflow has the run and the model.
+    params : mapping of str to str
+        As the run has logged them.
+    metrics : mapping of str to float
+        ``train_rmse``, ``valid_rmse`` and so on; minutes, ``r2`` without a unit.
+
+    Examples
+    --------
+    >>> best = TrainedModel("tuning", "xgboost", "4f1c", {}, {"valid_rmse": 5.2}, "models:/m-1")
+    >>> best.metrics["valid_rmse"]
+    5.2
+    """
+
+    name: str
+    model: str
+    run_id: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    uri: str
+
+    @classmethod
+    def of(cls, run: Run) -> TrainedModel:
+        """Make it of MLflow's run."""
+        name, params = str(run.info.run_name), dict(run.data.params)
+        metrics, uri = dict(run.data.metrics), model_uri(run)
+        return cls(name, params["model"], str(run.info.run_id), params, metrics, uri)
+
+    def load(self) -> Pipeline:
+        """Load the scikit-learn Pipeline that predicts minutes from raw trips."""
+        return load_model(self.run_id)
+
+
+class TrainedModels(Sequence[TrainedModel]):
+    """Trained models, best validation RMSE first; a notebook shows them as their table."""
+
+    def __init__(self, models: Sequence[TrainedModel]) -> None:
+        self._models = tuple(models)
+
+    @overload
+    def __getitem__(self, place: int) -> TrainedModel: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[TrainedModel]: ...
+
+    def __getitem__(self, place: int | slice) -> TrainedModel | Sequence[TrainedModel]:
+        return self._models[place]
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    @property
+    def best(self) -> TrainedModel:
+        """The model with the smallest validation RMSE."""
+        return self._models[0]
+
+    def table(self) -> pd.DataFrame:
+        """Return the metrics: one row a model, by the name of its run.
+
+        Returns
+        -------
+        DataFrame
+            ``valid_rmse``, ``valid_mae`` and ``train_rmse`` in minutes, ``valid_r2``,
+            and ``fit_seconds``.
+        """
+        import pandas as pd
+
+        rows = {one.name: [one.metrics.get(name) for name in _COLUMNS] for one in self}
+        return pd.DataFrame.from_dict(rows, orient="index", columns=list(_COLUMNS), dtype=float)
+
+    def __repr__(self) -> str:
+        return self._shown().to_string(float_format="{:.4f}".format)
+
+    def _repr_html_(self) -> str:
+        return self._shown().to_html(float_format="{:.4f}".format)
+
+    def _shown(self) -> pd.DataFrame:
+        # How long a fit took is another number each time.
+        return self.table().drop(columns="fit_seconds")
+
+
+def trained_models(training: pd.DataFrame, validation: pd.DataFrame) -> TrainedModels:
+    """Find the models that were trained and validated on these trips.
+
+    In a pipeline those of the steps before this one; in JupyterLab the
+    newest of each name in the experiment.
+
+    Parameters
+    ----------
+    training, validation : DataFrame
+        As `load_trips` or `load_split` returned them.
+
+    Returns
+    -------
+    TrainedModels
+        A sequence of `TrainedModel`, best validation RMSE first.
+
+    Raises
+    ------
+    LookupError
+        If there is none; it says what to run first.
+
+    Examples
+    --------
+    >>> models = trained_models(training, validation)  # doctest: +SKIP
+    >>> models.best.load().predict(validation)  # doctest: +SKIP
+    """
+    runs = training_runs(provenance(training).digest, provenance(validation).digest)
+    return TrainedModels([TrainedModel.of(run) for run in runs])
+
+
+def training_runs(training_digest: str, validation_digest: str) -> list[Run]:
+    """Find the runs that `trained_models` is made of.
+
+    Parameters
+    ----------
+    training_digest, validation_digest : str
+        ``provenance(trips).digest`` of the two sets.
+
+    Returns
+    -------
+    list of mlflow.entities.Run
+        Best validation RMSE first.
+
+    Raises
+    ------
+    LookupError
+        If there is none; it says what to run first.
+
+    Examples
+    --------
+    >>> runs = training_runs("0f3a9c61d2b4", "77ad0c13e5f8")  # doctest: +SKIP
+    """
+    import mlflow
+
+    experiment = connect()
+    wanted = (
+        f"tags.`{KIND_TAG}` = 'training' and attributes.status = 'FINISHED' "
+        f"and params.training_digest = '{training_digest}' "
+        f"and params.validation_digest = '{validation_digest}'"
+    )
+    found: Sequence[Run] = mlflow.search_runs(
+        [experiment], wanted, order_by=["attributes.start_time DESC"], output_format="list"
+    )
+    upstream = upstream_runs("training", {str(run.info.run_id) for run in found})
+    if upstream is not None:
+        chosen = [run for run in found if run.info.run_id in upstream.values()]
+    else:
+        newest: dict[str, Run] = {}
+        for run in found:
+            newest.setdefault(str(run.info.run_name), run)
+        chosen = list(newest.values())
+    if not chosen:
+        raise LookupError(
+            "no model has been trained on these data yet: run the training notebook with the "
+            "same source, months and cleaning first"
+        )
+    return sorted(chosen, key=lambda run: float(run.data.metrics["valid_rmse"]))

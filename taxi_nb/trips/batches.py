@@ -1,0 +1,272 @@
+"""The clean trips of some months, batch by batch or as one frame."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from taxi_nb.trips.cleaning import CheckedRecords, Cleaning
+from taxi_nb.trips.engines import chosen_engine
+from taxi_nb.trips.errors import BrokenFileError, TripsError
+from taxi_nb.trips.month_file import MonthContent
+from taxi_nb.trips.month_reader import Arrays, MonthReader, ReadMonth
+from taxi_nb.trips.origin import MonthFile, Provenance, stamp
+from taxi_nb.trips.reading import BATCH_ROWS, PART_BATCH_ROWS
+from taxi_nb.trips.records import COLUMN_TYPES, COLUMNS
+from taxi_nb.trips.report import CleaningReport
+from taxi_nb.trips.sources import Source, open_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class TripBatches:
+    """
+    The clean trips of some months, to be gone through in batches as often as one likes.
+
+    Each loop reads the files again and gives frames like `load_trips`'; all of them one after
+    the other are its frame. While one batch is worked on, the next one is decoded.
+    """
+
+    def __init__(
+        self,
+        taxi: str,
+        months: tuple[str, ...],
+        place: Source,
+        rules: Cleaning,
+        batch_rows: int,
+        engine: str,
+    ) -> None:
+        self.taxi = taxi
+        self.months = months
+        self._place = place
+        self._rules = rules
+        self._batch_rows = batch_rows
+        self._engine = engine
+        self._provenance: Provenance | None = None
+
+    @property
+    def place(self) -> Source:
+        """Where the months are."""
+        return self._place
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        for arrays in self.arrays(*COLUMNS):
+            yield _frame(arrays)
+
+    def arrays(self, *columns: str) -> Iterator[Arrays]:
+        """
+        Go through the same batches as arrays, without what makes a frame of them.
+
+        Parameters
+        ----------
+        *columns : str
+            Columns of the frame, such as ``"trip_distance"``.
+
+        Yields
+        ------
+        dict of str to ndarray
+            One array for each of `columns`, of equal length.
+        """
+        unknown = [column for column in columns if column not in COLUMNS]
+        if unknown:
+            raise ValueError(f"`columns` must be among {list(COLUMNS)}, got: {unknown}")
+        yield from self._read(self._fetched(), columns)
+
+    def in_parts(self, work: Callable[[Iterator[CheckedRecords]], T]) -> Iterator[T]:
+        """
+        Do some work on all records, in parts that are read side by side by all cores.
+
+        How the files are cut into parts, and these into batches, depends on the files alone.
+        While a month is worked on the next one is fetched.
+
+        Parameters
+        ----------
+        work : callable
+            Takes the batches of a part: its records, and which of them are trips. Called in
+            other threads.
+
+        Yields
+        ------
+        object
+            What the work returned, in the order of the parts.
+        """
+        read: list[ReadMonth] = []
+        with ThreadPoolExecutor(pa.cpu_count()) as workers:
+            try:
+                begun = (self._begin(*found, work, workers) for found in self._fetched())
+                for reader, results in _one_ahead(begun):
+                    for result in results:
+                        yield result.result()
+                    self._finish(reader, read)
+            finally:
+                workers.shutdown(cancel_futures=True)
+        self._provenance = self._origin(read)
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the trips came from and what cleaning took out; known after one whole loop."""
+        if self._provenance is None:
+            for _ in self.arrays():
+                pass
+        assert self._provenance is not None
+        return self._provenance
+
+    def one_frame(self, max_trips: int) -> pd.DataFrame:
+        """Return all trips as one frame, or `max_trips` of them drawn by chance."""
+        found = list(self._fetched())
+        rows = sum(content.rows for _, content in found)
+        collected = _Collected(rows, max_trips)
+        for arrays in self._read(found, tuple(COLUMNS)):
+            collected.add(arrays)
+        trips = _frame(collected.arrays())
+        stamp(trips, self._drawn(len(trips)) if rows > max_trips else self.provenance)
+        return trips
+
+    def _drawn(self, trips: int) -> Provenance:
+        """Return where a part of the trips came from, with a warning that it is a part."""
+        origin = self.provenance
+        logger.warning(
+            "the frame holds %s trips drawn from the %s of %s; training reads all of them in "
+            "batches",
+            f"{trips:,}",
+            f"{origin.cleaning.rows_kept:,}",
+            origin.title,
+        )
+        return replace(origin, drawn=trips)
+
+    def _fetched(self) -> Iterator[tuple[str, MonthContent]]:
+        return ((month, self._place.fetch(self.taxi, month)) for month in self.months)
+
+    def _read(
+        self, fetched: Iterable[tuple[str, MonthContent]], columns: Sequence[str]
+    ) -> Iterator[Arrays]:
+        read: list[ReadMonth] = []
+        for month, content in fetched:
+            reader = MonthReader(content, self.taxi, month, self._rules, self._engine)
+            yield from reader.batches(columns, self._batch_rows)
+            self._finish(reader, read)
+        self._provenance = self._origin(read)
+
+    def _begin(
+        self,
+        month: str,
+        content: MonthContent,
+        work: Callable[[Iterator[CheckedRecords]], T],
+        workers: ThreadPoolExecutor,
+    ) -> tuple[MonthReader, list[Future[T]]]:
+        reader = MonthReader(content, self.taxi, month, self._rules, self._engine)
+        parts = (reader.checked(PART_BATCH_ROWS, part) for part in content.parts())
+        return reader, [workers.submit(work, part) for part in parts]
+
+    def _finish(self, reader: MonthReader, read: list[ReadMonth]) -> None:
+        read.append(reader.finish())
+        _check_distinct([done.file for done in read])
+
+    def _origin(self, read: list[ReadMonth]) -> Provenance:
+        counts = tuple(month.counts for month in read)
+        return Provenance(
+            taxi=self.taxi,
+            months=tuple(month.file.month for month in read),
+            source=self._place.label,
+            synthetic=any(month.synthetic for month in read),
+            files=tuple(month.file for month in read),
+            cleaning=CleaningReport(asdict(self._rules), self._rules.rules, counts),
+        )
+
+
+def reopen(origin: Provenance, batch_rows: int = BATCH_ROWS) -> TripBatches:
+    """
+    Go through all trips that a frame's provenance tells of.
+
+    Parameters
+    ----------
+    origin : Provenance
+        Of a frame from `load_trips`.
+    batch_rows : int
+        The most records that are read at once.
+
+    Returns
+    -------
+    TripBatches
+        A loop over it raises `BrokenFileError` where a file is no longer what it was.
+    """
+    rules = Cleaning(**origin.cleaning.settings)
+    files = _SameFiles(origin)
+    return TripBatches(origin.taxi, origin.months, files, rules, batch_rows, chosen_engine(None))
+
+
+class _SameFiles:
+    """The files that trips were read from before, which have to be what they were."""
+
+    def __init__(self, origin: Provenance) -> None:
+        self.label = origin.source
+        self._files = {file.month: file for file in origin.files}
+
+    def fetch(self, taxi: str, month: str) -> MonthContent:
+        file = self._files[month]
+        content = open_file(file.path)
+        if content.sha256 != file.sha256:
+            raise BrokenFileError(f"{file.path} changed since it was loaded; load it again")
+        return content
+
+
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Take each item when the one before it is yet to be worked on."""
+    current = next(items, None)
+    while current is not None:
+        following = next(items, None)
+        yield current
+        current = following
+
+
+def _check_distinct(files: Sequence[MonthFile]) -> None:
+    *before, newest = files
+    for file in before:
+        if file.sha256 == newest.sha256:
+            raise TripsError(
+                f"{newest.path} is the same file as {file.path}: one of the months "
+                f"{file.month} and {newest.month} is a copy of the other"
+            )
+
+
+class _Collected:
+    """Batches put one after the other into columns that are made once."""
+
+    def __init__(self, rows: int, max_trips: int) -> None:
+        room = min(rows, max_trips)
+        self._columns = {name: np.empty(room, dtype) for name, dtype in COLUMN_TYPES.items()}
+        self._length = 0
+        self._share = max_trips / max(rows, 1)
+        self._chance = np.random.default_rng(0)
+
+    def add(self, arrays: Arrays) -> None:
+        if self._share < 1:
+            arrays = self._drawn(arrays)
+        start, self._length = self._length, self._length + len(arrays["duration"])
+        for name, values in arrays.items():
+            self._columns[name][start : self._length] = values
+
+    def arrays(self) -> Arrays:
+        return {name: values[: self._length] for name, values in self._columns.items()}
+
+    def _drawn(self, arrays: Arrays) -> Arrays:
+        room = len(self._columns["duration"]) - self._length
+        chosen = np.flatnonzero(self._chance.random(len(arrays["duration"])) < self._share)[:room]
+        return {name: values[chosen] for name, values in arrays.items()}
+
+
+def _frame(arrays: Arrays) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(arrays, copy=False)

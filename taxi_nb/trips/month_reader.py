@@ -1,0 +1,123 @@
+"""Reading one month: its clean trips, and how many each rule took out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from taxi_nb.tracking.inputs import used_data
+from taxi_nb.trips.cleaning import CheckedRecords, Cleaning, clean
+from taxi_nb.trips.errors import NoTripsError
+from taxi_nb.trips.month_file import MonthContent
+from taxi_nb.trips.origin import MonthFile
+from taxi_nb.trips.reading import read_batches
+from taxi_nb.trips.records import COLUMNS, Mask, Records
+from taxi_nb.trips.report import MonthCounts
+
+logger = logging.getLogger(__name__)
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class ReadMonth(NamedTuple):
+    """A month's file after it was read."""
+
+    file: MonthFile
+    counts: MonthCounts
+    synthetic: bool
+
+
+class MonthReader:
+    """Reads one month's clean trips, and keeps count."""
+
+    def __init__(
+        self, content: MonthContent, taxi: str, month: str, rules: Cleaning, engine: str
+    ) -> None:
+        self._content = content
+        self._taxi = taxi
+        self._month = month
+        self._rules = rules
+        self._engine = engine
+        # Beside the reading: it needs the whole file, the reading some columns of it.
+        self._hashing = ThreadPoolExecutor(1)
+        self._sha256 = self._hashing.submit(lambda: content.sha256)
+        self._counting = Lock()
+        self._rows = 0
+        self._negative = 0
+        self._taken_out = dict.fromkeys(rules.rules, 0)
+
+    def checked(
+        self, batch_rows: int, row_groups: Sequence[int] | None = None
+    ) -> Iterator[CheckedRecords]:
+        """Yield batches of the month, or of some row groups: records, and which are trips."""
+        found = read_batches(self._content, self._taxi, batch_rows, row_groups, self._engine)
+        for records in found:
+            kept, taken_out = clean(records, self._month, self._rules)
+            self._count(records, kept, taken_out)
+            yield records, kept
+
+    def batches(self, columns: Sequence[str], batch_rows: int) -> Iterator[Arrays]:
+        """Yield batches of clean trips: one array for each column."""
+        for records, kept in self.checked(batch_rows):
+            try:
+                yield _kept_columns(records, kept, columns)
+            except GeneratorExit:  # Who has seen enough has used the file all the same.
+                self._report_use()
+                raise
+
+    def _count(self, records: Records, kept: Mask, taken_out: dict[str, int]) -> None:
+        negative = int(np.count_nonzero((records.distance < 0) & kept))
+        with self._counting:
+            self._rows += len(records)
+            self._negative += negative
+            for rule, count in taken_out.items():
+                self._taken_out[rule] += count
+
+    def finish(self) -> ReadMonth:
+        """Check what was read, once it has been, and return what to remember of it."""
+        counts = MonthCounts(self._month, self._rows, self._taken_out)
+        if not counts.rows_kept:
+            raise NoTripsError(_no_trips(self._content.path, counts, self._rules))
+        if self._negative:
+            logger.warning(
+                "%s: %s trips have a negative distance and stay; Cleaning(min_distance=0) "
+                "takes them out",
+                self._content.path,
+                f"{self._negative:,}",
+            )
+        # After the records: a file that is not what it should be is answered sooner.
+        self._report_use()
+        file = MonthFile(
+            month=self._month,
+            path=self._content.path,
+            sha256=self._sha256.result(),
+            rows=counts.rows_in,
+            size=self._content.size,
+        )
+        self._hashing.shutdown()
+        self._content.check_unchanged()
+        return ReadMonth(file, counts, self._content.is_synthetic)
+
+    def _report_use(self) -> None:
+        used_data(f"{self._taxi} {self._month}", self._content.path, self._sha256.result())
+
+
+def _kept_columns(records: Records, kept: Mask, columns: Sequence[str]) -> Arrays:
+    every = bool(kept.all())
+    arrays = {column: getattr(records, COLUMNS[column]) for column in columns}
+    return arrays if every else {name: values[kept] for name, values in arrays.items()}
+
+
+def _no_trips(path: str, counts: MonthCounts, rules: Cleaning) -> str:
+    if not counts.rows_in:
+        return f"{path} holds no records"
+    taken = [
+        f"{count:,} for: {rules.rules[rule]}" for rule, count in counts.taken_out.items() if count
+    ]
+    return f"no trip of {path} is left: of {counts.rows_in:,} records, {', '.join(taken)}"

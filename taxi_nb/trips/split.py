@@ -1,0 +1,103 @@
+"""Two sets of trips: one to learn from and one to be judged on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from taxi_nb.trips.cleaning import CleaningSettings
+from taxi_nb.trips.loading import MAX_TRIPS, load_trips
+from taxi_nb.trips.origin import provenance
+from taxi_nb.trips.sample import SAMPLE_ROWS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load_split(
+    taxi: Literal["green", "yellow"],
+    train_months: Sequence[str],
+    valid_months: Sequence[str],
+    source: str | os.PathLike[str] | None = None,
+    *,
+    cleaning: CleaningSettings | None = None,
+    seed: int = 42,
+    sample_rows: int = SAMPLE_ROWS,
+    max_trips: int = MAX_TRIPS,
+    engine: Literal["pyarrow", "fastparquet"] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Load the trips of the months to learn from, and of those to be judged on.
+
+    Parameters
+    ----------
+    train_months, valid_months : sequence of str
+        Months such as ``["2021-01"]``.
+    taxi, source, cleaning, seed, sample_rows, max_trips, engine
+        As in `load_trips`, for both.
+
+    Returns
+    -------
+    training, validation : DataFrame
+        As `load_trips` returns them.
+
+    Raises
+    ------
+    TripsError
+        As `load_trips` raises it.
+
+    Examples
+    --------
+    >>> from taxi_nb import load_split
+    >>> training, validation = load_split(
+    ...     "green", ["2021-01"], ["2021-02"], "sample", sample_rows=1_000
+    ... )
+    >>> len(training), len(validation)
+    (971, 971)
+    """
+    trips_of = partial(
+        load_trips,
+        taxi,
+        source=source,
+        cleaning=cleaning,
+        seed=seed,
+        sample_rows=sample_rows,
+        max_trips=max_trips,
+        engine=engine,
+    )
+    return trips_of(train_months), trips_of(valid_months)
+
+
+def require_disjoint(training: pd.DataFrame, validation: pd.DataFrame) -> None:
+    """Refuse to validate on months that were trained on."""
+    known, new = provenance(training), provenance(validation)
+    shared = set(known.months) & set(new.months)
+    if shared:
+        raise ValueError(
+            "`training` and `validation` must not share a month, both have: "
+            + ", ".join(sorted(shared))
+        )
+    copied = {file.sha256 for file in known.files} & {file.sha256 for file in new.files}
+    if copied:
+        paths = [file.path for file in (*known.files, *new.files) if file.sha256 in copied]
+        raise ValueError(
+            "`training` and `validation` must not share trips, and these files are the same: "
+            + ", ".join(paths)
+        )
+
+
+def split_by_time(trips: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the earlier trips, and the share of them that is last by pick-up.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> pickups = pd.date_range("2021-01-01", periods=4, freq="D")
+    >>> earlier, later = split_by_time(pd.DataFrame({"pickup_datetime": pickups}), 0.25)
+    >>> len(earlier), len(later)
+    (3, 1)
+    """
+    border = trips["pickup_datetime"].quantile(1 - share)
+    is_earlier = trips["pickup_datetime"] < border
+    return trips[is_earlier], trips[~is_earlier]

@@ -1,0 +1,87 @@
+"""What notebooks say: two sets, the models of these sets, an evaluation in one go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+
+from taxi_nb import (
+    TrainedModel,
+    load_split,
+    load_trips,
+    log_evaluation,
+    plots,
+    promote_if_better,
+    provenance,
+    trained_models,
+)
+from tests.conftest import runs_of
+from tests.trained_models import TrainedModels as Trained
+
+
+def test_a_split_is_two_loads(project: object) -> None:
+    options: dict[str, Any] = {"cleaning": {"max_distance": 20}, "seed": 3, "sample_rows": 500}
+    months = ["2021-01"], ["2021-02", "2021-03"]
+    for found, month in zip(load_split("green", *months, "sample", **options), months, strict=True):
+        assert found.equals(load_trips("green", month, "sample", **options))
+
+
+def test_the_default_of_sample_rows_is_that_of_the_notebooks(project: object) -> None:
+    assert provenance(load_trips("green", ["2021-01"], "sample")).cleaning.rows_in == 30_000
+
+
+def test_models_of_two_sets_come_as_a_table_best_first(trained: Trained) -> None:
+    # The fixture's runs have one name; the newest of a name counts.
+    found = trained_models(trained.training, trained.validation)
+    assert [one.run_id for one in found] == [trained.run_ids["good"]]
+    run = trained.run("good")
+    assert found.best == TrainedModel.of(run)
+    assert (found.best.name, found.best.model) == ("lasso", "lasso")
+    assert found.best.params["alpha"] == "5.0"
+    table = found.table()
+    assert list(table) == ["valid_rmse", "valid_mae", "valid_r2", "train_rmse", "fit_seconds"]
+    assert table.loc["lasso", "valid_rmse"] == run.data.metrics["valid_rmse"]
+    assert "<table" in found._repr_html_()
+    # Times are others in each run, and what is shown is compared.
+    assert "fit_seconds" not in found._repr_html_()
+    predicted = found.best.load().predict(trained.validation)
+    assert len(predicted) == len(trained.validation)
+
+
+def test_without_a_model_it_says_what_to_run(store: str) -> None:
+    trips = load_trips("green", ["2021-01"], "sample", sample_rows=500)
+    with pytest.raises(LookupError, match="run the training notebook with the same source"):
+        trained_models(trips, trips)
+
+
+def test_a_trained_model_can_be_promoted(trained: Trained) -> None:
+    best = trained_models(trained.training, trained.validation).best
+    decision = promote_if_better(best, trained.validation)
+    assert decision.promoted
+    assert mlflow.MlflowClient().get_model_version(decision.name, "1").run_id == best.run_id
+
+
+def test_an_evaluation_is_logged_in_one_go(trained: Trained, store: str) -> None:
+    best = trained_models(trained.training, trained.validation).best
+    log_evaluation(
+        figures={"durations": plots.durations(trained.validation)},
+        tables={"worst": pd.DataFrame({"error": [20.0]})},
+        metrics={"interval_coverage": 0.9},
+        of=best,
+    )
+    run = runs_of(store, "attributes.run_name = 'evaluate'")[-1]
+    assert run.data.tags["evaluated_run"] == best.run_id
+    assert run.data.metrics["interval_coverage"] == 0.9
+    client = mlflow.MlflowClient()
+    paths = {
+        file.path
+        for folder in ("figures", "tables")
+        for file in client.list_artifacts(run.info.run_id, folder)
+    }
+    assert paths == {"figures/durations.png", "tables/worst.csv"}
+    log_evaluation(figures={"durations": plots.durations(trained.validation)}, name="explore")
+    explored = runs_of(store, "attributes.run_name = 'explore'")[-1]
+    assert "evaluated_run" not in explored.data.tags
