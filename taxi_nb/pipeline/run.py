@@ -422,7 +422,7 @@ class _Run:
         """Return what the steps trained and decided, as the record keeps it."""
         runs = {step.name: step.mlflow_run_id for step in steps if step.mlflow_run_id}
         try:
-            return vars(self.tracking.model_outcomes(runs))
+            return self.tracking.model_outcomes(runs)
         except StoreError:
             # Record and page come first; when they are logged, the store's loss is told.
             return {}

@@ -1,4 +1,4 @@
-"""What a kernel's process has taken so far."""
+"""The processor time and the memory that a kernel's process has used so far."""
 
 from __future__ import annotations
 
