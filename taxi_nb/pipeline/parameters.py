@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from taxi_nb.secrets.literals import INSTEAD, addresses_with_credentials, literal_secrets
-from taxi_nb.secrets.references import SecretError, secret_variables, value_of
+from taxi_nb.secrets.literals import secret_mistake
 
 TAG = "parameters"
 
@@ -72,20 +71,6 @@ class Parameter:
         except ValidationError:
             return f"must be {self.described}, got {type(value).__name__} {value!r}"
         return None
-
-
-def secret_mistake(name: str, value: Any) -> str | None:
-    """Say what is wrong with a value as a secret, without the value, or return None."""
-    if any(literal_secrets({name: value})):
-        return f"must not be written out, by its name it is a secret: {INSTEAD}"
-    if any(addresses_with_credentials({name: value})):
-        return f"must not have a password or a signature in it: {INSTEAD}"
-    try:
-        for variable in secret_variables(value):
-            value_of(variable)
-    except SecretError as error:
-        return str(error)
-    return None
 
 
 def _unwritable(value: Any) -> Any:

@@ -17,9 +17,9 @@ from taxi_nb.pipeline.parameters import (
     Parameter,
     close_to,
     declared_parameters,
-    secret_mistake,
 )
 from taxi_nb.project import path_within
+from taxi_nb.secrets.literals import secret_mistake
 from taxi_nb.secrets.references import secret_variables
 
 NOTEBOOKS = "notebooks"

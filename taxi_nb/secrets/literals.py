@@ -9,12 +9,16 @@ from typing import Any
 
 from taxi_nb.secrets.addresses import has_credentials, without_credentials
 from taxi_nb.secrets.known import KNOWN
-from taxi_nb.secrets.references import SecretError, variable_of
+from taxi_nb.secrets.references import SecretError, secret_variables, value_of, variable_of
 
 # Shorter values are left alone where only their looks speak for a secret.
 _LONG = 8
 # Nobody writes longer lines; in notebooks they are pictures.
 _LONGEST_LINE = 10_000
+_INSTEAD = (
+    "put it into an environment variable, write env:NAME here, and let the notebook ask for it "
+    "with secret(...) from taxi_nb"
+)
 
 # Last words of a secret's name; `keys_of`, `monkey` and `n_tokens` do not end in them.
 _NOUNS = {"key", "token"}
@@ -38,39 +42,18 @@ def looks_secret(name: str) -> bool:
     return words[-1] in _NOUNS and not _HARMLESS_KEYS.intersection(words)
 
 
-def literal_secrets(parameters: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of texts among parameters that are secrets by their names.
-
-    Parameters within parameters are called ``outer.inner``.
-    """
-    for name, _ in _texts(parameters):
-        if looks_secret(name.rpartition(".")[2]):
-            yield name
-
-
-def addresses_with_credentials(parameters: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of parameters that are addresses with a password or a signature in them."""
-    for name, text in _texts(parameters):
-        if has_credentials(text):
-            yield name
-
-
-def _texts(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield names and texts, however deep; ``env:NAME`` is not written out."""
-    for name, value in parameters.items():
-        if isinstance(value, Mapping):
-            yield from _texts({f"{name}.{key}": item for key, item in value.items()})
-        elif isinstance(value, list | tuple):
-            for item in value:
-                yield from _texts({name: item})
-        elif isinstance(value, str) and value and not variable_of(value):
-            yield name, value
-
-
-INSTEAD = (
-    "put it into an environment variable, write env:NAME here, and let the notebook ask for it "
-    "with secret(...) from taxi_nb"
-)
+def secret_mistake(name: str, value: Any) -> str | None:
+    """Say what is wrong with a parameter as a secret, without its value, or return None."""
+    if _written_out({name: value}):
+        return f"must not be written out, by its name it is a secret: {_INSTEAD}"
+    if any(has_credentials(text) for _, text in _texts({name: value})):
+        return f"must not have a password or a signature in it: {_INSTEAD}"
+    try:
+        for variable in secret_variables(value):
+            value_of(variable)
+    except SecretError as error:
+        return str(error)
+    return None
 
 
 def require_no_literal_secrets(parameters: Mapping[str, Any]) -> None:
@@ -81,9 +64,28 @@ def require_no_literal_secrets(parameters: Mapping[str, Any]) -> None:
     SecretError
         Naming all of them.
     """
-    if found := list(dict.fromkeys(literal_secrets(parameters))):
-        named = ", ".join(map(repr, found))
-        raise SecretError(f"{named} must not be written out, by its name it is a secret: {INSTEAD}")
+    if found := _written_out(parameters):
+        named = ", ".join(map(repr, dict.fromkeys(found)))
+        raise SecretError(
+            f"{named} must not be written out, by its name it is a secret: {_INSTEAD}"
+        )
+
+
+def _written_out(parameters: Mapping[str, Any]) -> list[str]:
+    """Return the names of texts that are secrets by their names."""
+    return [name for name, _ in _texts(parameters) if looks_secret(name.rpartition(".")[2])]
+
+
+def _texts(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the names and texts of parameters but for ``env:NAME``, a text within as ``a.b``."""
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            yield from _texts({f"{name}.{key}": item for key, item in value.items()})
+        elif isinstance(value, list | tuple):
+            for item in value:
+                yield from _texts({name: item})
+        elif isinstance(value, str) and value and not variable_of(value):
+            yield name, value
 
 
 _PRIVATE_KEY = re.compile(

@@ -1,4 +1,4 @@
-"""What a run was executed with: Python, packages, the lock, the machine."""
+"""The environment of a run: Python, packages, the lock, the machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from taxi_nb.project import project_root
 
 LOCK_FILE = "requirements.lock"
-# They decide how sums are split over threads, and in which order sets are gone through.
+# They decide how sums are split over threads, and the order of sets.
 _DECISIVE = (
     "OMP_NUM_THREADS",
     "OMP_WAIT_POLICY",
@@ -44,7 +44,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def canonical(package: str) -> str:
-    """Return a package's name as all its spellings have it (PEP 503)."""
+    """Return the normalized form of a package's name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", package).lower()
 
 
@@ -64,10 +64,7 @@ def lock_digest(root: Path | None = None) -> str:
 
 
 def host() -> dict[str, Any]:
-    """Return facts of the machine, and the settings that numbers may depend on.
-
-    Memory is in megabytes.
-    """
+    """Return facts of the machine, memory in megabytes, and settings that numbers depend on."""
     return {**_machine(), "variables": {name: os.environ.get(name) for name in _DECISIVE}}
 
 

@@ -37,22 +37,14 @@ _reached: set[str] = set()
 def open_experiment(uri: str, name: str, patience: float = 0) -> str:
     """Return an experiment's id; without the experiment, or the store's tables, make them.
 
-    Any number of processes may call this for a store that is empty.
-
-    Parameters
-    ----------
-    uri : str
-        The tracking URI.
-    name : str
-        The experiment's.
-    patience : float
-        Seconds that a store may take to come back that has been there before.
+    Any number of processes may call this for a store that is empty. `patience` is how many
+    seconds to wait for a store that has been there before.
 
     Raises
     ------
     StoreError
-        If the store cannot be reached, nothing says where a new experiment's artifacts go, or
-        what is said does not fit the experiment that is there.
+        If the store cannot be reached, a new experiment has no place for its artifacts, or an
+        old one has another place than the one asked for.
     """
     from mlflow import MlflowClient
 
@@ -123,22 +115,15 @@ def _make(client: MlflowClient, uri: str, name: str) -> Experiment:
 
 
 def artifact_root(given: str | None = None) -> str | None:
-    """Return where a new experiment's artifacts shall go, if anything says so.
+    """Return the URL where a new experiment's artifacts go, if anything names one.
 
-    Parameters
-    ----------
-    given : str, optional
-        A folder or a URL; what ``MLFLOW_DEFAULT_ARTIFACT_ROOT`` says otherwise.
-
-    Returns
-    -------
-    str or None
-        A URL; of a folder, which starts from the project's, that of its absolute path.
+    That is the folder or URL given, else the one in ``MLFLOW_DEFAULT_ARTIFACT_ROOT``. A folder's
+    path starts from the project.
 
     Raises
     ------
     StoreError
-        If it carries credentials.
+        If the URL carries credentials.
     """
     given = given or os.environ.get(ARTIFACT_ROOT_VARIABLE)
     if not given:

@@ -1,8 +1,7 @@
-"""How code that a notebook calls says what it uses; a pipeline step listens, nothing else has to.
+"""Audit events (PEP 578) by which code that a notebook calls reports its inputs to a step.
 
-What Python itself opens is heard without this. These functions are for what Python cannot
-know: which month a file is, a file that a C++ reader opens, a variable, a run. They raise audit
-events (PEP 578), which cost next to nothing and go nowhere in JupyterLab or a script.
+Files that Python itself opens need no report. These functions are for the rest: the name of
+data, a file that a C++ reader opens, a variable, a run. Nobody listens in JupyterLab or a script.
 """
 
 from __future__ import annotations
@@ -13,38 +12,24 @@ from contextlib import contextmanager
 
 from taxi_nb.secrets.addresses import variable_without_credentials
 
-__all__ = ["not_inputs", "used_data", "used_runs", "used_variable"]
-
 
 def used_data(name: str, location: str, sha256: str) -> None:
-    """Say that data were read.
+    """Report data that were read: ``green 2021-02``, their path or URL, and their digest.
 
-    Parameters
-    ----------
-    name : str
-        What people call them: ``green 2021-02``.
-    location : str
-        A path, or a URL that fsspec reads; without credentials.
-    sha256 : str
-        Digest of the content that was read.
+    The URL is one that fsspec reads, without credentials.
     """
     sys.audit("taxi_nb.used_data", name, location, sha256)
 
 
 def used_variable(name: str) -> None:
-    """Say that an environment variable was asked for, be it set or not."""
+    """Report an environment variable that was asked for, be it set or not."""
     sys.audit("taxi_nb.used_variable", name, variable_without_credentials(name))
 
 
 def used_runs(kind: str | None, used: Mapping[str, str]) -> None:
-    """Say that runs of the steps before this one were asked for.
+    """Report a search among the runs of earlier steps: of one kind or, with None, of any.
 
-    Parameters
-    ----------
-    kind : str or None
-        Only runs of this kind were asked for; ``None``: any.
-    used : mapping
-        Step name -> id of the runs that were chosen of them.
+    `used` has the runs that were chosen, step name -> run id.
     """
     sys.audit("taxi_nb.used_runs", kind, dict(used))
 

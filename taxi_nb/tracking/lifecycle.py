@@ -1,4 +1,4 @@
-"""Who owns a run, and closing the runs of owners that live no more."""
+"""The owner of a run, a process; and closing runs whose owners have ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def close_abandoned(client: MlflowClient, experiment: str) -> list[str]:
-    """End what pipelines and kernels left open that live no more; return the runs' names."""
+    """End the runs of pipelines and kernels that have ended; return the runs' names."""
     closed = []
     for run in _open_runs(client, experiment, f"tags.`{OWNER_TAG}` LIKE '{platform.node()}:%'"):
         if not _is_alive(run.data.tags[OWNER_TAG]):
@@ -24,7 +24,7 @@ def close_abandoned(client: MlflowClient, experiment: str) -> list[str]:
 
 
 def close(client: MlflowClient, experiment: str, run_id: str, status: RunStatus) -> None:
-    """End a run, and what it left open."""
+    """End a run, and its children that are still open."""
     for child in _open_runs(client, experiment, f"tags.`{PARENT_TAG}` = '{run_id}'"):
         client.set_terminated(child.info.run_id, "KILLED")
     client.set_terminated(run_id, status)

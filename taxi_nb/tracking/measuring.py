@@ -7,9 +7,10 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from taxi_nb.tracking.contents import RunContents
 from taxi_nb.tracking.names import CPU_METRIC, PEAK_METRIC, PEAK_TAG, WALL_METRIC
@@ -38,16 +39,16 @@ def measured(run_id: str, *, with_memory: bool) -> Iterator[None]:
     that have ended; and the peak of memory, with a tag that says whether it is the block's or,
     where the system cannot tell, the process's.
     """
-    peak = _Peak.begin() if with_memory else None
+    taken = RunContents()
     started, used = time.perf_counter(), _processor_seconds()
     try:
-        yield
+        with _peak() if with_memory else nullcontext() as peak:
+            yield
     finally:
-        taken = RunContents()
         taken.metrics[WALL_METRIC] = time.perf_counter() - started
         taken.metrics[CPU_METRIC] = _processor_seconds() - used
-        if peak is not None and (megabytes := peak.end()) is not None:
-            taken.metrics[PEAK_METRIC] = megabytes
+        if peak and peak.megabytes:
+            taken.metrics[PEAK_METRIC] = peak.megabytes
             taken.tags[PEAK_TAG] = (
                 "of the block" if peak.is_reset else "of the process until the block ended"
             )
@@ -58,36 +59,35 @@ def _processor_seconds() -> float:
     return sum(os.times()[:4])
 
 
+@dataclass(eq=False)
 class _Peak:
-    """The highest resident memory since it began.
+    """The highest resident memory since it began; 0 where the system does not tell."""
 
-    Linux keeps one such mark for a process and lets it be reset (proc(5), clear_refs); blocks
-    within blocks therefore pass on what they saw to those around them.
-    """
+    is_reset: bool
+    megabytes: float = 0.0
 
-    _open: ClassVar[list[_Peak]] = []
 
-    def __init__(self, is_reset: bool) -> None:
-        self.is_reset = is_reset
-        self.highest: float | None = None
+# Linux keeps one mark of the highest memory for a process and lets it be reset (proc(5),
+# clear_refs): blocks within blocks therefore pass on what they saw to those around them.
+_open_peaks: list[_Peak] = []
 
-    @classmethod
-    def begin(cls) -> _Peak:
-        cls._read_mark()
-        peak = cls(_reset_mark())
-        cls._open.append(peak)
-        return peak
 
-    def end(self) -> float | None:
-        self._read_mark()
-        self._open.remove(self)
-        return self.highest
+@contextmanager
+def _peak() -> Iterator[_Peak]:
+    _pass_on_mark()
+    peak = _Peak(_reset_mark())
+    _open_peaks.append(peak)
+    try:
+        yield peak
+    finally:
+        _pass_on_mark()
+        _open_peaks.remove(peak)
 
-    @classmethod
-    def _read_mark(cls) -> None:
-        mark = peak_memory("self") or _peak_by_resource()
-        for peak in cls._open:
-            peak.highest = max(filter(None, (peak.highest, mark)), default=None)
+
+def _pass_on_mark() -> None:
+    mark = peak_memory("self") or _peak_by_resource()
+    for peak in _open_peaks:
+        peak.megabytes = max(peak.megabytes, mark)
 
 
 def _reset_mark() -> bool:
@@ -112,10 +112,10 @@ def peak_memory(process: int | Literal["self"]) -> float | None:
     return int(line.split()[1]) * 1024 / 1e6 if line else None
 
 
-def _peak_by_resource() -> float | None:
+def _peak_by_resource() -> float:
     try:
         import resource
     except ImportError:  # On Windows.
-        return None
+        return 0.0
     unit = 1 if sys.platform == "darwin" else 1024  # Bytes there, kilobytes elsewhere.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

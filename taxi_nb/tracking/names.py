@@ -1,4 +1,4 @@
-"""The names that everything tracked goes by: variables, tags, parameters, artifacts, metrics."""
+"""Names that readers of runs rely on: variables, tags, parameters, artifacts, metrics."""
 
 from __future__ import annotations
 

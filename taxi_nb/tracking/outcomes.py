@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taxi_nb.tracking.model_address import ModelAddress
 from taxi_nb.tracking.names import (
@@ -43,36 +43,16 @@ class TrainedModel:
     champion: bool = False
 
 
-@dataclass(frozen=True)
-class ModelOutcomes:
-    """What a pipeline's steps trained and decided.
-
-    Attributes
-    ----------
-    decision : str or None
-        The sentence that the registration left.
-    champion : str or None
-        The registered model and version that the alias ``champion`` names.
-    """
-
-    models: tuple[TrainedModel, ...] = ()
-    decision: str | None = None
-    champion: str | None = None
-
-
 def model_outcomes(
     client: MlflowClient, experiment: str, steps: Mapping[str, str]
-) -> ModelOutcomes:
-    """Find what steps trained and decided.
+) -> dict[str, Any]:
+    """Find what steps trained and decided, by the ids of their runs, for the pipeline's record.
 
-    Parameters
-    ----------
-    client : MlflowClient
-        Of the store that has the runs.
-    experiment : str
-        The experiment's id.
-    steps : mapping
-        Step name -> id of its run.
+    Returns
+    -------
+    dict
+        ``models``, the trained ones; ``decision``, the sentence that the registration left; and
+        ``champion``, the version that the registered model's alias names.
     """
     runs = [(step, run) for step, id_ in steps.items() for run in _family(client, experiment, id_)]
     trained = [(step, run) for step, run in runs if run.data.tags.get(KIND_TAG) == "training"]
@@ -95,10 +75,13 @@ def model_outcomes(
         )
     decided = [run.data for _, run in runs if DECISION_TAG in run.data.tags]
     if not decided:
-        return ModelOutcomes(tuple(models))
+        return {"models": tuple(models)}
     name = decided[-1].params.get(REGISTERED_PARAM)
-    champion = _champion_of(client, name) if name else None
-    return ModelOutcomes(tuple(models), decided[-1].tags[DECISION_TAG], champion)
+    return {
+        "models": tuple(models),
+        "decision": decided[-1].tags[DECISION_TAG],
+        "champion": _champion_of(client, name) if name else None,
+    }
 
 
 def _family(client: MlflowClient, experiment: str, run_id: str) -> list[Run]:

@@ -13,7 +13,7 @@ from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.lifecycle import close, close_abandoned, owner
 from taxi_nb.tracking.names import Kind, RunStatus
 from taxi_nb.tracking.origin import Origin
-from taxi_nb.tracking.outcomes import ModelOutcomes, model_outcomes
+from taxi_nb.tracking.outcomes import model_outcomes
 from taxi_nb.tracking.reaching import checked_client
 from taxi_nb.tracking.store import connect, experiment_name, tracking_uri
 
@@ -33,13 +33,7 @@ def step_environment(
 
 
 class PipelineTracking:
-    """The owner of the runs of a pipeline and of its steps; safe to use from several threads.
-
-    Parameters
-    ----------
-    experiment : str or None
-        Name of the experiment; the default's where None.
-    """
+    """The owner of the runs of a pipeline and of its steps; safe to use from several threads."""
 
     def __init__(self, experiment: str | None) -> None:
         self.experiment = experiment_name(experiment)
@@ -56,14 +50,9 @@ class PipelineTracking:
         source: Path | None = None,
         run_id: str | None = None,
     ) -> str:
-        """Create a run and return its id.
+        """Create a run, or take one that `mlflow run` has opened, and return its id.
 
-        Parameters
-        ----------
-        source : Path, optional
-            The notebook or the file that it comes from: the run gets what `tracked_run` says.
-        run_id : str, optional
-            A run that is open already, as `mlflow run` leaves one, in place of a new one.
+        With the notebook or file that it comes from, the run gets its source and environment.
         """
         context = Context(Origin.of(source)) if source else Context()
         nesting = {names.PARENT_TAG: parent} if parent else {}
@@ -119,6 +108,6 @@ class PipelineTracking:
         """Return what a step's run has become: ``step`` until its notebook says more."""
         return self._client.get_run(run_id).data.tags.get(names.KIND_TAG)
 
-    def model_outcomes(self, steps: Mapping[str, str]) -> ModelOutcomes:
+    def model_outcomes(self, steps: Mapping[str, str]) -> dict[str, Any]:
         """Find what steps, by the ids of their runs, trained and decided."""
         return model_outcomes(self._client, self.experiment_id, steps)

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
@@ -179,9 +180,7 @@ class _CheckedClient:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._client, name)
-        if not callable(value):
-            return value
-        return lambda *arguments, **options: self._ask(value, *arguments, **options)
+        return partial(self._ask, value) if callable(value) else value
 
     def _ask(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         # MLflow would try for long, again at each of the calls that end a run.

@@ -28,22 +28,12 @@ def experiment_name(given: str | None = None) -> str:
 
 
 def connect(experiment: str | None = None) -> str:
-    """Point MLflow at the store and make sure that the experiment exists.
-
-    Parameters
-    ----------
-    experiment : str, optional
-        Its name; what `experiment_name` says otherwise.
-
-    Returns
-    -------
-    str
-        The experiment's id.
+    """Point MLflow at the store, make the experiment where it is new, and return its id.
 
     Raises
     ------
     StoreError
-        If the store cannot be used, or does not fit what is said of its artifacts.
+        If the store cannot be used, or its artifacts go elsewhere than asked for.
     """
     import mlflow
 

@@ -22,13 +22,6 @@ _AT_ONCE = 500
 def finished_runs(uri: str, run_ids: Collection[str]) -> set[str]:
     """Return those of some runs that the store has, finished and not deleted.
 
-    Parameters
-    ----------
-    uri : str
-        A tracking URI: a database, a tracking server, or what else MLflow takes.
-    run_ids : collection of str
-        The runs to look for.
-
     Raises
     ------
     StoreError
