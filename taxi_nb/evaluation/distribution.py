@@ -72,16 +72,9 @@ def index_by_chance(bins: int, expected: int, found: int) -> float:
     (Yurdakul, *Statistical Properties of Population Stability Index*, PhD thesis, Western
     Michigan University 2018).
 
-    Parameters
-    ----------
-    bins : int
-        How many bins there are.
-    expected, found : int
-        How many trips each of the samples has.
-
     Examples
     --------
-    >>> round(index_by_chance(10, 50_000, 1_000), 3)
+    >>> round(index_by_chance(bins=10, expected=50_000, found=1_000), 3)
     0.028
     """
     from scipy.special import chdtri

@@ -36,18 +36,9 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Feature:
-    """Something of a trip whose distribution is watched.
+    """A property of trips whose distribution is watched.
 
-    Attributes
-    ----------
-    column : str
-        The raw column that it is read from.
-    unit : str
-        For axes.
-    is_number : bool
-        Whether it is a number, and not a category.
-    read : callable
-        From the column's array to the feature's.
+    `read` makes it of the array of its raw column; `unit` is for axes.
     """
 
     column: str
@@ -77,17 +68,16 @@ PREDICTIONS = "predictions"
 
 @dataclass(frozen=True)
 class DriftReference:
-    """What a model has to expect.
+    """The distributions that a model has to expect.
 
     Attributes
     ----------
     features : mapping of str to Distribution
         Of the training trips, for each of `FEATURES`.
     predictions : Distribution
-        Of the model's predictions of the validation trips, in minutes: those are, as in use,
-        trips that it has not seen.
+        Of its predictions of the validation trips, in minutes: as in use, it has not seen them.
     trained_on, predicted_on : str
-        Which trips these are.
+        The titles of these trips.
     """
 
     features: Mapping[str, Distribution]
@@ -97,17 +87,10 @@ class DriftReference:
 
     @classmethod
     def of(cls, training: pd.DataFrame, validation: pd.DataFrame, predicted: npt.ArrayLike) -> Self:
-        """Count the trips that a model learned from, and its predictions.
+        """Count the trips that a model learned from, and its predictions of the validation trips.
 
         Of months beyond memory all trips are counted, batch by batch, in bins that the
         trips in the frame decide.
-
-        Parameters
-        ----------
-        training, validation : DataFrame
-            As `load_trips` returned them.
-        predicted : array-like, shape (n_validation_trips,)
-            Minutes.
         """
         frame = {column: training[column].to_numpy() for column in COLUMNS}
         features = {name: _first(feature, frame) for name, feature in FEATURES.items()}
@@ -151,15 +134,7 @@ def _first(feature: Feature, arrays: Arrays) -> Distribution:
 
 
 def counted(like: Mapping[str, Distribution], batches: Iterable[Arrays]) -> dict[str, Distribution]:
-    """Count batches of trips in the bins of some features' distributions.
-
-    Parameters
-    ----------
-    like : mapping of str to Distribution
-        Feature -> what to take the bins from.
-    batches : iterable of mapping of str to ndarray
-        The columns that the features are read from.
-    """
+    """Count batches of trips in the bins of some features' distributions."""
     found = {name: replace(one, counts=np.zeros_like(one.counts)) for name, one in like.items()}
     for arrays in batches:
         for name, distribution in found.items():
@@ -179,7 +154,7 @@ class Drift:
     index : float
         The population stability index.
     by_chance : float
-        What the index stays below, 999 times of 1,000, when nothing has changed and both are
+        The index stays below this, 999 times of 1,000, when nothing has changed and both are
         samples of this size.
     """
 

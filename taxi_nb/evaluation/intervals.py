@@ -136,18 +136,7 @@ class ConformalIntervals:
         )
 
     def predict(self, trips: pd.DataFrame) -> pd.DataFrame:
-        """Predict minutes.
-
-        Parameters
-        ----------
-        trips : DataFrame
-            With the columns that the model reads, and ``pickup_datetime``.
-
-        Returns
-        -------
-        DataFrame, one row a trip
-            ``lower``, ``predicted`` and ``upper``, minutes.
-        """
+        """Return a table of ``lower``, ``predicted`` and ``upper``, in minutes, one row a trip."""
         predicted = np.asarray(self.estimator.predict(trips), np.float64)
         lower, upper = self.bounds(predicted, _hours(trips))
         return pd.DataFrame(
@@ -155,20 +144,7 @@ class ConformalIntervals:
         )
 
     def bounds(self, predicted: Floats, hours: Ints) -> tuple[Floats, Floats]:
-        """Return the intervals around predictions that have been made.
-
-        Parameters
-        ----------
-        predicted : ndarray of float64, shape (n_trips,)
-            Minutes, as the model predicts them.
-        hours : ndarray of int64, shape (n_trips,)
-            The hour of each pick-up.
-
-        Returns
-        -------
-        lower, upper : ndarray of float64, shape (n_trips,)
-            Minutes.
-        """
+        """Return the lower and upper ends around predicted minutes, by the hours of pick-up."""
         scale = np.interp(predicted, self.knots, self.scales)
         lower = predicted - self.below[hours] * scale
         upper = predicted + self.above[hours] * scale
@@ -188,15 +164,7 @@ class ConformalIntervals:
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any], estimator: Any) -> Self:
-        """Make the intervals of a model again from what `log` left.
-
-        Parameters
-        ----------
-        kept : mapping
-            The content of `INTERVALS_FILE`.
-        estimator : object
-            The model that they belong to.
-        """
+        """Make a model's intervals again from the content of `INTERVALS_FILE`."""
         values: dict[str, Any] = {
             name: np.array(value) if isinstance(value, list) else value
             for name, value in kept.items()

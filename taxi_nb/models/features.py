@@ -38,14 +38,7 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return features
 
     def fit(self, trips: pd.DataFrame, y: Any = None) -> Self:
-        """Learn which pairs there are.
-
-        Parameters
-        ----------
-        trips : DataFrame, shape (n_trips, >= 3)
-            Has the columns `TRIP_COLUMNS`.
-        y : ignored
-        """
+        """Learn which pairs there are in the columns `TRIP_COLUMNS`; `y` is ignored."""
         codes = _pair_codes(trips)
         if codes.size and codes.min() < 0:
             raise ValueError(
@@ -57,12 +50,9 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, trips: pd.DataFrame) -> csr_matrix:
-        """Make the model matrix.
+        """Make the model matrix, shape (n_trips, n_pairs + 1).
 
-        Returns
-        -------
-        csr_matrix of float64, shape (n_trips, n_pairs + 1)
-            With 32-bit indices: scikit-learn's coordinate descent refuses 64.
+        Its indices have 32 bits: scikit-learn's coordinate descent refuses 64.
         """
         check_is_fitted(self)
         n_trips, n_pairs = len(trips), len(self.pairs_)

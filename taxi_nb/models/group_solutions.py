@@ -25,17 +25,10 @@ _MAX_NEWTON_STEPS = 200
 
 @dataclass(frozen=True)
 class Solution:
-    """
-    A linear model of groups and x.
+    """A linear model of groups and x.
 
-    Attributes
-    ----------
-    intercept, slope : float
-        What every row gets, and what it gets for each unit of x.
-    groups : ndarray, shape (n_groups,) or (n_groups, n_keys)
-        The groups, ascending.
-    effects : ndarray of float64, shape (n_groups,)
-        What a row gets for its group; one of none of them gets nothing.
+    Each row gets the intercept, the slope for each unit of x, and the effect of its group, if it
+    belongs to one of the groups, which are ascending.
     """
 
     intercept: float
@@ -57,19 +50,12 @@ class Solution:
 
 
 def solve_ridge(statistics: GroupStatistics, alpha: float) -> Solution:
-    """
-    Solve ridge regression; least squares of the smallest norm for ``alpha=0``.
+    """Solve ridge regression; least squares of the smallest norm for ``alpha=0``.
 
     The best effect of a group shrinks its mean residual by ``n / (n + alpha)``. What is left
     is a regression of two unknowns with the weights ``n * alpha / (n + alpha)``. As alpha
-    goes to 0 the weights become equal and their part in the slope vanishes.
-
-    Parameters
-    ----------
-    statistics : GroupStatistics
-        Of groups that have rows.
-    alpha : float
-        The penalty, not negative.
+    goes to 0 the weights become equal and their part in the slope vanishes. The groups must
+    all have rows.
     """
     n, x, y = statistics.n, statistics.mean_x, statistics.mean_y
     xx, xy = statistics.xx, statistics.xy
@@ -91,21 +77,12 @@ def solve_ridge(statistics: GroupStatistics, alpha: float) -> Solution:
 def solve_lasso(
     statistics: GroupStatistics, alpha: float, start: Solution | None = None
 ) -> Solution:
-    """
-    Solve the lasso, ``squared error / (2 n) + alpha * (|slope| + sum |effects|)``.
+    """Solve the lasso, ``squared error / (2 n) + alpha * (|slope| + sum |effects|)``.
 
     The best effect of a group is its mean residual, moved towards 0 by ``alpha * total / n``
     at most. What is left is a Huber loss of these residuals, convex and piecewise quadratic
-    in two unknowns; Newton's method ends on the piece that holds the minimum.
-
-    Parameters
-    ----------
-    statistics : GroupStatistics
-        Of groups that have rows.
-    alpha : float
-        The penalty, not negative.
-    start : Solution, optional
-        Of a similar alpha.
+    in two unknowns; Newton's method ends on the piece that holds the minimum. The groups must
+    all have rows; a solution of a similar alpha is a good start.
     """
     if alpha == 0:
         return solve_ridge(statistics, 0.0)

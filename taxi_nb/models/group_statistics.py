@@ -24,8 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GroupStatistics:
-    """
-    Statistics of rows (group, x, y).
+    """Statistics of rows (group, x, y).
 
     Attributes
     ----------
@@ -56,19 +55,9 @@ class GroupStatistics:
         y: Floats,
         weights: Floats | None = None,
     ) -> GroupStatistics:
-        """
-        Take the statistics of some rows.
+        """Take the statistics of rows, each in the group at its `position`, with finite x and y.
 
-        Parameters
-        ----------
-        groups : ndarray, shape (n_groups,) or (n_groups, n_keys)
-            The groups that there are.
-        position : ndarray of intp, shape (n_rows,)
-            The row's group, as a position in `groups`.
-        x, y : ndarray of float64, shape (n_rows,)
-            Finite numbers.
-        weights : ndarray of float64, shape (n_rows,), optional
-            Not negative; 1 without it.
+        Weights are not negative; 1 without them.
         """
         size = len(groups)
 

@@ -23,7 +23,7 @@ from .group_statistics import Floats, GroupStatistics
 
 
 class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """What the three models share.
+    """The part that the three models share.
 
     The rows of X are either
 
@@ -43,14 +43,7 @@ class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : sparse matrix or array-like, shape (n_rows, n_features)
-        y : array-like, shape (n_rows,)
-        sample_weight : array-like, shape (n_rows,), optional
-        """
+        """Fit the model to rows, sparse or dense."""
         return self._fit_statistics(self._statistics(X, y, sample_weight, reset=True))
 
     def partial_fit(
@@ -58,12 +51,7 @@ class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         """Learn from more rows; the result is that of one fit on all rows so far.
 
-        Parameters
-        ----------
-        X : sparse matrix or array-like, shape (n_rows, n_features)
-            Sparse rows have the same columns each time; dense ones may bring new groups.
-        y : array-like, shape (n_rows,)
-        sample_weight : array-like, shape (n_rows,), optional
+        Sparse rows have the same columns each time; dense ones may bring new groups.
         """
         first = not hasattr(self, "statistics_")
         more = self._statistics(X, y, sample_weight, reset=first)
@@ -72,23 +60,15 @@ class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def fit_statistics(self, statistics: GroupStatistics) -> Self:
         """Fit the model to rows of which only the statistics are left.
 
-        Parameters
-        ----------
-        statistics : GroupStatistics
-            With groups of one dimension `predict` takes sparse rows with one column for
-            each, in their order; of two, dense ones.
+        With groups of one dimension `predict` takes sparse rows with one column for each, in their
+        order; of two, dense ones.
         """
         shape = statistics.groups.shape
         self.n_features_in_ = shape[-1] + 1
         return self._fit_statistics(statistics)
 
     def predict(self, X: Any) -> Floats:
-        """Predict from rows like those of `fit`.
-
-        Returns
-        -------
-        ndarray of float64, shape (n_rows,)
-        """
+        """Predict from rows like those of `fit`."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64, accept_sparse="csr")
         if issparse(X):
@@ -99,10 +79,7 @@ class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def rmse(self, statistics: GroupStatistics) -> float:
         """Return the root of the mean squared error on rows of which statistics are left.
 
-        Parameters
-        ----------
-        statistics : GroupStatistics
-            Their groups are named as those that the model was fitted to.
+        Their groups are named as those that the model was fitted to.
         """
         check_is_fitted(self)
         return self._solution().rmse(statistics)
@@ -162,18 +139,7 @@ class _PenalisedRegressor(_GroupRegressor):
         self.alpha = alpha
 
     def path(self, alphas: Iterable[float]) -> list[Self]:
-        """Return models fitted to the same rows with other penalties.
-
-        Parameters
-        ----------
-        alphas : iterable of float
-            Not negative.
-
-        Returns
-        -------
-        list
-            One fitted model for each alpha, in their order.
-        """
+        """Return models fitted to the same rows with other penalties, one for each alpha."""
         check_is_fitted(self)
         models = []
         for alpha in alphas:
@@ -191,10 +157,7 @@ class _PenalisedRegressor(_GroupRegressor):
 class GroupRidge(_PenalisedRegressor):
     """Ridge regression, exactly; the objective of `sklearn.linear_model.Ridge`.
 
-    Parameters
-    ----------
-    alpha : float
-        The penalty on the squared coefficients; the intercept has none.
+    `alpha` is the penalty on the squared coefficients; the intercept has none.
     """
 
     def _solve(self, statistics: GroupStatistics) -> Solution:
@@ -204,12 +167,8 @@ class GroupRidge(_PenalisedRegressor):
 class GroupLasso(_PenalisedRegressor):
     """The lasso, exactly; the objective of `sklearn.linear_model.Lasso`.
 
-    Not to be taken for the group lasso of Yuan & Lin: the penalty is on each coefficient.
-
-    Parameters
-    ----------
-    alpha : float
-        The penalty on the absolute coefficients; the intercept has none.
+    Not to be taken for the group lasso of Yuan & Lin: the penalty `alpha` is on the absolute
+    value of each coefficient; the intercept has none.
     """
 
     def _solve(self, statistics: GroupStatistics) -> Solution:

@@ -78,14 +78,7 @@ class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, trips: pd.DataFrame, y: Any) -> Self:
-        """Learn map and statistics from training trips.
-
-        Parameters
-        ----------
-        trips : DataFrame
-            With `KNOWN_AT_PICKUP` and ``trip_distance``.
-        y : array-like, shape (n_trips,)
-            Minutes.
+        """Learn map and statistics from training trips and their minutes.
 
         Raises
         ------
@@ -112,14 +105,10 @@ class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._frame(trips, means)
 
     def transform(self, trips: pd.DataFrame) -> pd.DataFrame:
-        """Make the features of trips that were not trained on.
+        """Make the features of trips that were not trained on: floats, and zones as categoricals.
 
-        Returns
-        -------
-        DataFrame, one row a trip
-            Floats, and two categoricals for the zones. No column of `trips` is
-            read beyond `KNOWN_AT_PICKUP` and, in the group ``distance``,
-            ``trip_distance``.
+        No column of `trips` is read beyond `KNOWN_AT_PICKUP` and, in the group ``distance``,
+        ``trip_distance``.
         """
         check_is_fitted(self)
         _require_columns(trips, self._columns())

@@ -58,18 +58,7 @@ _HOURS: Mapping[str, _Level] = {
 
 
 def trip_groups(trips: pd.DataFrame) -> dict[str, Ints]:
-    """Number the groups that each trip belongs to.
-
-    Parameters
-    ----------
-    trips : DataFrame
-        With ``pickup_datetime``, ``PULocationID`` and ``DOLocationID``.
-
-    Returns
-    -------
-    dict of str to ndarray of int64, shape (n_trips,)
-        A level's name to its groups' numbers.
-    """
+    """Number the groups that each trip belongs to: a level's name -> its groups' numbers."""
     pick_up, drop_off = zone_numbers(trips["PULocationID"]), zone_numbers(trips["DOLocationID"])
     borough = borough_codes()
     start, end = borough[pick_up], borough[drop_off]
@@ -125,15 +114,7 @@ class ZoneStatistics(BaseEstimator):  # type: ignore[misc]
         self.by_hour = by_hour
 
     def fit(self, groups: Mapping[str, Ints], values: Floats) -> Self:
-        """Learn the means.
-
-        Parameters
-        ----------
-        groups : mapping of str to ndarray of int64, shape (n_trips,)
-            From `trip_groups`.
-        values : ndarray of float, shape (n_trips,)
-            NaN where a trip does not count.
-        """
+        """Learn the means of values, of which NaN do not count, by groups of `trip_groups`."""
         counted = np.isfinite(values)
         values = values[counted]
         self.overall_ = float(values.mean()) if len(values) else 0.0

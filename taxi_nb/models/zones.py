@@ -1,5 +1,4 @@
-"""
-The taxi zones.
+"""The taxi zones.
 
 The table is the public *Taxi Zone Lookup Table* of the New York City Taxi & Limousine
 Commission (TLC), https://www.nyc.gov/site/tlc/about/tlc-trip-record-data.page, without its
@@ -24,8 +23,7 @@ PAIR_BASE = 1000
 
 
 def zone_table() -> pd.DataFrame:
-    """
-    Return the TLC's table of taxi zones.
+    """Return the TLC's table of taxi zones.
 
     Returns
     -------
@@ -43,8 +41,7 @@ def zone_table() -> pd.DataFrame:
 
 
 def boroughs(zone_ids: pd.Series) -> pd.Series:
-    """
-    Return the borough of each zone.
+    """Return the borough of each zone.
 
     Parameters
     ----------

@@ -69,13 +69,7 @@ class PromotionDecision:
 
 @dataclass(frozen=True)
 class Judged:
-    """A version and what it predicts for the validation trips.
-
-    Attributes
-    ----------
-    predicted : ndarray of float64, shape (n_trips,)
-        Minutes.
-    """
+    """A version, and its predictions of the validation trips in minutes."""
 
     version: ModelVersion
     validation: pd.DataFrame
@@ -98,13 +92,7 @@ class Judged:
 
 
 def judge(version: ModelVersion, validation: pd.DataFrame) -> Judged:
-    """Let a version predict the validation trips.
-
-    Raises
-    ------
-    RegistryError
-        If the version cannot be loaded.
-    """
+    """Let a version predict the validation trips; raise `RegistryError` if it cannot be loaded."""
     import mlflow.sklearn
     import numpy as np
 
@@ -218,7 +206,7 @@ def _gain(challenger: Judged, champion: Judged, rows: Any = slice(None)) -> tupl
 
     Both predict the same trips, so their squared errors are compared trip by trip. The
     difference of two roots is that of the squares over the sum of the roots; with that sum
-    held (delta method), the standard error of the mean difference carries over.
+    held fixed (delta method), the standard error of the mean difference carries over.
     """
     theirs, ours = champion.squared_errors[rows], challenger.squared_errors[rows]
     difference = theirs - ours

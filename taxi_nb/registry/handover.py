@@ -44,12 +44,9 @@ def read_history(log: PromotionLog) -> PromotionHistory:
 def hand_over(
     client: MlflowClient, log: PromotionLog, promotion: Promotion, history: PromotionHistory
 ) -> Promotion | None:
-    """Make a version champion, unless the champion is another than when it was decided.
+    """Make a version champion, unless the champion has changed since that was decided.
 
-    Returns
-    -------
-    Promotion or None
-        As it is in the history; None if another process was first.
+    Returns the promotion as it is in the history, or None if another process was first.
 
     Raises
     ------

@@ -51,9 +51,7 @@ class Promotion:
     at : str
         When it was decided, or noticed: UTC, in ISO 8601.
     numbers : mapping
-        What the gate measured: RMSE and margin, in minutes.
-    run_id, commit : str or None
-        The run that decided, and the commit of the project there.
+        The gate's measurements: RMSE and margin, in minutes.
     number : int
         Its place in the history, from 1.
     outcome : str or None
@@ -103,13 +101,7 @@ class Promotion:
 
 @dataclass(frozen=True)
 class PromotionHistory:
-    """All changes of champion of a registered model, oldest first.
-
-    Attributes
-    ----------
-    champion : str or None
-        The version that the alias ``champion`` names now.
-    """
+    """All changes of champion of a registered model, oldest first, and who is champion now."""
 
     name: str
     promotions: tuple[Promotion, ...]
@@ -179,13 +171,7 @@ def _version(version: str | None) -> str:
 
 
 class PromotionLog:
-    """The history's place in the store: it can be read and added to, and nothing else.
-
-    Parameters
-    ----------
-    name : str
-        Of the registered model.
-    """
+    """The history of a registered model in the store: it can be read and added to, nothing else."""
 
     def __init__(self, client: MlflowClient, name: str) -> None:
         self._client = client

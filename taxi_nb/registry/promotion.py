@@ -158,12 +158,7 @@ def promote(version: str, *, reason: str, name: str = DEFAULT_NAME) -> Promotion
 def rollback(
     to: str | None = None, *, reason: str = "rolled back", name: str = DEFAULT_NAME
 ) -> Promotion:
-    """Make the champion before this one champion again.
-
-    Parameters
-    ----------
-    to : str, optional
-        A version that has been champion before; the one before this one if left out.
+    """Make the champion before this one champion again, or the former champion that is named.
 
     Raises
     ------

@@ -51,12 +51,9 @@ def champion(name: str) -> ModelVersion | None:
 
 @dataclass(frozen=True)
 class Champion:
-    """The model that people should use, and how it was judged.
+    """The model that people should use.
 
-    Attributes
-    ----------
-    comparable : bool
-        Whether it was judged on the same validation data as the run asked for.
+    `comparable` says whether it was judged on the same validation data as the run asked for.
     """
 
     version: str
@@ -179,12 +176,8 @@ def _versions_there(client: MlflowClient, name: str) -> str:
 class RegisteredVersion:
     """A version, as a list of versions shows it.
 
-    Attributes
-    ----------
-    valid_rmse : float or None
-        Minutes, as its run measured it on its own validation trips; None if the run is gone.
-    created : int
-        Milliseconds since 1970, UTC.
+    `valid_rmse` is its own run's, in minutes, or None if that is gone; `created` counts
+    milliseconds since 1970.
     """
 
     version: str

@@ -42,7 +42,7 @@ class PredictableBatch:
     columns : dict of str to ndarray
         The columns of `AT_PICKUP`.
     duration : ndarray of float64
-        Minutes; of no meaning where durations are not known.
+        Minutes; zero where durations are not known.
     is_clean : ndarray of bool
         Whether the record keeps all cleaning rules that can be checked.
     """
@@ -65,15 +65,8 @@ class PredictableBatch:
 class MonthRecords:
     """A month, opened to be gone through once.
 
-    Parameters
-    ----------
-    place : Source
-        Where the month is.
-    taxi, month : str
-        Which month.
-    rules : Cleaning
-        What tells clean records from others. A record with a time, zone or distance missing,
-        or a zone that is none, cannot be predicted; others can, clean or not.
+    A record with a time, zone or distance missing, or a zone that is none, cannot be predicted;
+    others can, whether they are clean by the rules or not.
 
     Attributes
     ----------

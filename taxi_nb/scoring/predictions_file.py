@@ -39,15 +39,9 @@ class OutputPathError(OutputError):
 class PredictionsFile:
     """Predictions in parquet, written aside and given their name at the end.
 
-    The part file is hidden, beside the file, and goes when the block ends; that of a process
-    that was killed goes the next time.
-
-    Parameters
-    ----------
-    path : path-like
-        The file; its folder has to exist. A file that is there is replaced, by a whole one.
-    with_intervals : bool
-        Whether predictions have the columns ``lower`` and ``upper``.
+    The folder has to exist; a file that is there is replaced by a whole one. The part file is
+    hidden, beside the file, and goes when the block ends; that of a process that was killed goes
+    the next time.
 
     Raises
     ------

@@ -124,13 +124,7 @@ def check_request(
     seed: int = 42,
     sample_rows: int = SAMPLE_ROWS,
 ) -> Source:
-    """Check the arguments of `score` as far as that needs no data, and return the place.
-
-    Raises
-    ------
-    TripsError
-        If an argument is not as described.
-    """
+    """Check the arguments of `score` as far as that needs no data, and return the place."""
     require_month(month)
     return iter_trips(
         taxi, [month], source, cleaning=cleaning, seed=seed, sample_rows=sample_rows

@@ -41,8 +41,6 @@ class ScoredModel:
         How people call it.
     columns : tuple of str
         The columns that it reads, of `AT_PICKUP`.
-    run_id : str
-        The run that trained it.
     errors : mapping of str to float
         ``rmse`` and ``mae`` on the validation trips when it was trained, in minutes.
     intervals : ConformalIntervals or None
@@ -67,12 +65,7 @@ class ScoredModel:
         return tuple(name for name, one in FEATURES.items() if one.column in self.columns)
 
     def predict(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
-        """Predict minutes.
-
-        Parameters
-        ----------
-        columns : mapping of str to ndarray
-            The columns of `AT_PICKUP`, of equal length.
+        """Predict minutes from the columns of `AT_PICKUP`.
 
         Raises
         ------
@@ -86,13 +79,7 @@ class ScoredModel:
 
 
 def load_scored_model(address: str) -> ScoredModel:
-    """Load a model for scoring.
-
-    Parameters
-    ----------
-    address : str
-        As MLflow writes it: ``models:/name@alias``, ``models:/name/version``,
-        ``runs:/id/model``.
+    """Load a model by its address in MLflow: that of an alias, a version or a run's model.
 
     Raises
     ------

@@ -18,13 +18,7 @@ Bounds = tuple[Floats, Floats]
 
 
 class Tally:
-    """Counts the clean trips of a month's batches.
-
-    Attributes
-    ----------
-    predicted : int
-        How many records were predicted, clean or not.
-    """
+    """Counts and sums of a month's batches; `predicted` counts unclean records, too."""
 
     def __init__(self, model: ScoredModel) -> None:
         self._model = model

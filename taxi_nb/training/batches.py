@@ -23,13 +23,7 @@ _PAGE_ROWS = 1 << 20
 
 
 def require_learns_in_batches(choice: ModelChoice, training: pd.DataFrame) -> None:
-    """Refuse a model that needs all trips at once where the frame does not have them.
-
-    Raises
-    ------
-    ValueError
-        It names the models that can.
-    """
+    """Refuse, naming those that can, a model that cannot learn in batches where it has to."""
     if not is_part(training) or choice.spec.in_batches:
         return
     origin = provenance(training)
@@ -45,17 +39,7 @@ def require_learns_in_batches(choice: ModelChoice, training: pd.DataFrame) -> No
 def fit_in_batches(choice: ModelChoice, training: pd.DataFrame) -> Pipeline:
     """Fit a model to all trips that a frame stands for, reading them from their files.
 
-    Parameters
-    ----------
-    choice : ModelChoice
-        The model and its parameters.
-    training : DataFrame
-        What `load_trips` drew from the months.
-
-    Returns
-    -------
-    sklearn.pipeline.Pipeline
-        Fitted; of the same form as one that learned in memory.
+    The pipeline is of the same form as one that learned in memory.
 
     Raises
     ------
@@ -108,20 +92,7 @@ def _fit_xgboost(regressor: Any, features: PairAndDistance, batches: TripBatches
 
 
 def metrics_in_batches(estimator: Pipeline, trips: pd.DataFrame) -> dict[str, float]:
-    """Measure predictions for all trips that a frame stands for.
-
-    Parameters
-    ----------
-    estimator : sklearn.pipeline.Pipeline
-        Fitted.
-    trips : DataFrame
-        What `load_trips` drew from the months.
-
-    Returns
-    -------
-    dict
-        As `regression_metrics` returns it.
-    """
+    """Measure predictions for all trips that a frame stands for, as `regression_metrics` does."""
     sums = ErrorSums()
     for batch in reopen(provenance(trips)):
         sums.add(estimator.predict(batch), batch["duration"].to_numpy())

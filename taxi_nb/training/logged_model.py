@@ -124,13 +124,7 @@ def load_model(run_id: str) -> Pipeline:
 
 
 def model_uri(run: Run) -> str:
-    """Return the address of a training run's model.
-
-    Raises
-    ------
-    LookupError
-        If the run has logged none.
-    """
+    """Return the address of a training run's model; raise `LookupError` if it has logged none."""
     found = run.data.tags.get(MODEL_URI_TAG)
     if found is None:
         raise LookupError(f"run {run.info.run_id} ({run.info.run_name}) has logged no model")

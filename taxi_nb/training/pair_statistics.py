@@ -34,8 +34,7 @@ Positions = npt.NDArray[np.intp]
 
 
 def pair_statistics(batches: Iterable[Any]) -> GroupStatistics:
-    """
-    Take the statistics of trips, in memory that does not grow with their number.
+    """Take the statistics of trips, in memory that does not grow with their number.
 
     What `iter_trips` returns is read by all cores. The result does not depend on their
     number, nor on how trips are cut into batches.

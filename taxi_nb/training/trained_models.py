@@ -87,14 +87,7 @@ class TrainedModels(Sequence[TrainedModel]):
         return self._models[0]
 
     def table(self) -> pd.DataFrame:
-        """Return the metrics: one row a model, by the name of its run.
-
-        Returns
-        -------
-        DataFrame
-            ``valid_rmse``, ``valid_mae`` and ``train_rmse`` in minutes, ``valid_r2``,
-            and ``fit_seconds``.
-        """
+        """Return the metrics, one row a model by the name of its run; errors are in minutes."""
         import pandas as pd
 
         rows = {one.name: [one.metrics.get(name) for name in _COLUMNS] for one in self}

@@ -31,8 +31,7 @@ T = TypeVar("T")
 
 
 class TripBatches:
-    """
-    The clean trips of some months, to be gone through in batches as often as one likes.
+    """The clean trips of some months, to be gone through in batches as often as one likes.
 
     Each loop reads the files again and gives frames like `load_trips`'; all of them one after
     the other are its frame. While one batch is worked on, the next one is decoded.
@@ -65,41 +64,19 @@ class TripBatches:
             yield _frame(arrays)
 
     def arrays(self, *columns: str) -> Iterator[Arrays]:
-        """
-        Go through the same batches as arrays, without what makes a frame of them.
-
-        Parameters
-        ----------
-        *columns : str
-            Columns of the frame, such as ``"trip_distance"``.
-
-        Yields
-        ------
-        dict of str to ndarray
-            One array for each of `columns`, of equal length.
-        """
+        """Go through the same batches as arrays, one for each column that is named."""
         unknown = [column for column in columns if column not in COLUMNS]
         if unknown:
             raise ValueError(f"`columns` must be among {list(COLUMNS)}, got: {unknown}")
         yield from self._read(self._fetched(), columns)
 
     def in_parts(self, work: Callable[[Iterator[CheckedRecords]], T]) -> Iterator[T]:
-        """
-        Do some work on all records, in parts that are read side by side by all cores.
+        """Do some work on all records, in parts that are read side by side by all cores.
 
         How the files are cut into parts, and these into batches, depends on the files alone.
-        While a month is worked on the next one is fetched.
-
-        Parameters
-        ----------
-        work : callable
-            Takes the batches of a part: its records, and which of them are trips. Called in
-            other threads.
-
-        Yields
-        ------
-        object
-            What the work returned, in the order of the parts.
+        While a month is worked on the next one is fetched. `work` is called in other threads
+        with the batches of a part: its records, and which of them are trips. Its results are
+        yielded in the order of the parts.
         """
         read: list[ReadMonth] = []
         with ThreadPoolExecutor(pa.cpu_count()) as workers:
@@ -186,20 +163,9 @@ class TripBatches:
 
 
 def reopen(origin: Provenance, batch_rows: int = BATCH_ROWS) -> TripBatches:
-    """
-    Go through all trips that a frame's provenance tells of.
+    """Go through all trips that a frame's provenance names, reading their files again.
 
-    Parameters
-    ----------
-    origin : Provenance
-        Of a frame from `load_trips`.
-    batch_rows : int
-        The most records that are read at once.
-
-    Returns
-    -------
-    TripBatches
-        A loop over it raises `BrokenFileError` where a file is no longer what it was.
+    A loop over it raises `BrokenFileError` where a file is no longer what it was.
     """
     rules = Cleaning(**origin.cleaning.settings)
     files = _SameFiles(origin)

@@ -82,19 +82,11 @@ _OTHER_SPEED = 14.5
 
 @dataclass(frozen=True)
 class City:
-    """
-    What all months of one seed and taxi share.
+    """Zones, streets and habits, the same for all months of one seed and taxi.
 
-    Attributes
-    ----------
-    positions : ndarray of shape (265, 2)
-        Miles east and north.
-    pair_weights : ndarray of shape (265 * 265,)
-        How often each pair of zones is driven, row by row; adds up to one.
-    detours : ndarray of shape (265 * 265,)
-        Miles on the road for each mile of beeline.
-    speeds : ndarray of shape (265 * 265,)
-        Miles per hour in free traffic.
+    Positions are miles east and north, shape (265, 2). The others are of shape (265 * 265,), a
+    number for each pair of zones, row by row: how often it is driven (adding up to one), miles on
+    the road for each mile of beeline, and miles per hour in free traffic.
     """
 
     positions: Floats
@@ -104,17 +96,10 @@ class City:
 
 
 def build_city(taxi: str, geography: np.random.Generator, habits: np.random.Generator) -> City:
-    """
-    Build the city.
+    """Build the city.
 
-    Parameters
-    ----------
-    taxi : str
-        ``"green"`` or ``"yellow"``.
-    geography : numpy.random.Generator
-        Places the zones and streets: the same for both taxis.
-    habits : numpy.random.Generator
-        Decides which zones are popular: each taxi's own.
+    `geography` places zones and streets, the same for both taxis; `habits` decides which zones
+    are popular, for each taxi anew.
     """
     districts = _districts()
     positions = _positions(districts, geography)

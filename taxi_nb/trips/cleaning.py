@@ -22,8 +22,7 @@ CheckedRecords = tuple[Records, Mask]
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaning:
-    """
-    The settings of the cleaning rules. Every bound is inclusive.
+    """The settings of the cleaning rules. Every bound is inclusive.
 
     Parameters
     ----------
@@ -146,25 +145,10 @@ def cleaning_of(settings: CleaningSettings | None) -> Cleaning:
 
 
 def clean(records: Records, month: str, cleaning: Cleaning) -> tuple[Mask, dict[str, int]]:
-    """
-    Tell which of a month's records are trips.
+    """Tell which records of a month are trips, and how many each rule takes out.
 
-    Parameters
-    ----------
-    records : Records
-        Records of the month, all or some.
-    month : str
-        The month that the file is named after, such as ``"2021-01"``.
-    cleaning : Cleaning
-        The rules.
-
-    Returns
-    -------
-    kept : ndarray of bool, shape (n_records,)
-        True for a record that keeps every rule.
-    taken_out : dict of str to int
-        How many records each rule takes out. A record counts once, under the first rule
-        that it breaks.
+    A record counts once, under the first rule that it breaks. The month is the one that the file
+    is named after, such as ``"2021-01"``.
     """
     kept = np.ones(len(records), dtype=np.bool_)
     taken_out = {}

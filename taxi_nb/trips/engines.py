@@ -23,14 +23,7 @@ class UndecodableError(Exception):
 
 
 def chosen_engine(engine: str | None) -> str:
-    """
-    Return the name of the engine to use.
-
-    Parameters
-    ----------
-    engine : str, optional
-        ``"pyarrow"`` or ``"fastparquet"``. Without it: what the environment variable
-        ``TAXI_NB_ENGINE`` names, else pyarrow.
+    """Return the engine to use: the one given, else what ``TAXI_NB_ENGINE`` names, else pyarrow.
 
     Raises
     ------
@@ -50,26 +43,10 @@ def chosen_engine(engine: str | None) -> str:
 def decoded(
     engine: str, file: Path, row_groups: Sequence[int], columns: pa.Schema, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
-    """
-    Decode some columns of a parquet file.
+    """Decode some columns of some row groups of a parquet file, batch by batch.
 
-    Parameters
-    ----------
-    engine : str
-        As `chosen_engine` returned it.
-    file : Path
-        The file, of which pyarrow could read the footer.
-    row_groups : sequence of int
-        The parts of the file to read.
-    columns : pyarrow.Schema
-        The columns, with the types that the file's footer says.
-    batch_rows : int
-        The most rows of a batch.
-
-    Yields
-    ------
-    pyarrow.RecordBatch
-        Text may be coded as a dictionary; numbers may have another type of number.
+    Columns have the types that the file's footer says, but text may be coded as a dictionary, and
+    numbers may have another type of number.
 
     Raises
     ------

@@ -38,8 +38,7 @@ def load_trips(
     max_trips: int = MAX_TRIPS,
     engine: Literal["pyarrow", "fastparquet"] | None = None,
 ) -> pd.DataFrame:
-    """
-    Load the trips of some months, cleaned and checked.
+    """Load the trips of some months, cleaned and checked.
 
     Parameters
     ----------
@@ -119,8 +118,7 @@ def iter_trips(
     batch_rows: int = BATCH_ROWS,
     engine: Literal["pyarrow", "fastparquet"] | None = None,
 ) -> TripBatches:
-    """
-    Go through the trips of some months in batches, in a fixed amount of memory.
+    """Go through the trips of some months in batches, in a fixed amount of memory.
 
     Parameters
     ----------

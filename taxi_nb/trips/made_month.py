@@ -1,5 +1,4 @@
-"""
-One synthetic month, shaped exactly like those of the TLC.
+"""One synthetic month, shaped exactly like those of the TLC.
 
 The trips take place in a made-up city with the real zones' numbers and boroughs: popular and
 lonely zones, rush hours, slow streets, detours. Duration follows from the pair of zones, the

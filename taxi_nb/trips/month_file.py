@@ -63,13 +63,7 @@ class MonthContent:
             raise BrokenFileError(f"{self.path} cannot be read: {error.strerror}") from None
 
     def check_unchanged(self) -> None:
-        """Check that the file is still the one that was opened.
-
-        Raises
-        ------
-        BrokenFileError
-            If it was written to, replaced or removed since.
-        """
+        """Raise `BrokenFileError` if the file was changed or removed since it was opened."""
         if not self.file.exists() or not self._is_as_opened(_state(self.file)):
             raise BrokenFileError(f"{self.path} changed while it was read; load it again")
 
@@ -84,13 +78,7 @@ class MonthContent:
         return self._ends()[0] == _MAGIC
 
     def opened(self) -> pq.ParquetFile:
-        """Open it as parquet.
-
-        Raises
-        ------
-        BrokenFileError
-            If it is not parquet from its first to its last byte; the message says what is wrong.
-        """
+        """Open it as parquet; raise `BrokenFileError` if it is not whole, saying what is wrong."""
         self._check_ends()
         try:
             return pq.ParquetFile(self.file, pre_buffer=False)

@@ -20,22 +20,7 @@ ATTRS_KEY = "taxi_nb.trips"
 
 @dataclass(frozen=True)
 class MonthFile:
-    """
-    One month's file as it was read.
-
-    Attributes
-    ----------
-    month : str
-        The month, such as ``"2021-01"``.
-    path : str
-        The file's absolute path, or its URL without credentials.
-    sha256 : str
-        The digest of the whole file, in hexadecimal.
-    rows : int
-        Rows in the file.
-    size : int
-        Bytes in the file.
-    """
+    """One month's file as it was read: its path, or its URL without credentials, and its digest."""
 
     month: str
     path: str
@@ -46,8 +31,7 @@ class MonthFile:
 
 @dataclass(frozen=True)
 class Provenance:
-    """
-    Where trips came from and what was done to them on the way.
+    """Where trips came from and what was done to them on the way.
 
     Attributes
     ----------
@@ -85,8 +69,7 @@ class Provenance:
 
     @property
     def digest(self) -> str:
-        """
-        Twelve hexadecimal digits that stand for these trips.
+        """Twelve hexadecimal digits that stand for these trips.
 
         The same files, cleaned by the same rules, have the same digest, wherever the
         files are.
@@ -127,8 +110,7 @@ class Provenance:
 
 
 def provenance(trips: pd.DataFrame) -> Provenance:
-    """
-    Return where a frame of trips came from.
+    """Return where a frame of trips came from.
 
     Parameters
     ----------

@@ -49,26 +49,14 @@ def read_batches(
 
     Parameters
     ----------
-    content : MonthContent
-        The file.
-    taxi : str
-        ``"green"`` or ``"yellow"``.
-    batch_rows : int
-        The most rows of a batch.
     row_groups : sequence of int, optional
         Read these alone, in the caller's thread. Without it all of the file is read, and in
         another thread a little ahead.
     engine : str
-        What decodes the columns, as `chosen_engine` returned it. The footer is always read
-        by pyarrow.
+        As `chosen_engine` returned it. The footer is always read by pyarrow.
     with_drop_offs : bool
-        Whether the drop-off times are read. Without them the file need not have any, and all
+        Whether drop-off times are read. Without them the file need not have any, and all
         durations are zero.
-
-    Yields
-    ------
-    Records
-        All rows of the file or of its row groups, in their order.
 
     Raises
     ------

@@ -36,18 +36,9 @@ COLUMN_TYPES: dict[str, str] = {
 class Records:
     """Records of a month as arrays of equal length, in the file's order.
 
-    Attributes
-    ----------
-    pickup, dropoff : ndarray of datetime64[us]
-        New York's clock. Where drop-offs are not known they are the pick-ups.
-    pickup_zone, dropoff_zone : ndarray of int32
-        Zone numbers; negative for what is none.
-    distance : ndarray of float64
-        Miles.
-    duration : ndarray of float64
-        Minutes from pick-up to drop-off.
-    missing : ndarray of bool, or None
-        Where any of the values is null; None where nothing is.
+    Times are New York's clock; where drop-offs are not known they are the pick-ups. A negative
+    zone is none. Distances are in miles, durations in minutes. `missing` says where any value is
+    null; it is None where nothing is.
     """
 
     pickup: npt.NDArray[np.datetime64]
@@ -63,7 +54,7 @@ class Records:
 
 
 def source_names(taxi: str, *, with_drop_offs: bool = True) -> dict[str, str]:
-    """Return the columns of a frame that a file has -> what the file calls them.
+    """Return which columns of a frame a file has, and the names that they have there.
 
     Examples
     --------

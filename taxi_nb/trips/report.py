@@ -19,18 +19,9 @@ TOTAL = "total"
 
 @dataclass(frozen=True)
 class MonthCounts:
-    """
-    How many rows of one month came in, and how many each rule took out.
+    """How many rows of one month came in, and how many each rule took out.
 
-    Attributes
-    ----------
-    month : str
-        The month, such as ``"2021-01"``.
-    rows_in : int
-        Rows in the month's file.
-    taken_out : mapping of str to int
-        Rows taken out, by the name of the rule. A row counts once, under the first
-        rule that it breaks.
+    A row counts once, under the first rule that it breaks.
     """
 
     month: str
@@ -45,8 +36,7 @@ class MonthCounts:
 
 @dataclass(frozen=True)
 class CleaningReport:
-    """
-    How many rows came in, how many each rule took out, and how many stay.
+    """How many rows came in, how many each rule took out, and how many stay.
 
     Attributes
     ----------
@@ -101,15 +91,7 @@ class CleaningReport:
         return from_plain(cls, values)
 
     def to_frame(self) -> pd.DataFrame:
-        """
-        Return the report as a table.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Integers. One row for the rows that came in, one for each rule, one for the
-            rows kept; one column for each month and, last, ``"total"``.
-        """
+        """Return the counts as a table: months and their total as columns, rules as rows."""
         import pandas as pd
 
         columns = {month.month: self._column(month) for month in self.months}

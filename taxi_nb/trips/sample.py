@@ -19,16 +19,7 @@ SAMPLE_ROWS = 30_000
 
 @dataclass(frozen=True)
 class Sample:
-    """
-    Months made from a seed, kept in ``data/sample/`` once they are made.
-
-    Parameters
-    ----------
-    seed : int
-        Not negative. Same seed, same bytes.
-    rows : int
-        Records in each month, broken ones included; at least one.
-    """
+    """Months made from a seed, kept in ``data/sample/``; the same seed makes the same bytes."""
 
     seed: int
     rows: int = SAMPLE_ROWS

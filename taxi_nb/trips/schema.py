@@ -10,18 +10,9 @@ from taxi_nb.trips.errors import SchemaError
 
 
 def trips_schema(cleaning: Cleaning | None = None) -> pa.DataFrameSchema:
-    """
-    Return the schema of a cleaned frame of trips.
+    """Return the schema of a frame that was cleaned by these rules, or by the default ones.
 
-    Parameters
-    ----------
-    cleaning : Cleaning, optional
-        The rules that the frame was cleaned by; the default rules without it.
-
-    Returns
-    -------
-    pandera.pandas.DataFrameSchema
-        Exact columns in their order, exact types, no nulls, ranges as in the rules.
+    Exact columns in their order, exact types, no nulls, ranges as in the rules.
     """
     rules = cleaning or Cleaning()
     microseconds = pa.Check(_in_microseconds, name="dtype('datetime64[us]')")
@@ -43,15 +34,7 @@ def trips_schema(cleaning: Cleaning | None = None) -> pa.DataFrameSchema:
 
 
 def validate_trips(trips: pd.DataFrame, cleaning: Cleaning | None = None) -> None:
-    """
-    Check a frame against the schema of trips.
-
-    Parameters
-    ----------
-    trips : pandas.DataFrame
-        The frame; it is left as it is.
-    cleaning : Cleaning, optional
-        The rules that the frame was cleaned by; the default rules without it.
+    """Check a frame against the schema of trips; the frame is left as it is.
 
     Raises
     ------

@@ -44,14 +44,7 @@ def month_file_name(taxi: str, month: str) -> str:
 
 
 def open_place(text: str) -> Place:
-    """
-    Return the folder or the remote place that `text` names.
-
-    Raises
-    ------
-    TripsError
-        If there is no such folder, or the URL's protocol is not one that can be read.
-    """
+    """Return the folder or the remote place that a text names; raise `TripsError` if it is none."""
     if "://" not in text:
         return Folder(_existing_folder(text, text))
     try:
