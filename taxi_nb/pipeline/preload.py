@@ -1,4 +1,4 @@
-"""Which libraries a pipeline's kernels should find imported: those that its code speaks of."""
+"""The libraries that a pipeline's kernels should find imported: those that its code names."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from taxi_nb.pipeline.spec import Pipeline
 
 _IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)
 
-# What code says that uses a library; for any other library: its name.
+# How code names a library that it uses, if not by its own name.
 _MLFLOW_IS_USED = r"\bmlflow\.\w"
-_SPOKEN_OF = {
+_PATTERNS = {
     "alembic": _MLFLOW_IS_USED,
     "git": _MLFLOW_IS_USED,
     "matplotlib": r"\b(matplotlib|seaborn|plot)",
@@ -32,19 +32,19 @@ _EVERY_KERNEL = ("ipykernel", "ipykernel_launcher", "IPython", "threadpoolctl")
 def modules_to_preload(pipeline: Pipeline) -> tuple[str, ...]:
     """Return those of `DEFAULT_PRELOAD` that a pipeline's notebooks may use.
 
-    What is left out by mistake a kernel imports itself; what is taken in by mistake delays
-    the first kernel, half a second for some libraries.
+    A kernel imports one that is missing itself; one too many delays the first kernel, by half
+    a second for some libraries.
     """
     code = "\n".join(_code_of(pipeline))
-    return tuple(module for module in DEFAULT_PRELOAD if _is_spoken_of(module, code))
+    return tuple(module for module in DEFAULT_PRELOAD if _is_named(module, code))
 
 
-def _is_spoken_of(module: str, code: str) -> bool:
+def _is_named(module: str, code: str) -> bool:
     library = module.partition(".")[0]
     if library in _EVERY_KERNEL:
         return True
     part = ".".join(module.split(".")[:2])
-    pattern = _SPOKEN_OF.get(part) or _SPOKEN_OF.get(library) or rf"\b{library}\b"
+    pattern = _PATTERNS.get(part) or _PATTERNS.get(library) or rf"\b{library}\b"
     return re.search(pattern, code) is not None
 
 

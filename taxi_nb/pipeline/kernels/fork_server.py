@@ -40,8 +40,8 @@ from dataclasses import dataclass
 from typing import Any
 
 # Importing these does something that depends on the kernel it happens in (registering figures
-# with the shell, choosing a progress bar), so every kernel has to import them itself. MLflow
-# imports this project's plug-in, and what a kernel uses of the project it has to read itself.
+# with the shell, choosing a progress bar), so every kernel has to import them itself. The
+# project's own code, of which MLflow imports a plug-in, must be read by each kernel, too.
 KERNEL_SPECIFIC = (
     "taxi_nb",
     "ipywidgets",
@@ -51,13 +51,10 @@ KERNEL_SPECIFIC = (
     "tqdm.notebook",
 )
 
-# How long a thread that has been told to end may take to vanish.
+# How long a thread that is to end may take, the last messages of a kernel, and processes that
+# it leaves in its group.
 THREAD_GRACE_SECONDS = 1.0
-
-# How long the last messages of a kernel may take.
 CONTROL_GRACE_SECONDS = 2.0
-
-# How long the processes that a kernel leaves in its group may take to end by themselves.
 GROUP_GRACE_SECONDS = 1.0
 GROUP_POLL_MILLISECONDS = 5
 
@@ -77,18 +74,15 @@ class KernelRequest:
 
 
 def preload(modules: Iterable[str]) -> dict[str, str]:
-    """Import what can be imported of `modules`; what cannot, every kernel tries for itself.
-
-    Returns
-    -------
-    dict
-        The environment variables that the modules have set.
-    """
+    """Import modules, as far as possible, and return the variables that they have set."""
     before = dict(os.environ)
     builtins.get_ipython = lambda: _LooksLikeAKernel()  # type: ignore[attr-defined]
     try:
         for name in modules:
-            _import_or_report(name)
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # Every kernel tries for itself.
+                print(f"not preloaded: {name}: {type(error).__name__}: {error}", file=sys.stderr)
     finally:
         del builtins.get_ipython  # type: ignore[attr-defined]
     _forget(KERNEL_SPECIFIC)
@@ -103,13 +97,6 @@ class _LooksLikeAKernel:
 
 
 _LooksLikeAKernel.__name__ = _LooksLikeAKernel.__qualname__ = "ZMQInteractiveShell"
-
-
-def _import_or_report(name: str) -> None:
-    try:
-        importlib.import_module(name)
-    except Exception as error:
-        print(f"not preloaded: {name}: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _forget(packages: Iterable[str]) -> None:
@@ -342,7 +329,7 @@ def become_kernel(request: KernelRequest, server_pid: int, set_by_imports: dict[
     _take_streams(request.stdout, request.stderr)
     _take_environment(set_by_imports | launch["env"])
     _take_place(launch["argv"], launch["cwd"])
-    # What would otherwise be the same in all kernels; `random` does so by itself.
+    # Or all kernels would draw the same numbers; `random` is seeded by a fork itself.
     if numpy_random := sys.modules.get("numpy.random"):
         numpy_random.seed()
     gc.enable()
@@ -392,7 +379,7 @@ def _take_python_path(new: str, old: str) -> None:
     sys.path[:] = added + [entry for entry in sys.path if entry not in gone]
 
 
-# What the libraries of each kind read when they are loaded, the strongest first.
+# The variables that each kind of library reads when it is loaded, the strongest first.
 THREAD_VARIABLES = {
     "blas": ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"),
     "openmp": ("OMP_NUM_THREADS",),

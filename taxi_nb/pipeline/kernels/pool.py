@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 KernelKind = Literal["fork", "spawn"]
 
-# What notebooks on tables, models and figures import. A module must not start threads or OpenMP
+# Imports of notebooks on tables, models and figures. A module must not start threads or OpenMP
 # and BLAS work when it is imported, and must not care which kernel it is imported in.
 DEFAULT_PRELOAD: tuple[str, ...] = (
     "ipykernel.kernelapp",

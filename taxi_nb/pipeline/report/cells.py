@@ -20,15 +20,7 @@ _LABELS = {
 
 @dataclass(frozen=True)
 class Rendered:
-    """A notebook's cells as HTML.
-
-    Attributes
-    ----------
-    title : str or None
-        Its first heading, if that is one of level 1.
-    held : Counter
-        What was held back, by kind.
-    """
+    """A notebook's cells as HTML; its title is the first heading, if that is of level 1."""
 
     html: str
     title: str | None
@@ -52,8 +44,6 @@ def rendered_cells(
         Before each id; several notebooks may share a page.
     folder : Path
         Of the source notebook.
-    failed_cell : int, optional
-        The number of the cell that ended the execution.
     alone : bool
         Whether the page will be without the notebook's file beside it.
     """
@@ -90,20 +80,18 @@ def _exporter(prose: Prose, outputs: OutputHtml, language: str) -> Any:
     from nbconvert.exporters import TemplateExporter
     from nbconvert.filters.highlight import Highlight2HTML
 
-    def render_prose(cell: Any) -> str:
-        return outputs.noted(prose.cell(cell.source, cell.get("attachments", {})))
-
-    def shown_outputs(cell: Any) -> str:
-        return outputs.cell(cell.outputs, cell.metadata.above)
-
+    filters = {
+        "highlight_code": Highlight2HTML(pygments_lexer=language),
+        "prose": lambda cell: outputs.noted(prose.cell(cell.source, cell.get("attachments", {}))),
+        "shown_outputs": lambda cell: outputs.cell(cell.outputs, cell.metadata.above),
+    }
     exporter = TemplateExporter(
         template_name="cells",
         template_extension=".html.j2",
         extra_template_basedirs=[str(_TEMPLATES)],
     )
-    exporter.register_filter("highlight_code", Highlight2HTML(pygments_lexer=language))
-    exporter.register_filter("prose", render_prose)
-    exporter.register_filter("shown_outputs", shown_outputs)
+    for name, render in filters.items():
+        exporter.register_filter(name, render)
     return exporter
 
 
