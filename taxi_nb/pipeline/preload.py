@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from taxi_nb.pipeline.kernels.input_recorder import places_of_packages
 from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD
 from taxi_nb.pipeline.parameters import read_notebook
 from taxi_nb.pipeline.spec import Pipeline
@@ -60,21 +61,13 @@ def _code_of(pipeline: Pipeline) -> Iterator[str]:
 
 def _own_modules(imported: Iterable[str]) -> Iterator[Path]:
     """Yield the files of imported packages that nobody installed, this one among them."""
+    installed = set(places_of_packages())
     for name in sorted(imported):
         try:
             found = find_spec(name)
         except (ImportError, ValueError):
             continue
         origin = Path(found.origin) if found and found.origin else None
-        if origin is None or origin.suffix != ".py" or _is_installed(origin):
+        if origin is None or origin.suffix != ".py" or any(map(origin.is_relative_to, installed)):
             continue
         yield from origin.parent.rglob("*.py") if origin.name == "__init__.py" else (origin,)
-
-
-def _is_installed(file: Path) -> bool:
-    import sysconfig
-
-    # Not all of its paths: the one for data may be a folder that projects are in, such as /usr.
-    paths = sysconfig.get_paths()
-    places = ("stdlib", "platstdlib", "purelib", "platlib")
-    return any(file.is_relative_to(paths[place]) for place in places)

@@ -134,17 +134,11 @@ def _extra_threads_now() -> list[str]:
     python = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
     native: list[str] = []
     with contextlib.suppress(OSError):
-        others = [task for task in os.listdir("/proc/self/task") if int(task) != os.getpid()]
-        native = [_task_name(task) for task in others]
+        for task in os.listdir("/proc/self/task"):
+            # One that has just ended has no file any more.
+            with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/comm") as file:
+                native += [file.read().strip()] if int(task) != os.getpid() else []
     return python if len(python) >= len(native) else native
-
-
-def _task_name(task: str) -> str:
-    try:
-        with open(f"/proc/self/task/{task}/comm") as file:
-            return file.read().strip()
-    except OSError:
-        return task
 
 
 # --- process groups --------------------------------------------------------------------------
@@ -368,7 +362,7 @@ def _take_environment(env: dict[str, str]) -> None:
     _take_python_path(env.get("PYTHONPATH", ""), old.get("PYTHONPATH", ""))
     for user_api, names in THREAD_VARIABLES.items():
         if any(env.get(name) != old.get(name) for name in names):
-            _limit_threads(user_api, _first_number(env, names) or _usable_cpus())
+            _limit_threads(user_api, [env.get(name, "") for name in names])
 
 
 def _take_python_path(new: str, old: str) -> None:
@@ -386,20 +380,15 @@ THREAD_VARIABLES = {
 }
 
 
-def _first_number(env: dict[str, str], names: Iterable[str]) -> int | None:
-    numbers = (env.get(name, "").split(",")[0].strip() for name in names)
-    return next((int(number) for number in numbers if number.isdigit()), None)
-
-
-def _usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _limit_threads(user_api: str, number: int) -> None:
+def _limit_threads(user_api: str, given: Iterable[str]) -> None:
+    """Limit loaded libraries to the first number that is given, or to the usable processors."""
+    numbers = (text.split(",")[0].strip() for text in given)
+    number = next((int(number) for number in numbers if number.isdigit()), 0)
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     with contextlib.suppress(ImportError):
         import threadpoolctl
 
-        threadpoolctl.threadpool_limits(number, user_api=user_api)
+        threadpoolctl.threadpool_limits(number or usable, user_api=user_api)
 
 
 def _take_place(argv: list[str], cwd: str) -> None:
@@ -416,7 +405,7 @@ def _take_place(argv: list[str], cwd: str) -> None:
 
 
 def _renew_standard_library(cwd: str) -> None:
-    """Renew what modules remember from when they were imported or first used."""
+    """Renew what modules keep from when they were imported or first used."""
     process: Any = sys.modules.get("multiprocessing.process")
     if process is not None:
         process.ORIGINAL_DIR = cwd
@@ -434,7 +423,9 @@ def _run_kernel(server_pid: int) -> None:
     handlers = _handlers_on(sys.stderr)
     app = IPKernelApp.instance(parent_handle=server_pid)
     app.initialize()  # type: ignore[no-untyped-call]
-    _choose_matplotlib_backend()
+    # Which matplotlib would obey if it were imported now.
+    if (matplotlib := sys.modules.get("matplotlib")) and os.environ.get("MPLBACKEND"):
+        matplotlib.rcParams["backend"] = os.environ["MPLBACKEND"]
     # Libraries that are imported in a notebook log to the notebook.
     for handler in handlers:
         handler.setStream(sys.stderr)
@@ -457,14 +448,6 @@ def _handlers_on(stream: Any) -> list[logging.StreamHandler[Any]]:
     loggers = [logging.root, *logging.root.manager.loggerDict.values()]
     handlers = (h for logger in loggers for h in getattr(logger, "handlers", ()))
     return [h for h in handlers if isinstance(h, logging.StreamHandler) and h.stream is stream]
-
-
-def _choose_matplotlib_backend() -> None:
-    """Do what importing matplotlib after the kernel's start would: obey its MPLBACKEND."""
-    matplotlib = sys.modules.get("matplotlib")
-    backend = os.environ.get("MPLBACKEND")
-    if matplotlib is not None and backend:
-        matplotlib.rcParams["backend"] = backend
 
 
 # --- the program -----------------------------------------------------------------------------

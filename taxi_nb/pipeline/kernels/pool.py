@@ -145,7 +145,6 @@ class KernelPool:
                 logger.warning("this platform cannot fork kernels, they will be spawned")
                 return
             self._server = ForkServer(self._preload, self._directory.path, self._env)
-            self._server.start()
 
     def manager(self, env: Mapping[str, str] | None = None) -> PoolKernelManager:
         """Return an asynchronous manager for one kernel that is not started yet.
