@@ -37,9 +37,9 @@ def register(shell: InteractiveShell) -> None:
         return plan_of(line)
 
     plan.__doc__ = f"Say which steps of a pipeline would run, and why.\n\n{PLAN_USAGE}"
-    shell.register_magic_function(plan, "line", "plan")  # type: ignore[arg-type]
     params.__doc__ = f"Set what a pipeline would give this notebook.\n\n{USAGE}"
     # IPython's types leave out that a plain function is taken, too.
+    shell.register_magic_function(plan, "line", "plan")  # type: ignore[arg-type]
     shell.register_magic_function(params, "line", "params")  # type: ignore[arg-type]
     assert shell.display_formatter is not None
     html = shell.display_formatter.formatters["text/html"]
@@ -51,14 +51,10 @@ def register(shell: InteractiveShell) -> None:
 
 @dataclass(frozen=True)
 class GivenParameters:
-    """What a pipeline gives a step; it shows itself as a table.
+    """The parameters that a pipeline gives a step; they show themselves as a table.
 
-    Attributes
-    ----------
-    others : tuple of str
-        Further executions of the same notebook that could have been meant.
-    kept : tuple of str
-        Parameters that the pipeline leaves at the notebook's own values.
+    `others` are further executions of the same notebook that could have been meant, `kept` the
+    parameters that the pipeline leaves at the notebook's own values.
     """
 
     file: str
@@ -94,14 +90,7 @@ class GivenParameters:
 
 
 def set_parameters(shell: InteractiveShell, line: str) -> GivenParameters:
-    """Set in the notebook what a pipeline would give it, and return that.
-
-    Parameters
-    ----------
-    shell : InteractiveShell
-        Whose variables are set.
-    line : str
-        What follows ``%params``.
+    """Set a shell's variables as a pipeline would give them, for the line after ``%params``.
 
     Raises
     ------
@@ -115,8 +104,7 @@ def set_parameters(shell: InteractiveShell, line: str) -> GivenParameters:
     if not 1 <= len(places) <= 2:
         raise _usage(USAGE)
     pipeline = _read(Path(places[0]), overrides)
-    candidates = _candidates(pipeline, places[1] if len(places) == 2 else None)
-    step = candidates[0]
+    step, *others = _candidates(pipeline, places[1] if len(places) == 2 else None)
     shell.push(dict(step.parameters))  # type: ignore[no-untyped-call]
     from taxi_nb.pipeline.parameters import declared_parameters
 
@@ -124,18 +112,13 @@ def set_parameters(shell: InteractiveShell, line: str) -> GivenParameters:
         file=path_within(pipeline.root, pipeline.file),
         step=step.name,
         values=step.parameters,
-        others=tuple(other.name for other in candidates[1:]),
+        others=tuple(other.name for other in others),
         kept=tuple(n for n in declared_parameters(step.notebook) if n not in step.parameters),
     )
 
 
 def plan_of(line: str) -> Plan:
-    """Plan a pipeline, as ``taxi-nb plan`` does.
-
-    Parameters
-    ----------
-    line : str
-        What follows ``%plan``.
+    """Plan a pipeline, as ``taxi-nb plan`` does, for the line after ``%plan``.
 
     Raises
     ------
@@ -192,14 +175,12 @@ def _usage(message: str) -> Exception:
 
 def frame_html(frame: pd.DataFrame) -> str | None:
     """Show trips with where they came from; any other frame as pandas does."""
-    from taxi_nb.trips.origin import ATTRS_KEY
+    from taxi_nb.trips.origin import ATTRS_KEY, provenance
 
     # What is computed from trips carries their record along, but its rows are no trips.
     holds_trips = "pickup_datetime" in frame.columns and frame.index.dtype.kind in "iu"
     if ATTRS_KEY not in frame.attrs or not holds_trips:
         return frame._repr_html_()  # type: ignore[operator]
-    from taxi_nb.trips.origin import provenance
-
     origin = provenance(frame)
     synthetic = " <b>(synthetic)</b>" if origin.synthetic else ""
     shown = frame if len(frame) <= _SAMPLE_ROWS else frame.sample(_SAMPLE_ROWS, random_state=0)

@@ -29,7 +29,7 @@ Name = Annotated[
 
 
 @contextmanager
-def registry_problems_told() -> Iterator[None]:
+def registry_errors_stop() -> Iterator[None]:
     """End with one message if the store or the registry cannot be used as asked."""
     from taxi_nb.tracking.run_tree import is_there
     from taxi_nb.tracking.store import tracking_uri
@@ -58,7 +58,7 @@ def model_name(name: str | None) -> str:
 @registry.command(name="list")
 def list_versions(name: Name = None) -> None:
     """Show the versions of the model, newest first, and what came of them."""
-    with registry_problems_told():
+    with registry_errors_stop():
         from taxi_nb.registry.versions import registered_versions
 
         found = registered_versions(model_name(name))
@@ -71,7 +71,7 @@ def list_versions(name: Name = None) -> None:
 @registry.command()
 def history(name: Name = None) -> None:
     """Show every change of champion, oldest first."""
-    with registry_problems_told():
+    with registry_errors_stop():
         from taxi_nb.registry.promotion import promotion_history
         from taxi_nb.registry.versions import registered_versions
 
@@ -97,7 +97,7 @@ def card(
     name: Name = None,
 ) -> None:
     """Print the model card of a version, in Markdown."""
-    with registry_problems_told():
+    with registry_errors_stop():
         from taxi_nb.registry.card import model_card
 
         print(model_card(model_name(name), version or champion_number(model_name(name))))
@@ -112,7 +112,7 @@ def promote(
     """Make a version champion by hand, past the gate."""
     if not reason.strip():
         stop("--reason must say why", USAGE)
-    with registry_problems_told():
+    with registry_errors_stop():
         from taxi_nb.registry.promotion import promote as promote_version
 
         _show_change(promote_version(version, reason=reason, name=model_name(name)), name)
@@ -128,7 +128,7 @@ def rollback(
     name: Name = None,
 ) -> None:
     """Make the champion before this one champion again."""
-    with registry_problems_told():
+    with registry_errors_stop():
         from taxi_nb.registry.promotion import rollback as roll_back
 
         _show_change(roll_back(to, reason=reason, name=model_name(name)), name)

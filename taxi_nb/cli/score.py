@@ -89,7 +89,7 @@ def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any
     registered = settings.get("registered_model")
     champion = str(ModelAddress(registered, alias=CHAMPION)) if registered else CHAMPION_MODEL
     request, judging = _checked(month, settings)
-    with _problems_told():
+    with _scoring_errors_stop():
         return score(**request, output=output, model=model or champion, **judging)
 
 
@@ -110,7 +110,7 @@ def _checked(month: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict
 
 
 @contextmanager
-def _problems_told() -> Iterator[None]:
+def _scoring_errors_stop() -> Iterator[None]:
     from taxi_nb.scoring.predictions_file import OutputError, OutputPathError
     from taxi_nb.scoring.scored_model import ModelError
     from taxi_nb.tracking.store import tracking_uri

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from taxi_nb.cli.registry import Name, champion_number, model_name, registry_problems_told
+from taxi_nb.cli.registry import Name, champion_number, model_name, registry_errors_stop
 from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
 from taxi_nb.tracking.model_address import ModelAddress
 
@@ -27,7 +27,7 @@ def serve(
     start it again after a promotion.
     """
     _require_free(port)
-    with registry_problems_told():
+    with registry_errors_stop():
         from taxi_nb.registry.versions import usable
 
         version = champion_number(model_name(name))

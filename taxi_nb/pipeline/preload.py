@@ -1,4 +1,4 @@
-"""Which libraries a pipeline's kernels should find imported: those that its code speaks of."""
+"""The libraries that a pipeline's kernels should find imported: those that its code names."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from taxi_nb.pipeline.kernels.input_recorder import places_of_packages
 from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD
 from taxi_nb.pipeline.parameters import read_notebook
 from taxi_nb.pipeline.spec import Pipeline
 
 _IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)
 
-# What code says that uses a library; for any other library: its name.
+# How code names a library that it uses, if not by its own name.
 _MLFLOW_IS_USED = r"\bmlflow\.\w"
-_SPOKEN_OF = {
+_PATTERNS = {
     "alembic": _MLFLOW_IS_USED,
     "git": _MLFLOW_IS_USED,
     "matplotlib": r"\b(matplotlib|seaborn|plot)",
@@ -32,19 +33,19 @@ _EVERY_KERNEL = ("ipykernel", "ipykernel_launcher", "IPython", "threadpoolctl")
 def modules_to_preload(pipeline: Pipeline) -> tuple[str, ...]:
     """Return those of `DEFAULT_PRELOAD` that a pipeline's notebooks may use.
 
-    What is left out by mistake a kernel imports itself; what is taken in by mistake delays
-    the first kernel, half a second for some libraries.
+    A kernel imports one that is missing itself; one too many delays the first kernel, by half
+    a second for some libraries.
     """
     code = "\n".join(_code_of(pipeline))
-    return tuple(module for module in DEFAULT_PRELOAD if _is_spoken_of(module, code))
+    return tuple(module for module in DEFAULT_PRELOAD if _is_named(module, code))
 
 
-def _is_spoken_of(module: str, code: str) -> bool:
+def _is_named(module: str, code: str) -> bool:
     library = module.partition(".")[0]
     if library in _EVERY_KERNEL:
         return True
     part = ".".join(module.split(".")[:2])
-    pattern = _SPOKEN_OF.get(part) or _SPOKEN_OF.get(library) or rf"\b{library}\b"
+    pattern = _PATTERNS.get(part) or _PATTERNS.get(library) or rf"\b{library}\b"
     return re.search(pattern, code) is not None
 
 
@@ -60,21 +61,13 @@ def _code_of(pipeline: Pipeline) -> Iterator[str]:
 
 def _own_modules(imported: Iterable[str]) -> Iterator[Path]:
     """Yield the files of imported packages that nobody installed, this one among them."""
+    installed = set(places_of_packages())
     for name in sorted(imported):
         try:
             found = find_spec(name)
         except (ImportError, ValueError):
             continue
         origin = Path(found.origin) if found and found.origin else None
-        if origin is None or origin.suffix != ".py" or _is_installed(origin):
+        if origin is None or origin.suffix != ".py" or any(map(origin.is_relative_to, installed)):
             continue
         yield from origin.parent.rglob("*.py") if origin.name == "__init__.py" else (origin,)
-
-
-def _is_installed(file: Path) -> bool:
-    import sysconfig
-
-    # Not all of its paths: the one for data may be a folder that projects are in, such as /usr.
-    paths = sysconfig.get_paths()
-    places = ("stdlib", "platstdlib", "purelib", "platlib")
-    return any(file.is_relative_to(paths[place]) for place in places)

@@ -139,11 +139,10 @@ class RecordKeeper:
         """Return the models that the steps trained, and what was decided about them."""
         runs = {step.name: step.mlflow_run_id for step in self.record.steps if step.mlflow_run_id}
         try:
-            found = self._tracking.model_outcomes(runs)
+            return self._tracking.model_outcomes(runs)
         except StoreError:
             # Record and page come first; when they are logged, the store's loss is told.
             return {}
-        return vars(found)
 
     def _write(self) -> None:
         write_whole(self._folder / RUN_FILE, self.record.to_json())

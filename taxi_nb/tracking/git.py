@@ -34,16 +34,8 @@ class Change:
 class GitState:
     """A checkout's commit, branch and changes.
 
-    Attributes
-    ----------
-    commit : str or None
-        None where there is none; `missing` says why.
-    branch : str
-        ``(detached)`` where a commit is checked out by itself.
-    remote : str or None
-        The branch's remote, else ``origin``, else the first; without credentials.
-    user : str or None
-        ``user.name``.
+    Where there is no commit, `missing` says why. The branch is ``(detached)`` where a commit is
+    checked out by itself; the remote is the branch's, else ``origin``, else the first.
     """
 
     folder: Path
@@ -61,11 +53,11 @@ class GitState:
 
     @cached_property
     def diff(self) -> str:
-        """All that differs from the commit, for a person and for ``git apply``.
+        """The differences from the commit, for a person and for ``git apply``.
 
         Notebooks are compared without outputs. Lines with ``#`` at the top name what is not in
         it: files that git does not know, files with secrets by their names, how many secrets
-        were replaced, and where it was cut. Empty where nothing differs.
+        were replaced, and where it was cut.
         """
         if not self.is_dirty:
             return ""
@@ -194,14 +186,14 @@ def _diff_text(state: GitState) -> str:
     top = Path(_asked(state.folder, "rev-parse", "--show-toplevel").rstrip("\n"))
     notes: list[str] = []
     held_back = [c.path for c in state.changes if _may_hold_secrets(c.path)]
-    untracked = [c.path for c in state.changes if c.kind == "untracked"]
-    if untracked:
+    if untracked := [c.path for c in state.changes if c.kind == "untracked"]:
         notes += ["not known to git, and not in here:", *(f"  {path}" for path in untracked)]
     if named := sorted({*held_back} - {*untracked}):
         notes += ["held back, for secrets by their names:", *(f"  {path}" for path in named)]
     parts = []
     if state.commit:
-        notebooks = [c for c in state.changes if _is_notebook(c) and c.path not in held_back]
+        tracked = [c for c in state.changes if c.path not in {*untracked, *held_back}]
+        notebooks = [change for change in tracked if change.path.endswith(".ipynb")]
         parts = [_plain_diff(top, held_back), *_notebook_diffs(top, notebooks, notes)]
     text, secrets = scrubbed("".join(parts))
     if secrets:
@@ -211,10 +203,6 @@ def _diff_text(state: GitState) -> str:
         notes.append(f"cut after {kept:,} characters; it goes on")
         text = text[:kept] + "# cut here\n"
     return "".join(f"# {note}\n" for note in notes) + text
-
-
-def _is_notebook(change: Change) -> bool:
-    return change.kind != "untracked" and change.path.endswith(".ipynb")
 
 
 def _may_hold_secrets(path: str) -> bool:

@@ -58,45 +58,33 @@ class ForkServer:
     """
 
     def __init__(self, preload: Sequence[str], directory: Path, env: Mapping[str, str]) -> None:
-        """Prepare a server; `start` makes the process."""
-        self.preload = preload
-        self.base_env = env
-        self._directory = directory
+        """Start the process and return at once; requests wait until it has imported."""
+        self._env = env
         self._log_path = directory / "fork_server.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
         self._lock = threading.Lock()
         self._has_forked = self._closed = False
-
-    def start(self) -> None:
-        """Start the process and return at once; requests wait until it has imported."""
-        with self._lock:
-            if self._process is not None:
-                return
-            self._control, theirs = socket.socketpair()
-            with theirs, self._log_path.open("wb") as log:
-                settings = {
-                    "control": theirs.fileno(),
-                    "preload": self.preload,
-                    "directory": str(self._directory),
-                }
-                env = {k: v for k, v in self.base_env.items() if k not in KERNEL_ONLY}
-                self._process = subprocess.Popen(
-                    [sys.executable, str(SCRIPT), json.dumps(settings)],
-                    env=env | SERVER_ENVIRONMENT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=log,
-                    pass_fds=[theirs.fileno()],
-                    start_new_session=True,
-                )
+        self._control, theirs = socket.socketpair()
+        with theirs, self._log_path.open("wb") as log:
+            settings = {
+                "control": theirs.fileno(),
+                "preload": preload,
+                "directory": str(directory),
+            }
+            inherited = {k: v for k, v in env.items() if k not in KERNEL_ONLY}
+            self._process = subprocess.Popen(
+                [sys.executable, str(SCRIPT), json.dumps(settings)],
+                env=inherited | SERVER_ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
 
     def close(self) -> None:
         """End the server and with it all its kernels; harmless if it has ended."""
         with self._lock:
             self._closed = True
-            if self._process is None or self._control is None:
-                return
             self._control.close()
             if not self._has_forked:
                 # It may be importing, and deaf to the closed socket.
@@ -110,8 +98,8 @@ class ForkServer:
 
     def unfit_variables(self, env: Mapping[str, str]) -> list[str]:
         """Return the variables in which `env` differs although they are read before a fork."""
-        names = (env.keys() | self.base_env.keys()) - SET_AFTER_FORK
-        differing = (n for n in names if env.get(n) != self.base_env.get(n))
+        names = (env.keys() | self._env.keys()) - SET_AFTER_FORK
+        differing = (n for n in names if env.get(n) != self._env.get(n))
         return sorted(n for n in differing if n.startswith(READ_BEFORE_FORK))
 
     async def fork(
@@ -151,12 +139,9 @@ class ForkServer:
 
     def _request(self, stdout: int, stderr: int) -> socket.socket:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, self._lock:
             try:
-                with self._lock:
-                    if self._control is None:
-                        raise OSError("it was not started")
-                    socket.send_fds(self._control, [b"k"], [theirs.fileno(), stdout, stderr])
+                socket.send_fds(self._control, [b"k"], [theirs.fileno(), stdout, stderr])
             except BaseException:
                 ours.close()
                 raise

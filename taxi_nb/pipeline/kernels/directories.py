@@ -16,7 +16,7 @@ LOCK = "lock"
 
 # The shortest sun_path of the common systems (macOS) with its closing null.
 SOCKET_PATH_LIMIT = 104
-# What follows the parent: "/taxi-nb-" and 8 letters, "/" and a kernel's number, "/s-1", null.
+# After the parent come "/taxi-nb-" and 8 letters, "/" and a kernel's number, "/s-1", null.
 LONGEST_TAIL = len(f"/{PREFIX}12345678/1234567/s-1") + 1
 
 

@@ -40,8 +40,8 @@ from dataclasses import dataclass
 from typing import Any
 
 # Importing these does something that depends on the kernel it happens in (registering figures
-# with the shell, choosing a progress bar), so every kernel has to import them itself. MLflow
-# imports this project's plug-in, and what a kernel uses of the project it has to read itself.
+# with the shell, choosing a progress bar), so every kernel has to import them itself. The
+# project's own code, of which MLflow imports a plug-in, must be read by each kernel, too.
 KERNEL_SPECIFIC = (
     "taxi_nb",
     "ipywidgets",
@@ -51,13 +51,10 @@ KERNEL_SPECIFIC = (
     "tqdm.notebook",
 )
 
-# How long a thread that has been told to end may take to vanish.
+# How long a thread that is to end may take, the last messages of a kernel, and processes that
+# it leaves in its group.
 THREAD_GRACE_SECONDS = 1.0
-
-# How long the last messages of a kernel may take.
 CONTROL_GRACE_SECONDS = 2.0
-
-# How long the processes that a kernel leaves in its group may take to end by themselves.
 GROUP_GRACE_SECONDS = 1.0
 GROUP_POLL_MILLISECONDS = 5
 
@@ -77,18 +74,15 @@ class KernelRequest:
 
 
 def preload(modules: Iterable[str]) -> dict[str, str]:
-    """Import what can be imported of `modules`; what cannot, every kernel tries for itself.
-
-    Returns
-    -------
-    dict
-        The environment variables that the modules have set.
-    """
+    """Import modules, as far as possible, and return the variables that they have set."""
     before = dict(os.environ)
     builtins.get_ipython = lambda: _LooksLikeAKernel()  # type: ignore[attr-defined]
     try:
         for name in modules:
-            _import_or_report(name)
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # Every kernel tries for itself.
+                print(f"not preloaded: {name}: {type(error).__name__}: {error}", file=sys.stderr)
     finally:
         del builtins.get_ipython  # type: ignore[attr-defined]
     _forget(KERNEL_SPECIFIC)
@@ -103,13 +97,6 @@ class _LooksLikeAKernel:
 
 
 _LooksLikeAKernel.__name__ = _LooksLikeAKernel.__qualname__ = "ZMQInteractiveShell"
-
-
-def _import_or_report(name: str) -> None:
-    try:
-        importlib.import_module(name)
-    except Exception as error:
-        print(f"not preloaded: {name}: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _forget(packages: Iterable[str]) -> None:
@@ -147,17 +134,11 @@ def _extra_threads_now() -> list[str]:
     python = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
     native: list[str] = []
     with contextlib.suppress(OSError):
-        others = [task for task in os.listdir("/proc/self/task") if int(task) != os.getpid()]
-        native = [_task_name(task) for task in others]
+        for task in os.listdir("/proc/self/task"):
+            # One that has just ended has no file any more.
+            with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/comm") as file:
+                native += [file.read().strip()] if int(task) != os.getpid() else []
     return python if len(python) >= len(native) else native
-
-
-def _task_name(task: str) -> str:
-    try:
-        with open(f"/proc/self/task/{task}/comm") as file:
-            return file.read().strip()
-    except OSError:
-        return task
 
 
 # --- process groups --------------------------------------------------------------------------
@@ -342,7 +323,7 @@ def become_kernel(request: KernelRequest, server_pid: int, set_by_imports: dict[
     _take_streams(request.stdout, request.stderr)
     _take_environment(set_by_imports | launch["env"])
     _take_place(launch["argv"], launch["cwd"])
-    # What would otherwise be the same in all kernels; `random` does so by itself.
+    # Or all kernels would draw the same numbers; `random` is seeded by a fork itself.
     if numpy_random := sys.modules.get("numpy.random"):
         numpy_random.seed()
     gc.enable()
@@ -381,7 +362,7 @@ def _take_environment(env: dict[str, str]) -> None:
     _take_python_path(env.get("PYTHONPATH", ""), old.get("PYTHONPATH", ""))
     for user_api, names in THREAD_VARIABLES.items():
         if any(env.get(name) != old.get(name) for name in names):
-            _limit_threads(user_api, _first_number(env, names) or _usable_cpus())
+            _limit_threads(user_api, [env.get(name, "") for name in names])
 
 
 def _take_python_path(new: str, old: str) -> None:
@@ -392,27 +373,22 @@ def _take_python_path(new: str, old: str) -> None:
     sys.path[:] = added + [entry for entry in sys.path if entry not in gone]
 
 
-# What the libraries of each kind read when they are loaded, the strongest first.
+# The variables that each kind of library reads when it is loaded, the strongest first.
 THREAD_VARIABLES = {
     "blas": ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"),
     "openmp": ("OMP_NUM_THREADS",),
 }
 
 
-def _first_number(env: dict[str, str], names: Iterable[str]) -> int | None:
-    numbers = (env.get(name, "").split(",")[0].strip() for name in names)
-    return next((int(number) for number in numbers if number.isdigit()), None)
-
-
-def _usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _limit_threads(user_api: str, number: int) -> None:
+def _limit_threads(user_api: str, given: Iterable[str]) -> None:
+    """Limit loaded libraries to the first number that is given, or to the usable processors."""
+    numbers = (text.split(",")[0].strip() for text in given)
+    number = next((int(number) for number in numbers if number.isdigit()), 0)
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     with contextlib.suppress(ImportError):
         import threadpoolctl
 
-        threadpoolctl.threadpool_limits(number, user_api=user_api)
+        threadpoolctl.threadpool_limits(number or usable, user_api=user_api)
 
 
 def _take_place(argv: list[str], cwd: str) -> None:
@@ -429,7 +405,7 @@ def _take_place(argv: list[str], cwd: str) -> None:
 
 
 def _renew_standard_library(cwd: str) -> None:
-    """Renew what modules remember from when they were imported or first used."""
+    """Renew what modules keep from when they were imported or first used."""
     process: Any = sys.modules.get("multiprocessing.process")
     if process is not None:
         process.ORIGINAL_DIR = cwd
@@ -447,7 +423,9 @@ def _run_kernel(server_pid: int) -> None:
     handlers = _handlers_on(sys.stderr)
     app = IPKernelApp.instance(parent_handle=server_pid)
     app.initialize()  # type: ignore[no-untyped-call]
-    _choose_matplotlib_backend()
+    # Which matplotlib would obey if it were imported now.
+    if (matplotlib := sys.modules.get("matplotlib")) and os.environ.get("MPLBACKEND"):
+        matplotlib.rcParams["backend"] = os.environ["MPLBACKEND"]
     # Libraries that are imported in a notebook log to the notebook.
     for handler in handlers:
         handler.setStream(sys.stderr)
@@ -470,14 +448,6 @@ def _handlers_on(stream: Any) -> list[logging.StreamHandler[Any]]:
     loggers = [logging.root, *logging.root.manager.loggerDict.values()]
     handlers = (h for logger in loggers for h in getattr(logger, "handlers", ()))
     return [h for h in handlers if isinstance(h, logging.StreamHandler) and h.stream is stream]
-
-
-def _choose_matplotlib_backend() -> None:
-    """Do what importing matplotlib after the kernel's start would: obey its MPLBACKEND."""
-    matplotlib = sys.modules.get("matplotlib")
-    backend = os.environ.get("MPLBACKEND")
-    if matplotlib is not None and backend:
-        matplotlib.rcParams["backend"] = backend
 
 
 # --- the program -----------------------------------------------------------------------------

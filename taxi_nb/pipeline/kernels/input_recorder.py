@@ -41,7 +41,7 @@ class InputRecorder:
         """Make the record; see `start_recording`. Hidden files are no inputs either."""
         self._root = os.path.realpath(root)
         self._record = record
-        self._installed = tuple({os.path.realpath(path) for path in _places_of_packages()})
+        self._installed = tuple({os.path.realpath(path) for path in places_of_packages()})
         # An environment may be kept within the project.
         within = [path for path in (sys.prefix, *self._installed) if _is_below(path, (self._root,))]
         self._ignored = tuple(os.path.realpath(path) for path in (*ignored, *within))
@@ -193,7 +193,7 @@ class InputRecorder:
             return path
 
 
-def _places_of_packages() -> Iterator[str]:
+def places_of_packages() -> Iterator[str]:
     """Yield the folders whose code somebody installed: its versions are recorded instead."""
     paths = sysconfig.get_paths()
     yield from (paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 KernelKind = Literal["fork", "spawn"]
 
-# What notebooks on tables, models and figures import. A module must not start threads or OpenMP
+# Imports of notebooks on tables, models and figures. A module must not start threads or OpenMP
 # and BLAS work when it is imported, and must not care which kernel it is imported in.
 DEFAULT_PRELOAD: tuple[str, ...] = (
     "ipykernel.kernelapp",
@@ -145,7 +145,6 @@ class KernelPool:
                 logger.warning("this platform cannot fork kernels, they will be spawned")
                 return
             self._server = ForkServer(self._preload, self._directory.path, self._env)
-            self._server.start()
 
     def manager(self, env: Mapping[str, str] | None = None) -> PoolKernelManager:
         """Return an asynchronous manager for one kernel that is not started yet.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 WIDTH, HEIGHT = 720, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 28
@@ -25,10 +25,7 @@ def most_recent_series(
 ) -> list[Series]:
     """Return a line for each step that has the metric, those of the last run first.
 
-    Parameters
-    ----------
-    runs : sequence of mapping
-        Of each run, oldest first: step name -> metrics.
+    `runs` has for each run, oldest first: step name -> metrics.
     """
     names = dict.fromkeys(name for run in reversed(runs) for name in run if metric in run[name])
     found = [Series(name, tuple(run.get(name, {}).get(metric) for run in runs)) for name in names]
@@ -46,7 +43,7 @@ def line_chart(series: Sequence[Series], labels: Sequence[str], metric: str) -> 
     def y(value: float) -> float:
         return _TOP + (HEIGHT - _TOP - _BOTTOM) * (high - value) / (high - low)
 
-    parts = [_grid(low, high, y), _dates(labels, x)]
+    parts = [_grid(low, high, y), _dates(labels)]
     for number, line in enumerate(series):
         points = [(x(i), y(v), labels[i], v) for i, v in enumerate(line.values) if v is not None]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py, _, _ in points)
@@ -69,26 +66,18 @@ def _padded(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _grid(low: float, high: float, y: object) -> Markup:
-    assert callable(y)
-    parts = []
-    for step in range(5):
-        value = low + (high - low) * step / 4
-        parts.append(
-            Markup(
-                '<path class="grid" d="M{} {:.1f}H{}"/><text x="{}" y="{:.1f}">{}</text>'
-            ).format(_LEFT, y(value), WIDTH - _RIGHT, _LEFT - 8, y(value) + 4, f"{value:.3g}")
-        )
-    return Markup("").join(parts)
+def _grid(low: float, high: float, y: Callable[[float], float]) -> Markup:
+    line = Markup('<path class="grid" d="M{} {:.1f}H{}"/><text x="{}" y="{:.1f}">{}</text>')
+    values = [low + (high - low) * step / 4 for step in range(5)]
+    return Markup("").join(
+        line.format(_LEFT, y(value), WIDTH - _RIGHT, _LEFT - 8, y(value) + 4, f"{value:.3g}")
+        for value in values
+    )
 
 
-def _dates(labels: Sequence[str], x: object) -> Markup:
+def _dates(labels: Sequence[str]) -> Markup:
     """Name the first and the last run below the axis."""
-    assert callable(x)
-    first = Markup('<text class="from" x="{}" y="{}">{}</text>').format(
-        _LEFT, HEIGHT - 8, escape(labels[0])
-    )
-    last = Markup('<text x="{}" y="{}">{}</text>').format(
-        WIDTH - _RIGHT, HEIGHT - 8, escape(labels[-1])
-    )
-    return first + last if len(labels) > 1 else first
+    first = Markup('<text class="from" x="{}" y="{}">{}</text>')
+    last = Markup('<text x="{}" y="{}">{}</text>') if len(labels) > 1 else Markup("")
+    y = HEIGHT - 8
+    return first.format(_LEFT, y, labels[0]) + last.format(WIDTH - _RIGHT, y, labels[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
@@ -14,13 +15,7 @@ from taxi_nb.pipeline.report.figures import IMAGES, Figure, alt_text, decoded_im
 
 
 class ExecutedNotebook:
-    """One executed notebook, of format 4 as papermill writes it.
-
-    Parameters
-    ----------
-    path : Path
-        The file; it is read when something is asked for, once.
-    """
+    """A notebook's file of format 4, as papermill writes it; read once, when it is needed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -34,14 +29,14 @@ class ExecutedNotebook:
     def figures(self) -> tuple[Figure, ...]:
         """Return every picture, in order."""
         found: list[Figure] = []
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for number, title, output in self._displayed():
             kind = next((kind for kind in IMAGES if kind in output.get("data", {})), None)
             data = kind and decoded_image(kind, output["data"][kind])
             if not kind or not data:
                 continue
             name = alt_text(output, kind) or title
-            counts[name] = counts.get(name, 0) + 1
+            counts[name] += 1
             key = name if counts[name] == 1 else f"{name} ({counts[name]})"
             found.append(Figure(number, name, key, kind, data))
         return tuple(found)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-# The suffix of each kind's file; what comes first is shown if an output has several.
+# The suffix of each kind's file; if an output has several kinds, the first here is shown.
 _SUFFIXES = {
     "image/svg+xml": ".svg",
     "image/png": ".png",
@@ -25,13 +25,7 @@ IMAGES = tuple(_SUFFIXES)
 class Figure:
     """A picture that a cell showed.
 
-    Attributes
-    ----------
-    key : str
-        What makes it the same figure in another run: its title, numbered where
-        several have it.
-    digest : str
-        Of its bytes; the name of its file.
+    Runs are compared by its `key`: the title, numbered where several have it.
     """
 
     cell: int
@@ -42,7 +36,7 @@ class Figure:
 
     @cached_property
     def digest(self) -> str:
-        """Return what the same picture has in another run."""
+        """Return the digest of its bytes."""
         return hashlib.sha256(self.data).hexdigest()[:16]
 
     @property

@@ -1,11 +1,11 @@
-"""Which of a step's numbers to show first, and which way is better."""
+"""The order of a step's metrics, and whether a larger or a smaller one is better."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-# What models are judged by, before what they learned from; the most usual measure first.
+# Metrics on data that a model has not learned from come first; the most usual measure first.
 _JUDGED = ("valid_", "validation_", "val_", "test_")
 _USUAL = ("rmse", "mae", "loss", "error", "accuracy", "auc", "f1", "r2")
 _LOWER_IS_BETTER = ("rmse", "mse", "mae", "mape", "loss", "error", "seconds")

@@ -12,10 +12,10 @@ from typing import Any
 from taxi_nb.pipeline.report.executed import ExecutedNotebook
 from taxi_nb.pipeline.report.figures import IMAGES
 
-# What is longer is compared by its beginning and its digest.
+# A longer text is compared by its beginning and its digest.
 _TEXT_LIMIT = 20_000
 _MOST_LINES = 400
-# What nbdime prints of a whole output beside its text.
+# Lines that nbdime prints of a whole output beside its text.
 _STRUCTURE = ("output:", "output_type:", "name: stdout", "text:", "execution_count:")
 
 
@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True)
 class NotebookDiff:
-    """How a step's notebook differs, sources and outputs."""
+    """The differences of a step's notebook, in sources and outputs."""
 
     step: str
     lines: tuple[Line, ...]

@@ -1,4 +1,4 @@
-"""An executed notebook as one HTML file that loads nothing from anywhere."""
+"""An executed notebook as HTML that neither runs nor loads anything, by nbconvert."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import os
 from pathlib import Path
 from typing import Any
 
+import nbformat
+from nbconvert.exporters import TemplateExporter
+from nbconvert.filters.highlight import Highlight2HTML
+
 from taxi_nb.pipeline.record import RunRecord, StepResult
-from taxi_nb.pipeline.report.cells import rendered_cells
-from taxi_nb.pipeline.report.executed import ExecutedNotebook
+from taxi_nb.pipeline.report.executed import ExecutedNotebook, last_heading
 from taxi_nb.pipeline.report.links import PAGE, Links, cell_prefix
+from taxi_nb.pipeline.report.outputs import OutputHtml
 from taxi_nb.pipeline.report.page_summary import PageSummary, neighbours
 from taxi_nb.pipeline.report.pages import render
+from taxi_nb.pipeline.report.prose import Prose
 from taxi_nb.project import write_whole
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_LABELS = {
+    "injected-parameters": "parameters given by the pipeline",
+    "parameters": "default parameters",
+}
 
 
 def write_notebook_page(notebook: Path, page: Path, *, step: StepResult) -> None:
-    """Render an executed notebook on its own, before anything is known of the run around it.
-
-    Parameters
-    ----------
-    notebook : Path
-        The executed notebook.
-    page : Path
-        The HTML file; written aside and renamed.
-    step : StepResult
-        The step that executed it, as it ended.
-    """
+    """Render a step's executed notebook, before anything is known of the run around it."""
     context = notebook_context(ExecutedNotebook(notebook), page.parent, step)
     write_whole(page, render("notebook.html", site=Links([step]), **context))
 
@@ -49,24 +50,64 @@ def notebook_context(
         Whether the page will be without the notebook's file beside it.
     """
     source = folder.parent.parent / step.notebook
-    rendered = rendered_cells(
-        executed,
-        prefix=cell_prefix(step),
-        folder=source.parent,
-        failed_cell=step.error.cell if step.error else None,
-        alone=alone,
-    )
+    prefix = cell_prefix(step)
+    prose = Prose(prefix, source.parent)
+    outputs = OutputHtml(prose, None if alone else executed.path.name)
+    failed_cell = step.error.cell if step.error else None
+    cells = _annotated(executed, prefix, failed_cell)
+    html, _ = _exporter(prose, outputs, executed.language).from_notebook_node(cells)
+    first = prose.headings[0] if prose.headings else None
+    title = first.text if first and first.level == 1 else None
     previous, following = neighbours(record.steps if record else (step,), step)
     return {
         "run": record,
         "step": step,
-        "notebook": rendered,
-        "prefix": cell_prefix(step),
+        "html": html,
+        "title": title,
+        "headings": prose.headings,
+        "held_back": outputs.held,
+        "prefix": prefix,
         "previous": previous,
         "next": following,
-        "summary": PageSummary(rendered.title, rendered.held, previous, following),
+        "summary": PageSummary(title, outputs.held, previous, following),
         # By its name: a later run that reuses the step has this page in its folder, too.
         "run_address": f"../{folder.name}/{PAGE}",
         "source_address": os.path.relpath(source, folder) if source.is_file() else None,
         "python": executed.python,
     }
+
+
+def _annotated(executed: ExecutedNotebook, prefix: str, failed_cell: int | None) -> Any:
+    """Give each cell the anchor, label and so on that the template shows."""
+    annotated = nbformat.from_dict(executed.content)
+    title = executed.path.stem
+    for number, cell in enumerate(annotated.cells, start=1):
+        title = last_heading(cell) or title
+        tags = cell.metadata.setdefault("tags", [])
+        label = next((_LABELS[tag] for tag in tags if tag in _LABELS), "code")
+        seconds = (cell.metadata.get("papermill") or {}).get("duration")
+        is_long = isinstance(seconds, float) and seconds >= 0.05
+        cell.metadata.update(
+            anchor=f"{prefix}cell-{number}",
+            label=f"Cell {number}, {label}",
+            time=f"{seconds:.1f} s" if is_long else None,
+            failed=number == failed_cell,
+            above=title,
+        )
+    return annotated
+
+
+def _exporter(prose: Prose, outputs: OutputHtml, language: str) -> Any:
+    filters = {
+        "highlight_code": Highlight2HTML(pygments_lexer=language),
+        "prose": lambda cell: outputs.noted(prose.cell(cell.source, cell.get("attachments", {}))),
+        "shown_outputs": lambda cell: outputs.cell(cell.outputs, cell.metadata.above),
+    }
+    exporter = TemplateExporter(
+        template_name="cells",
+        template_extension=".html.j2",
+        extra_template_basedirs=[str(_TEMPLATES)],
+    )
+    for name, filter_ in filters.items():
+        exporter.register_filter(name, filter_)
+    return exporter

@@ -1,4 +1,4 @@
-"""What a cell showed -> HTML, in bounds and harmless; a note says what is not shown."""
+"""A cell's outputs as HTML, in bounds and harmless; a note says what is not shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from html import escape
-from typing import Any, Protocol
+from typing import Any
 
 from nbconvert.filters.ansi import ansi2html
 
@@ -32,10 +32,6 @@ PAGE_LIMIT = 16_000_000
 OUTPUTS_LIMIT = 100
 
 
-class _Renderer(Protocol):
-    def __call__(self, text: str, title: str) -> str: ...
-
-
 _FRAME = (
     "<!doctype html><meta charset=utf-8><style>:root{{color-scheme:light}}"
     "body{{font:15px/1.5 system-ui,sans-serif;margin:.5rem}}"
@@ -44,12 +40,9 @@ _FRAME = (
 
 
 class OutputHtml:
-    """Renders the outputs of one notebook and remembers what it held back.
+    """Renders the outputs of one notebook and counts what it held back.
 
-    Parameters
-    ----------
-    notebook : str or None
-        The executed notebook's address, which has everything.
+    `notebook` is the address of the executed notebook, which has everything.
     """
 
     def __init__(self, prose: Prose, notebook: str | None) -> None:
@@ -57,13 +50,6 @@ class OutputHtml:
         self.notebook = notebook
         self.held: Held = Counter()
         self.written = 0
-        self._by_type: list[tuple[str, _Renderer]] = [
-            ("text/html", self._html),
-            ("text/markdown", self._markdown),
-            ("text/latex", self._markdown),
-            ("application/javascript", self._javascript),
-            ("text/plain", lambda text, title: _pre(text)),
-        ]
 
     def cell(self, outputs: list[Any], title: str) -> str:
         """Render a cell's outputs; `title` names its figures that have no title of their own."""
@@ -97,12 +83,17 @@ class OutputHtml:
         if any("widget-view" in kind for kind in data):
             self.held["widget"] += 1
             beside = _held_note("an interactive widget; this is its text")
-        for kind, render in self._by_type:
+        renderers: dict[str, Callable[[str], str]] = {
+            "text/html": partial(self._html, title=title),
+            "text/markdown": self._markdown,
+            "text/latex": self._markdown,
+            "application/javascript": lambda _: self.noted(Safe("", Counter({"script": 1}))),
+            "text/plain": _pre,
+        }
+        for kind, render in renderers.items():
             if kind in data:
-                found = _text(data[kind])
-                plain = kind == "text/plain"
-                shown = self._bounded(found, partial(render, title=title), with_end=plain)
-                return shown + beside
+                is_plain = kind == "text/plain"
+                return self._bounded(_text(data[kind]), render, with_end=is_plain) + beside
         found = next(iter(data.values()), "")
         text = found if isinstance(found, str) else json.dumps(found, indent=2)
         return self._bounded(text, _pre) + beside
@@ -132,11 +123,8 @@ class OutputHtml:
         )
         return self.noted(Safe(frame, safe.held))
 
-    def _markdown(self, text: str, title: str) -> str:
+    def _markdown(self, text: str) -> str:
         return self.noted(self.prose.output(text))
-
-    def _javascript(self, text: str, title: str) -> str:
-        return self.noted(Safe("", Counter({"script": 1})))
 
     def noted(self, safe: Safe) -> str:
         """Return the HTML with a note on what was taken out of it."""

@@ -26,12 +26,8 @@ class Heading:
 class Prose:
     """Turns a notebook's markdown into HTML and collects its headings.
 
-    Parameters
-    ----------
-    prefix : str
-        Before every id, so that several notebooks can share a page.
-    folder : Path
-        The source notebook's: pictures beside it are put into the page.
+    `prefix` comes before every id, so that several notebooks can share a page. Pictures in
+    `folder`, the source notebook's, are put into the page.
     """
 
     def __init__(self, prefix: str, folder: Path) -> None:
@@ -90,9 +86,8 @@ class _Renderer(IPythonRenderer):
         return _mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
 
     def _embed_image_or_attachment(self, src: str) -> str:
-        if src.startswith("attachment:") and src.removeprefix("attachment:") not in (
-            self.attachments
-        ):
+        kind, _, name = src.partition(":")
+        if kind == "attachment" and name not in self.attachments:
             return ""
         return str(super()._embed_image_or_attachment(src))
 

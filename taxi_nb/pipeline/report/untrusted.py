@@ -48,13 +48,7 @@ _ADDRESSES = ("href", "src", "action", "formaction", "xlink:href", "data")
 
 @dataclass(frozen=True)
 class Safe:
-    """HTML that can stand in a page, and what was taken out of it.
-
-    Attributes
-    ----------
-    held : Counter
-        How many of each kind: ``script``, ``event handler``, ``frame`` and so on.
-    """
+    """HTML that can stand in a page, and how many scripts, frames and so on it lacks."""
 
     html: str
     held: Held = field(default_factory=Counter)
@@ -125,20 +119,15 @@ def needs_frame(html: str) -> bool:
 def in_words(held: Held) -> str:
     """Return ``2 scripts, 1 event handler``."""
     return ", ".join(
-        f"{n} {kind if n == 1 else _PLURALS[kind]}" for kind, n in sorted(held.items())
+        f"{n} {kind if n == 1 else _PLURALS.get(kind, f'{kind}s')}"
+        for kind, n in sorted(held.items())
     )
 
 
 _PLURALS = {
-    "event handler": "event handlers",
-    "form field": "form fields",
-    "frame": "frames",
     "load from elsewhere": "loads from elsewhere",
     "output cut short": "outputs cut short",
-    "page instruction": "page instructions",
-    "script": "scripts",
     "script address": "script addresses",
-    "widget": "widgets",
 }
 
 

@@ -1,4 +1,4 @@
-"""Which cells of a notebook logged a run."""
+"""Finds the cells of a notebook that logged a run."""
 
 from __future__ import annotations
 

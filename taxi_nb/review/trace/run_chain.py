@@ -60,14 +60,9 @@ class Recorded:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a run stands: the runs that it is nested in, and the pipeline's step that it is of.
+    """A run's place in the nesting of runs.
 
-    Attributes
-    ----------
-    above : sequence of Run
-        Without the pipeline's, the nearest first.
-    pipeline_run : Run or None
-        The outermost, if it is a pipeline's.
+    `above` are the runs that it is nested in, the nearest first, without the pipeline's.
     """
 
     run: Run
@@ -94,15 +89,7 @@ class _Place:
 
 
 class RunChains:
-    """Leads runs of one store back.
-
-    Parameters
-    ----------
-    project : Path
-        The project's folder; below it are the folders of pipeline runs.
-    uri : str
-        The store's address.
-    """
+    """Leads runs of one store back; the folders of pipeline runs are in the project's."""
 
     def __init__(self, project: Path, uri: str, client: MlflowClient) -> None:
         self.project = project
@@ -287,13 +274,7 @@ class RunChains:
 
 
 def read_record(folder: Path) -> Recorded:
-    """Read a pipeline run's record from its folder.
-
-    Raises
-    ------
-    TraceError
-        If its file is not a record.
-    """
+    """Read a pipeline run's record from its folder, or raise a `TraceError`."""
     try:
         disk = RunOnDisk.read(folder)
     except ValueError as error:
