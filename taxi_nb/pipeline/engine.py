@@ -10,7 +10,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine
 from papermill.log import logger
 
-from taxi_nb.pipeline.execute import CellLog, KernelHandle
+from taxi_nb.pipeline.execution import CellLog, KernelHandle
 from taxi_nb.pipeline.kernels.processes import usage_of
 from taxi_nb.secrets.known import KNOWN
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from taxi_nb.pipeline.execute import KernelHandle, import_papermill
+from taxi_nb.pipeline.execute import import_papermill
+from taxi_nb.pipeline.execution import KernelHandle
 from taxi_nb.pipeline.interrupted import Interrupted
 from taxi_nb.pipeline.kernels.pool import KernelPool
 from taxi_nb.pipeline.memory import RUNS, Memory

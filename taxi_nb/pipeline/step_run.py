@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from taxi_nb.pipeline.execute import Execution, KernelHandle, OnCell, execute_notebook
+from taxi_nb.pipeline.execute import execute_notebook
+from taxi_nb.pipeline.execution import Execution, KernelHandle, OnCell
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.kernels.input_recorder import start_recording
 from taxi_nb.pipeline.kernels.pool import KernelPool, in_one_order
