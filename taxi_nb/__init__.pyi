@@ -19,8 +19,6 @@ from .scoring.result import Scoring as Scoring
 from .scoring.result import Thresholds as Thresholds
 from .scoring.score import score as score
 from .secrets.secret import secret as secret
-from .tracking.contents import log_figure as log_figure
-from .tracking.contents import log_tables as log_tables
 from .tracking.run import tracked_run as tracked_run
 from .training.logged_evaluation import log_evaluation as log_evaluation
 from .training.logged_model import load_model as load_model

@@ -98,35 +98,3 @@ def log_contents(run_id: str, files: Mapping[str, bytes]) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
         MlflowClient().log_artifacts(run_id, folder)
-
-
-def log_figure(figure: Figure, name: str) -> None:
-    """Log a figure to the active run as ``figures/<name>.png``.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        Such as those of `taxi_nb.plots`.
-    name : str
-        Of the file.
-
-    Examples
-    --------
-    >>> log_figure(plots.durations(trips), "durations")  # doctest: +SKIP
-    """
-    contents = RunContents()
-    contents.add_figure(figure, name)
-    contents.log()
-
-
-def log_tables(**tables: pd.DataFrame) -> None:
-    """Log tables to the active run as ``tables/<name>.csv``, each by its keyword.
-
-    Examples
-    --------
-    >>> log_tables(worst_trips=worst, by_hour=by_hour)  # doctest: +SKIP
-    """
-    contents = RunContents()
-    for name, table in tables.items():
-        contents.add_table(table, name)
-    contents.log()

@@ -1,0 +1,98 @@
+"""An execution while it goes on: its kernel, its cells; and how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from taxi_nb.pipeline.record import Status, StepError
+
+if TYPE_CHECKING:
+    from jupyter_client import AsyncKernelManager
+
+OnCell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the execution of a notebook ended.
+
+    Attributes
+    ----------
+    cells : tuple of dict
+        For each code cell that ended its number, from 1, and its seconds.
+    usage : mapping
+        Metrics of the kernel's process.
+    """
+
+    status: Status
+    seconds: float
+    error: StepError | None = None
+    cells: tuple[dict[str, float], ...] = ()
+    startup_seconds: float | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
+
+
+class KernelHandle:
+    """Lets another thread end the kernel of a running execution."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._manager: AsyncKernelManager | None = None
+        self.killed_because: Status | None = None
+
+    def attach(self, manager: AsyncKernelManager) -> None:
+        """Take charge of a kernel; ends it at once if that was asked for before."""
+        with self._lock:
+            self._manager = manager
+        if self.killed_because:
+            self.kill(self.killed_because)
+
+    def kill(self, because: Status) -> None:
+        """End the kernel and all processes of its group, now."""
+        with self._lock:
+            self.killed_because = self.killed_because or because
+            provisioner = self._manager and self._manager.provisioner
+        pid = getattr(provisioner, "pid", None)
+        if pid is None:
+            return
+        try:
+            # A kernel leads its own process group; what its cells started belongs to it.
+            os.killpg(os.getpgid(pid), signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return
+
+
+@dataclass
+class CellLog:
+    """What the engine reports while it executes: it is the truth about a run.
+
+    Papermill's own metadata calls cells completed that never ran.
+    """
+
+    on_cell: OnCell = lambda number, total: None
+    timings: list[dict[str, float]] = field(default_factory=list)
+    current: int | None = None
+    failed: BaseException | None = None
+    begun: float = field(default_factory=time.perf_counter)
+    startup_seconds: float | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
+
+    def kernel_is_ready(self) -> None:
+        """Note that the kernel has started and answered."""
+        self.startup_seconds = round(time.perf_counter() - self.begun, 3)
+
+    def start(self, number: int, total: int) -> None:
+        """Note that a cell has been sent to the kernel."""
+        self.current = number
+        self.on_cell(number, total)
+
+    def finish(self, seconds: float) -> None:
+        """Note that the kernel answered for the current cell."""
+        assert self.current is not None
+        self.timings.append({"cell": self.current, "seconds": seconds})
