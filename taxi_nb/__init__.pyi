@@ -7,6 +7,7 @@ from .evaluation.metrics import error_by as error_by
 from .evaluation.metrics import regression_metrics as regression_metrics
 from .evaluation.metrics import rule_of_thumb as rule_of_thumb
 from .evaluation.slices import trip_slices as trip_slices
+from .models.linear import GroupRidge as GroupRidge
 from .models.specs import MODELS as MODELS
 from .models.specs import make_model as make_model
 from .models.zones import boroughs as boroughs
@@ -22,6 +23,7 @@ from .secrets.secret import secret as secret
 from .tracking.run import tracked_run as tracked_run
 from .training.logged_evaluation import log_evaluation as log_evaluation
 from .training.logged_model import load_model as load_model
+from .training.pair_statistics import pair_statistics as pair_statistics
 from .training.train import TrainingResult as TrainingResult
 from .training.train import train as train
 from .training.trained_models import TrainedModel as TrainedModel

@@ -158,6 +158,14 @@ class GroupRidge(_PenalisedRegressor):
     """Ridge regression, exactly; the objective of `sklearn.linear_model.Ridge`.
 
     `alpha` is the penalty on the squared coefficients; the intercept has none.
+
+    Examples
+    --------
+    >>> from taxi_nb import iter_trips, pair_statistics
+    >>> statistics = pair_statistics(iter_trips("green", ["2021-01"], "sample", sample_rows=1_000))
+    >>> ridge = GroupRidge().fit_statistics(statistics)
+    >>> len(ridge.path([0.1, 1, 10]))
+    3
     """
 
     def _solve(self, statistics: GroupStatistics) -> Solution:

@@ -57,7 +57,8 @@ def model_card(name: str, version: str) -> str:
 
     Examples
     --------
-    >>> print(model_card("nyc-taxi-duration", "3"))  # doctest: +SKIP
+    >>> model_card("nyc-taxi-duration", "3").splitlines()[0]
+    '# nyc-taxi-duration, version 3'
     """
     import mlflow
     from mlflow.exceptions import MlflowException

@@ -72,9 +72,9 @@ class Scoring:
 
     Examples
     --------
-    >>> scored = score("green", "2021-03")  # doctest: +SKIP
-    >>> scored.should_retrain, scored.most_drifted.name  # doctest: +SKIP
-    (False, 'DOLocationID')
+    >>> scored = score("green", "2021-03", source="sample", sample_rows=1_000)
+    >>> scored.should_retrain, scored.most_drifted.name
+    (True, 'DOLocationID')
     """
 
     model: ScoredModel

@@ -43,7 +43,7 @@ def log_evaluation(
 
     Examples
     --------
-    >>> log_evaluation(figures={"durations": figure}, name="explore")  # doctest: +SKIP
+    >>> log_evaluation(figures={"durations": plots.durations(training)}, name="explore")
     """
     contents = RunContents(metrics=dict(metrics or {}))
     for title, figure in (figures or {}).items():

@@ -114,7 +114,10 @@ def load_model(run_id: str) -> Pipeline:
 
     Examples
     --------
-    >>> load_model(result.run_id).predict(validation)  # doctest: +SKIP
+    >>> result = train("linear", training, validation)
+    >>> same = load_model(result.run_id).predict(validation) == result.estimator.predict(validation)
+    >>> bool(same.all())
+    True
     """
     import mlflow
     import mlflow.sklearn

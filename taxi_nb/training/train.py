@@ -121,8 +121,9 @@ def train(
 
     Examples
     --------
-    >>> training, validation = load_split("green", ["2021-01"], ["2021-02"])  # doctest: +SKIP
-    >>> train("ridge", training, validation, params={"alpha": 2.0})  # doctest: +SKIP
+    >>> result = train("ridge", training, validation, params={"alpha": 2.0})
+    >>> result.model, result.params["alpha"], "valid_rmse" in result.metrics
+    ('ridge', 2.0, True)
     """
     choice = ModelChoice(model, params or {}, seed)
     require_disjoint(training, validation)

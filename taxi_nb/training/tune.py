@@ -107,8 +107,9 @@ def tune(
 
     Examples
     --------
-    >>> tuned = tune(training, validation, max_evals=20)  # doctest: +SKIP
-    >>> tuned.trials.sort_values("rmse").head()  # doctest: +SKIP
+    >>> tuned = tune(training, validation, model="xgboost", max_evals=2, max_rounds=5)
+    >>> len(tuned.trials), tuned.best.model
+    (2, 'xgboost')
     """
     require(model in TUNABLE, "model", model, f"be one of {list(TUNABLE)}")
     require(max_evals >= 1, "max_evals", max_evals, "be 1 or more")

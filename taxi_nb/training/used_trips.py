@@ -40,7 +40,7 @@ def log_trips(trips: pd.DataFrame, role: Literal["training", "validation"]) -> N
     --------
     >>> from taxi_nb import load_trips, log_trips, tracked_run
     >>> trips = load_trips("green", ["2021-01"], "sample", sample_rows=1_000)
-    >>> with tracked_run("ingest"):  # doctest: +SKIP
+    >>> with tracked_run("ingest"):
     ...     log_trips(trips, "training")
     """
     contents = RunContents()
