@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from taxi_nb.project import project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
 from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE
+from taxi_nb.tracking.origin import is_step
 from taxi_nb.tracking.reaching import (
     POSTGRES,
     SQLITE,
@@ -30,15 +31,16 @@ if TYPE_CHECKING:
 
 # Any number will do that no other program locks in the same database.
 _FIRST_USE_LOCK = 7_261_884_031
+# Seconds that a store may be away while a step runs, about what MLflow's retries take.
+_AWAY = 30
 # The stores that this process has reached.
 _reached: set[str] = set()
 
 
-def open_experiment(uri: str, name: str, patience: float = 0) -> str:
+def open_experiment(uri: str, name: str) -> str:
     """Return an experiment's id; without the experiment, or the store's tables, make them.
 
-    Any number of processes may call this for a store that is empty. `patience` is how many
-    seconds to wait for a store that has been there before.
+    Any number of processes may call this for a store that is empty.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def open_experiment(uri: str, name: str, patience: float = 0) -> str:
     from mlflow import MlflowClient
 
     if uri not in _reached:
-        _reach_within(patience, uri)
+        _reach_patiently(uri)
         _reached.add(uri)
     with _first_use(uri, name):
         # The client makes the tables of a store that is empty.
@@ -59,8 +61,9 @@ def open_experiment(uri: str, name: str, patience: float = 0) -> str:
     return str(experiment.experiment_id)
 
 
-def _reach_within(seconds: float, uri: str) -> None:
-    end = time.monotonic() + seconds
+def _reach_patiently(uri: str) -> None:
+    # The pipeline has used the store that it hands to a step: it will come back.
+    end = time.monotonic() + (_AWAY if is_step() else 0)
     while True:
         try:
             return reach(uri)

@@ -9,12 +9,8 @@ from taxi_nb.project import DEFAULT_EXPERIMENT, project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
 from taxi_nb.tracking.experiments import open_experiment
 from taxi_nb.tracking.names import EXPERIMENT_VARIABLE, URI_VARIABLE
-from taxi_nb.tracking.origin import is_step
 from taxi_nb.tracking.reaching import POSTGRES, SERVER
 from taxi_nb.tracking.store_errors import StoreError
-
-# Seconds that a store may be away while a step runs, about what MLflow's retries take.
-_AWAY = 30
 
 
 def tracking_uri() -> str:
@@ -42,9 +38,7 @@ def connect(experiment: str | None = None) -> str:
     # A server may be away for half a minute; MLflow would wait for four of them.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     uri = tracking_uri()
-    # The pipeline has used the store that it hands to a step.
-    patience = _AWAY if is_step() else 0
-    found = open_experiment(uri, experiment_name(experiment), patience)
+    found = open_experiment(uri, experiment_name(experiment))
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=found)
     return found
