@@ -92,6 +92,14 @@ def _of(trips: pd.DataFrame | str | None) -> str:
     return provenance(trips).title
 
 
+def _bars(axes: Axes, values: pd.Series, form: str, label: str) -> None:
+    """Draw horizontal bars, each with its number."""
+    sns.barplot(x=values.to_numpy(), y=values.index.to_numpy(), color="C0", ax=axes)
+    axes.bar_label(axes.containers[0], fmt=form, padding=3)  # type: ignore[arg-type]
+    axes.set(xlabel=label, ylabel="")
+    axes.margins(x=0.12)
+
+
 def _finished(axes: Axes) -> Figure:
     """Take the figure out of pyplot, so that a notebook shows it once and memory is freed."""
     figure = axes.get_figure(root=True)
@@ -115,10 +123,7 @@ def rows_left_out(trips: pd.DataFrame) -> Figure:
     report = provenance(trips).cleaning
     axes = _axes("Rows left out, by the first rule they break", trips)
     rules = pd.Series(report.taken_out, name="rows").rename(index=report.rules)
-    sns.barplot(x=rules.to_numpy(), y=rules.index.to_numpy(), color="C0", ax=axes)
-    axes.bar_label(axes.containers[0], fmt="{:,.0f}", padding=3)  # type: ignore[arg-type]
-    axes.set(xlabel=f"rows, of {report.rows_in:,}", ylabel="")
-    axes.margins(x=0.12)
+    _bars(axes, rules, "{:,.0f}", f"rows, of {report.rows_in:,}")
     return _finished(axes)
 
 
@@ -229,10 +234,7 @@ def residuals(trips: pd.DataFrame, predicted: npt.ArrayLike) -> Figure:
 def model_comparison(table: pd.DataFrame, trips: pd.DataFrame) -> Figure:
     """Validation RMSE of each model as bars; `table` has ``valid_rmse`` by model."""
     axes = _axes("Validation error by model", trips, (7.0, 0.5 * len(table) + 1.6))
-    sns.barplot(x=table["valid_rmse"].to_numpy(), y=table.index.to_numpy(), ax=axes, color="C0")
-    axes.bar_label(axes.containers[0], fmt="%.2f", padding=3)  # type: ignore[arg-type]
-    axes.set(xlabel="validation RMSE (minutes)", ylabel="")
-    axes.margins(x=0.12)
+    _bars(axes, table["valid_rmse"], "%.2f", "validation RMSE (minutes)")
     return _finished(axes)
 
 
@@ -268,14 +270,11 @@ def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
 
 def drift_by_feature(scoring: ScoredMonth) -> Figure:
     """Population stability index of each feature and of the predictions, and the limit."""
-    rows = [drift.name for drift in scoring.drift]
-    axes = _axes("Drift since training", scoring.origin.title, (7.0, 0.5 * len(rows) + 1.6))
-    indices = [drift.index for drift in scoring.drift]
-    sns.barplot(x=indices, y=rows, ax=axes, color="C0")
-    axes.bar_label(axes.containers[0], fmt="%.3f", padding=3)  # type: ignore[arg-type]
+    indices = pd.Series({drift.name: drift.index for drift in scoring.drift})
+    axes = _axes("Drift since training", scoring.origin.title, (7.0, 0.5 * len(indices) + 1.6))
+    _bars(axes, indices, "%.3f", "population stability index")
     limit = scoring.thresholds.max_psi
     axes.axvline(limit, color="C1", linestyle="--", label=f"limit {limit:g}")
-    axes.set(xlabel="population stability index", ylabel="")
     axes.set_xlim(0, 1.15 * max([limit, *indices]))
     axes.legend(loc="lower right")
     return _finished(axes)

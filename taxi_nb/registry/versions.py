@@ -39,14 +39,7 @@ def registry_client() -> MlflowClient:
 
 def champion(name: str) -> ModelVersion | None:
     """Return the version that the alias ``champion`` names; None if there is none."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return registry_client().get_model_version_by_alias(name, CHAMPION)
-    except MlflowException as error:
-        if error.error_code in NOT_THERE:
-            return None
-        raise
+    return ModelAddress(name, alias=CHAMPION).find(registry_client())
 
 
 @dataclass(frozen=True)

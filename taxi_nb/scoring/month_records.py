@@ -143,7 +143,7 @@ class MonthRecords:
             months=(self._month,),
             source=self._place.label,
             synthetic=content.is_synthetic,
-            files=(MonthFile(self._month, content.path, content.sha256, self.rows, content.size),),
+            files=(MonthFile.of(self._month, content, self.rows),),
             cleaning=CleaningReport(asdict(self._rules), self._checked_rules(), (counts,)),
         )
 

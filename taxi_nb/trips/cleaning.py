@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -154,7 +154,7 @@ def clean(records: Records, month: str, cleaning: Cleaning) -> tuple[Mask, dict[
     taken_out = {}
     left = len(records)
     for rule in cleaning.rules:
-        keeps = _KEEPS[rule](records, month, cleaning)
+        keeps = _keeping(rule, records, month, cleaning)
         if keeps is not None:
             kept &= keeps
         before, left = left, int(np.count_nonzero(kept))
@@ -162,43 +162,26 @@ def clean(records: Records, month: str, cleaning: Cleaning) -> tuple[Mask, dict[
     return kept, taken_out
 
 
-def _keeps_missing(records: Records, month: str, cleaning: Cleaning) -> Mask | None:
-    return None if records.missing is None else ~records.missing
-
-
-def _keeps_month(records: Records, month: str, cleaning: Cleaning) -> Mask:
-    first = np.datetime64(month, "M")
-    start, end = np.array([first, first + 1]).astype("datetime64[us]").view(np.int64)
-    return _within(records.pickup.view(np.int64), start, end - 1)
-
-
-def _keeps_zone(records: Records, month: str, cleaning: Cleaning) -> Mask:
-    low, high = cleaning.min_zone, cleaning.max_zone
-    return _within(records.pickup_zone, low, high) & _within(records.dropoff_zone, low, high)
-
-
-def _keeps_short(records: Records, month: str, cleaning: Cleaning) -> Mask:
-    return np.asarray(records.duration >= cleaning.min_minutes)
-
-
-def _keeps_long(records: Records, month: str, cleaning: Cleaning) -> Mask:
-    return np.asarray(records.duration <= cleaning.max_minutes)
-
-
-def _keeps_distance(records: Records, month: str, cleaning: Cleaning) -> Mask:
-    low = -math.inf if cleaning.min_distance is None else cleaning.min_distance
-    high = math.inf if cleaning.max_distance is None else cleaning.max_distance
-    return _within(records.distance, low, high)
-
-
-_KEEPS: dict[str, Callable[[Records, str, Cleaning], Mask | None]] = {
-    "missing": _keeps_missing,
-    "month": _keeps_month,
-    "zone": _keeps_zone,
-    "short": _keeps_short,
-    "long": _keeps_long,
-    "distance": _keeps_distance,
-}
+def _keeping(rule: str, records: Records, month: str, cleaning: Cleaning) -> Mask | None:
+    """Return which records keep a rule; None where all do."""
+    match rule:
+        case "missing":
+            return None if records.missing is None else ~records.missing
+        case "month":
+            first = np.datetime64(month, "M")
+            start, end = np.array([first, first + 1]).astype("datetime64[us]").view(np.int64)
+            return _within(records.pickup.view(np.int64), start, end - 1)
+        case "zone":
+            low, high = cleaning.min_zone, cleaning.max_zone
+            known = _within(records.pickup_zone, low, high)
+            return known & _within(records.dropoff_zone, low, high)
+        case "short":
+            return np.asarray(records.duration >= cleaning.min_minutes)
+        case "long":
+            return np.asarray(records.duration <= cleaning.max_minutes)
+    shortest = -math.inf if cleaning.min_distance is None else cleaning.min_distance
+    longest = math.inf if cleaning.max_distance is None else cleaning.max_distance
+    return _within(records.distance, shortest, longest)
 
 
 def _within(values: npt.NDArray[Any], low: float, high: float) -> Mask:
