@@ -152,7 +152,7 @@ class Distribution:
 
     @property
     def labels(self) -> list[str]:
-        """What each bin holds, for tables and figures."""
+        """The range or value of each bin, for tables and figures."""
         if self.values:
             return [*map(str, self.values), "other"]
         if not self.edges:

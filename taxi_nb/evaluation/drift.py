@@ -25,11 +25,8 @@ if TYPE_CHECKING:
 REFERENCE_FILE = "drift/reference.json"
 """The artifact of a training run that keeps its `DriftReference`."""
 
-LITTLE, LARGE = 0.1, 0.25
-"""Below the first a population stability index counts as little change, above the second as much.
-
-The rule of thumb of Siddiqi (2006), see `population_stability_index`.
-"""
+LARGE = 0.25
+"""A population stability index above this is a large change, see `population_stability_index`."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -45,6 +42,11 @@ class Feature:
     unit: str
     is_number: bool
     read: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+
+    def distribution(self, column: npt.NDArray[Any]) -> Distribution:
+        """Count the column's values in bins of their own."""
+        make = Distribution.of_numbers if self.is_number else Distribution.of_categories
+        return make(self.read(column))
 
 
 def _as_it_is(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -92,8 +94,10 @@ class DriftReference:
         Of months beyond memory all trips are counted, batch by batch, in bins that the
         trips in the frame decide.
         """
-        frame = {column: training[column].to_numpy() for column in COLUMNS}
-        features = {name: _first(feature, frame) for name, feature in FEATURES.items()}
+        features = {
+            name: feature.distribution(training[feature.column].to_numpy())
+            for name, feature in FEATURES.items()
+        }
         origin = provenance(training)
         if is_part(training):
             features = counted(features, reopen(origin).arrays(*COLUMNS))
@@ -126,11 +130,6 @@ class DriftReference:
             kept["trained_on"],
             kept["predicted_on"],
         )
-
-
-def _first(feature: Feature, arrays: Arrays) -> Distribution:
-    make = Distribution.of_numbers if feature.is_number else Distribution.of_categories
-    return make(feature.read(arrays[feature.column]))
 
 
 def counted(like: Mapping[str, Distribution], batches: Iterable[Arrays]) -> dict[str, Distribution]:
@@ -177,7 +176,7 @@ class Drift:
 
     @property
     def unit(self) -> str:
-        """What the bins are of, for axes."""
+        """The unit of the bins, for axes."""
         feature = FEATURES.get(self.name)
         return feature.unit if feature else "predicted duration (minutes)"
 

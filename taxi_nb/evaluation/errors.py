@@ -73,7 +73,7 @@ class ErrorSums:
 
 @dataclass(frozen=True)
 class MonthError:
-    """How wrong the predictions of a month turned out to be.
+    """The errors of the predictions of a month.
 
     Attributes
     ----------

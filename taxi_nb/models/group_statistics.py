@@ -1,11 +1,11 @@
-"""What least squares has to know of groups of (x, y): three numbers a group, and three of all.
+"""Sufficient statistics of least squares on groups of (x, y): three a group, and three of all.
 
 A linear model of one-hot groups and one number x needs no rows once it has, for each group,
 the count and the means, and for all groups together the sums of squares and products of the
-distances from these means. Statistics of two sets of
-rows merge into those of their union (Chan, Golub & LeVeque, "Updating formulae and a pairwise
-algorithm for computing sample variances", 1979), so that files can be read one after the other
-in any number, and models solved from what is kept.
+distances from these means. Statistics of two sets of rows merge into those of their union
+(Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+variances", 1979), so that files can be read one after the other in any number, and models
+solved from what is kept.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class ModelSpec:
 
     @property
     def features_summary(self) -> str:
-        """What the features are, for MLflow."""
+        """The features in words, for MLflow."""
         return ", ".join(self.groups) or "PU_DO one-hot, trip_distance"
 
 
@@ -201,12 +201,12 @@ class ModelChoice:
 
     @property
     def spec(self) -> ModelSpec:
-        """What kind of model it is."""
+        """The kind of model."""
         return MODELS[self.name]
 
     @property
     def estimator_params(self) -> dict[str, Any]:
-        """What the estimator is told; everything else is as its library has it."""
+        """The parameters that differ from the library's own."""
         seeding = {"random_state": self.seed} if self.spec.seeded else {}
         return {**seeding, **self.spec.defaults, **self.params}
 

@@ -174,7 +174,7 @@ class PromotionLog:
     """The history of a registered model in the store: it can be read and added to, nothing else."""
 
     def __init__(self, client: MlflowClient, name: str) -> None:
-        self._client = client
+        self.client = client
         self.name = name
         self.title = f"{name} promotions"
         self._run_id: str | None = None
@@ -201,7 +201,7 @@ class PromotionLog:
 
         run_id = self._run_id or self._find() or self._create()
         try:
-            self._client.log_param(run_id, key, value)
+            self.client.log_param(run_id, key, value)
         except MlflowException:
             # What counts is what is there: an answer can get lost, too.
             found = self._params(run_id).get(key)
@@ -211,7 +211,7 @@ class PromotionLog:
         return True
 
     def _params(self, run_id: str) -> dict[str, str]:
-        run = self._client.get_run(run_id)
+        run = self.client.get_run(run_id)
         if run.info.lifecycle_stage != "active":
             raise RegistryError(
                 f"the promotion history of {self.name} was deleted; get it back with "
@@ -220,7 +220,7 @@ class PromotionLog:
         return dict(run.data.params)
 
     def _find(self) -> str | None:
-        experiment = self._client.get_experiment_by_name(self.title)
+        experiment = self.client.get_experiment_by_name(self.title)
         if experiment is None:
             return None
         if experiment.lifecycle_stage != "active":
@@ -240,16 +240,16 @@ class PromotionLog:
     def _create(self) -> str:
         from mlflow.exceptions import MlflowException
 
-        aside = self._client.create_experiment(f"{self.title} (aside, {uuid4().hex})")
-        run = self._client.create_run(
+        aside = self.client.create_experiment(f"{self.title} (aside, {uuid4().hex})")
+        run = self.client.create_run(
             aside, run_name=self.title, tags={KIND_TAG: "promotions", "registered_model": self.name}
         )
-        self._client.set_terminated(run.info.run_id)
-        self._client.set_experiment_tag(aside, _RUN_TAG, run.info.run_id)
+        self.client.set_terminated(run.info.run_id)
+        self.client.set_experiment_tag(aside, _RUN_TAG, run.info.run_id)
         try:
-            self._client.rename_experiment(aside, self.title)
+            self.client.rename_experiment(aside, self.title)
         except MlflowException:
-            self._client.delete_experiment(aside)
+            self.client.delete_experiment(aside)
             found = self._find()
             if found is None:
                 raise

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxi_nb.project import part_file, part_files_of, publish
-from taxi_nb.trips.errors import write_problems_told
+from taxi_nb.trips.errors import write_errors_named
 
 _COLUMNS = {
     "row": pa.int64(),
@@ -60,7 +60,7 @@ class PredictionsFile:
 
     def __enter__(self) -> Self:
         _remove_left_behind(self.path)
-        with write_problems_told(self.path, OutputError):
+        with write_errors_named(self.path, OutputError):
             self._part = self._open.enter_context(part_file(self.path))
             self._file = self._part.open("xb")
             self._writer = pq.ParquetWriter(
@@ -86,19 +86,19 @@ class PredictionsFile:
         arrays = [
             pa.array(columns[name], self._schema.field(name).type) for name in self._schema.names
         ]
-        with write_problems_told(self.path, OutputError):
+        with write_errors_named(self.path, OutputError):
             self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
 
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Write the rest, with what the file shall say of itself, to the disk."""
-        with write_problems_told(self.path, OutputError):
+        with write_errors_named(self.path, OutputError):
             self._writer.add_key_value_metadata(dict(metadata))
             self._writer.close()
             self._file.close()
 
     def publish(self) -> None:
         """Give the finished file its name."""
-        with write_problems_told(self.path, OutputError):
+        with write_errors_named(self.path, OutputError):
             publish(self._part, self.path)
 
 

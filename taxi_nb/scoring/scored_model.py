@@ -91,9 +91,9 @@ def load_scored_model(address: str) -> ScoredModel:
     from mlflow import MlflowClient
 
     client = MlflowClient()
-    with _problems_told(address):
+    with _as_model_error(address):
         pinned, version_run = _pinned(client, address)
-    with _problems_told(pinned):
+    with _as_model_error(pinned):
         predictor = mlflow.pyfunc.load_model(pinned)
         columns = _columns(predictor.metadata.signature, address)
         # The registry knows better than the model's own files which run made it.
@@ -119,7 +119,7 @@ def load_scored_model(address: str) -> ScoredModel:
 
 
 @contextmanager
-def _problems_told(address: str) -> Iterator[None]:
+def _as_model_error(address: str) -> Iterator[None]:
     """Turn what MLflow says of a model that it cannot give into one `ModelError`."""
     from mlflow.exceptions import MlflowException
 

@@ -32,7 +32,7 @@ class SchemaError(TripsError):
 
 
 @contextmanager
-def write_problems_told(path: Path, kind: type[Exception] = TripsError) -> Iterator[None]:
+def write_errors_named(path: Path, kind: type[Exception] = TripsError) -> Iterator[None]:
     """Turn the system's error for a file that cannot be written into one that names the file."""
     try:
         yield

@@ -68,7 +68,7 @@ class MonthReader:
         for records, kept in self.checked(batch_rows):
             try:
                 yield _kept_columns(records, kept, columns)
-            except GeneratorExit:  # Who has seen enough has used the file all the same.
+            except GeneratorExit:  # A loop that ends early has used the file, too.
                 self._report_use()
                 raise
 

@@ -1,4 +1,4 @@
-"""What a frame of trips promises, as a pandera schema."""
+"""The columns, types and ranges of a frame of trips, as a pandera schema."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pandera.pandas as pa
 
 from taxi_nb.trips.cleaning import Cleaning
 from taxi_nb.trips.errors import SchemaError
+from taxi_nb.trips.records import COLUMN_TYPES
 
 
 def trips_schema(cleaning: Cleaning | None = None) -> pa.DataFrameSchema:
@@ -17,20 +18,16 @@ def trips_schema(cleaning: Cleaning | None = None) -> pa.DataFrameSchema:
     rules = cleaning or Cleaning()
     microseconds = pa.Check(_in_microseconds, name="dtype('datetime64[us]')")
     zone = pa.Check.in_range(rules.min_zone, rules.max_zone)
-    minutes = pa.Check.in_range(rules.min_minutes, rules.max_minutes)
-    return pa.DataFrameSchema(
-        {
-            "pickup_datetime": pa.Column("datetime64[us]", microseconds),
-            "dropoff_datetime": pa.Column("datetime64[us]", microseconds),
-            "PULocationID": pa.Column("int32", zone),
-            "DOLocationID": pa.Column("int32", zone),
-            "trip_distance": pa.Column("float64", _distance_checks(rules)),
-            "duration": pa.Column("float64", minutes),
-        },
-        name="trips",
-        strict=True,
-        ordered=True,
-    )
+    checks: dict[str, pa.Check | list[pa.Check]] = {
+        "pickup_datetime": microseconds,
+        "dropoff_datetime": microseconds,
+        "PULocationID": zone,
+        "DOLocationID": zone,
+        "trip_distance": _distance_checks(rules),
+        "duration": pa.Check.in_range(rules.min_minutes, rules.max_minutes),
+    }
+    columns = {name: pa.Column(kind, checks[name]) for name, kind in COLUMN_TYPES.items()}
+    return pa.DataFrameSchema(columns, name="trips", strict=True, ordered=True)
 
 
 def validate_trips(trips: pd.DataFrame, cleaning: Cleaning | None = None) -> None:

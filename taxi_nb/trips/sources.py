@@ -26,7 +26,7 @@ class Source(Protocol):
 
     @property
     def label(self) -> str:
-        """What reports call the place; without credentials."""
+        """The name of the place in reports, without credentials."""
 
     def fetch(self, taxi: str, month: str) -> MonthContent:
         """Return the month's file, or raise a `TripsError` that says why there is none."""

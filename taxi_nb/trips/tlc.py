@@ -20,7 +20,7 @@ from taxi_nb.trips.errors import (
     DownloadError,
     MissingMonthError,
     TripsError,
-    write_problems_told,
+    write_errors_named,
 )
 from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.sources import local_place, month_file_name, read_file
@@ -71,7 +71,7 @@ class Tlc:
 def _download(url: str, path: Path, taxi: str, month: str) -> None:
     logger.info("downloading %s", without_credentials(url))
     _remove_stale_parts(path)
-    with write_problems_told(path), part_file(path) as part:
+    with write_errors_named(path), part_file(path) as part:
         _fetch_with_retries(url, part, taxi, month)
         _put_in_place(part, path, url)
 
@@ -194,7 +194,7 @@ def _write_record(path: Path, digest: str, size: int, address: str | None) -> No
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "size": size,
     }
-    with write_problems_told(_record_path(path)):
+    with write_errors_named(_record_path(path)):
         write_whole(_record_path(path), json.dumps(record, indent=2) + "\n")
 
 
