@@ -55,24 +55,17 @@ class _Limit(Protocol):
     def max_psi(self) -> float: ...
 
 
-class ScoredMonth(Protocol):
-    """A month that was scored, such as `Scoring`."""
+class _ScoredMonth(Protocol):
+    """A month that was scored; `Scoring` is one."""
 
     @property
-    def origin(self) -> Provenance:
-        """Where the month came from."""
-
+    def origin(self) -> Provenance: ...
     @property
-    def drift(self) -> Sequence[Drift]:
-        """The drift of each feature, and of the predictions."""
-
+    def drift(self) -> Sequence[Drift]: ...
     @property
-    def error(self) -> MonthError | None:
-        """The error, where durations are known."""
-
+    def error(self) -> MonthError | None: ...
     @property
-    def thresholds(self) -> _Limit:
-        """The largest drift that may be."""
+    def thresholds(self) -> _Limit: ...
 
 
 def _axes(
@@ -268,7 +261,7 @@ def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
     return _finished(axes)
 
 
-def drift_by_feature(scoring: ScoredMonth) -> Figure:
+def drift_by_feature(scoring: _ScoredMonth) -> Figure:
     """Population stability index of each feature and of the predictions, and the limit."""
     indices = pd.Series({drift.name: drift.index for drift in scoring.drift})
     axes = _axes("Drift since training", scoring.origin.title, (7.0, 0.5 * len(indices) + 1.6))
@@ -280,7 +273,7 @@ def drift_by_feature(scoring: ScoredMonth) -> Figure:
     return _finished(axes)
 
 
-def expected_and_found(scoring: ScoredMonth, drift: Drift) -> Figure:
+def expected_and_found(scoring: _ScoredMonth, drift: Drift) -> Figure:
     """Shares of a distribution's bins, as the model learned them and as the month has them."""
     axes = _axes(f"Expected and found: {drift.name}", scoring.origin.title, (8.0, 3.8))
     labels = drift.expected.labels
@@ -294,7 +287,7 @@ def expected_and_found(scoring: ScoredMonth, drift: Drift) -> Figure:
     return _finished(axes)
 
 
-def error_by_day(scoring: ScoredMonth) -> Figure:
+def error_by_day(scoring: _ScoredMonth) -> Figure:
     """RMSE of each day of a month whose durations are known, and that of the validation."""
     error = scoring.error
     assert error is not None

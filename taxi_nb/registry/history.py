@@ -77,7 +77,8 @@ class Promotion:
         author = authorship()
         rest.setdefault("who", str(author["developer"]))
         rest.setdefault("commit", author["commit"])
-        rest["reason"] = _shortened(rest["reason"])
+        if len(rest["reason"]) > _LONGEST_REASON:
+            rest["reason"] = f"{rest['reason'][: _LONGEST_REASON - 1]}…"
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(kind=kind, before=before, after=after, at=at, **rest)
 
@@ -189,11 +190,11 @@ class PromotionLog:
         numbered = replace(promotion, number=len(after) + 1)
         content = {**to_plain(numbered), "id": uuid4().hex}
         written = json.dumps(content, ensure_ascii=False)
-        return numbered if self._write_once(_key(numbered.number), written) else None
+        return numbered if self._write_once(f"{numbered.number:05}", written) else None
 
     def settle(self, number: int, outcome: str = _MOVED) -> None:
         """Note whether the alias followed; only the first such note counts."""
-        self._write_once(_outcome_key(number), outcome)
+        self._write_once(f"{number:05}.alias", outcome)
 
     def _write_once(self, key: str, value: str) -> bool:
         """Write a parameter; False if it had another value already."""
@@ -260,21 +261,8 @@ class PromotionLog:
 
 def _promotions(params: Mapping[str, str]) -> tuple[Promotion, ...]:
     found: list[Promotion] = []
-    while (written := params.get(_key(len(found) + 1))) is not None:
+    while (written := params.get(f"{len(found) + 1:05}")) is not None:
         promotion = from_plain(Promotion, json.loads(written))
-        outcome = params.get(_outcome_key(promotion.number))
+        outcome = params.get(f"{promotion.number:05}.alias")
         found.append(replace(promotion, outcome=outcome))
     return tuple(found)
-
-
-def _shortened(reason: str) -> str:
-    """Return a reason that fits into the history; one that is cut ends in an ellipsis."""
-    return reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"
-
-
-def _key(number: int) -> str:
-    return f"{number:05}"
-
-
-def _outcome_key(number: int) -> str:
-    return f"{number:05}.alias"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -57,9 +57,16 @@ class Cleaning:
     max_distance: float | None = None
 
     def __post_init__(self) -> None:
-        self._check_minutes()
-        self._check_zones()
-        self._check_distances()
+        for kind in ("minutes", "zone", "distance"):
+            low, high = f"min_{kind}", f"max_{kind}"
+            bounds = {name: getattr(self, name) for name in (low, high)}
+            given = {name: value for name, value in bounds.items() if value is not None}
+            for name, value in given.items():
+                _check_number(name, value, is_zone=kind == "zone")
+            if len(given) == 2 and given[low] > given[high]:
+                raise ValueError(
+                    f"`{low}` must not be above `{high}`, got: {given[low]!r} > {given[high]!r}"
+                )
         within = self.within_month
         require(isinstance(within, bool), "within_month", within, "be True or False")
 
@@ -76,36 +83,12 @@ class Cleaning:
             rules["distance"] = self._distance_rule()
         return rules
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as a dict of plain values."""
-        return asdict(self)
-
     def _distance_rule(self) -> str:
         if self.max_distance is None:
             return f"distance under {_count(self.min_distance, 'mile')}"
         if self.min_distance is None:
             return f"distance over {_count(self.max_distance, 'mile')}"
         return f"distance outside {self.min_distance:g} to {_count(self.max_distance, 'mile')}"
-
-    def _check_minutes(self) -> None:
-        for name in ("min_minutes", "max_minutes"):
-            _check_number(name, getattr(self, name))
-        _check_bounds("min_minutes", self.min_minutes, "max_minutes", self.max_minutes)
-
-    def _check_zones(self) -> None:
-        for name in ("min_zone", "max_zone"):
-            value = getattr(self, name)
-            is_zone = type(value) is int and 1 <= value <= LAST_ZONE
-            require(is_zone, name, value, f"be an int from 1 to {LAST_ZONE}")
-        _check_bounds("min_zone", self.min_zone, "max_zone", self.max_zone)
-
-    def _check_distances(self) -> None:
-        for name in ("min_distance", "max_distance"):
-            value = getattr(self, name)
-            if value is not None:
-                _check_number(name, value)
-        if self.min_distance is not None and self.max_distance is not None:
-            _check_bounds("min_distance", self.min_distance, "max_distance", self.max_distance)
 
 
 CleaningSettings = Cleaning | Mapping[str, Any]
@@ -188,15 +171,14 @@ def _within(values: npt.NDArray[Any], low: float, high: float) -> Mask:
     return np.asarray((values >= low) & (values <= high))
 
 
-def _check_number(name: str, value: Any) -> None:
+def _check_number(name: str, value: Any, *, is_zone: bool) -> None:
+    if is_zone:
+        on_the_map = type(value) is int and 1 <= value <= LAST_ZONE
+        require(on_the_map, name, value, f"be an int from 1 to {LAST_ZONE}")
+        return
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     require(is_number and math.isfinite(value), name, value, "be a finite number")
     require(value >= 0, name, value, "not be negative")
-
-
-def _check_bounds(low_name: str, low: float, high_name: str, high: float) -> None:
-    if low > high:
-        raise ValueError(f"`{low_name}` must not be above `{high_name}`, got: {low!r} > {high!r}")
 
 
 def _count(number: float | None, unit: str) -> str:

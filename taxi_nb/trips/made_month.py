@@ -136,16 +136,13 @@ def _moments(month: str, rows: int, rng: np.random.Generator) -> tuple[Ints, Flo
     first_weekday, days = _weekday_and_days(month)
     weekday = (first_weekday + np.arange(days)) % 7
     weekend = weekday >= 5
-    demand = np.where(weekend[:, None], _shares(_WEEKEND_HOURS), _shares(_WORKDAY_HOURS))
+    at_weekend, at_work = (hours / hours.sum() for hours in (_WEEKEND_HOURS, _WORKDAY_HOURS))
+    demand = np.where(weekend[:, None], at_weekend, at_work)
     demand *= (_WEEKDAY_DEMAND[weekday] * rng.lognormal(0.0, 0.08, days))[:, None]
     speed = np.where(weekend[:, None], _WEEKEND_SPEED, _WORKDAY_SPEED)
     speed *= rng.lognormal(0.0, 0.05, days)[:, None]
     hour = rng.choice(days * 24, size=rows, p=(demand / demand.sum()).ravel())
     return hour * 3600 + rng.integers(0, 3600, rows), speed.ravel()[hour]
-
-
-def _shares(hours: Floats) -> Floats:
-    return np.asarray(hours / hours.sum())
 
 
 def _distances(city: City, pair: Ints, rng: np.random.Generator) -> Floats:

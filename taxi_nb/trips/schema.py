@@ -16,7 +16,10 @@ def trips_schema(cleaning: Cleaning | None = None) -> pa.DataFrameSchema:
     Exact columns in their order, exact types, no nulls, ranges as in the rules.
     """
     rules = cleaning or Cleaning()
-    microseconds = pa.Check(_in_microseconds, name="dtype('datetime64[us]')")
+    # pandera's own check of the type lets every unit pass.
+    microseconds = pa.Check(
+        lambda stamps: bool(stamps.dtype == "datetime64[us]"), name="dtype('datetime64[us]')"
+    )
     zone = pa.Check.in_range(rules.min_zone, rules.max_zone)
     checks: dict[str, pa.Check | list[pa.Check]] = {
         "pickup_datetime": microseconds,
@@ -42,11 +45,6 @@ def validate_trips(trips: pd.DataFrame, cleaning: Cleaning | None = None) -> Non
         trips_schema(cleaning).validate(trips, lazy=True)
     except pa.errors.SchemaErrors as error:
         raise SchemaError(_describe(error.failure_cases)) from None
-
-
-def _in_microseconds(stamps: pd.Series) -> bool:
-    # pandera's own check of the type lets every unit pass.
-    return bool(stamps.dtype == "datetime64[us]")
 
 
 def _distance_checks(rules: Cleaning) -> list[pa.Check]:
