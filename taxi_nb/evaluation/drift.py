@@ -70,21 +70,12 @@ PREDICTIONS = "predictions"
 
 @dataclass(frozen=True)
 class DriftReference:
-    """The distributions that a model has to expect.
+    """The distributions that a model has to expect."""
 
-    Attributes
-    ----------
-    features : mapping of str to Distribution
-        Of the training trips, for each of `FEATURES`.
-    predictions : Distribution
-        Of its predictions of the validation trips, in minutes: as in use, it has not seen them.
-    trained_on, predicted_on : str
-        The titles of these trips.
-    """
-
-    features: Mapping[str, Distribution]
+    features: Mapping[str, Distribution]  # Of the training trips, for each of `FEATURES`.
+    # Of its predictions of the validation trips, in minutes: as in use, it has not seen them.
     predictions: Distribution
-    trained_on: str
+    trained_on: str  # The titles of these trips.
     predicted_on: str
 
     @classmethod
@@ -144,23 +135,14 @@ def counted(like: Mapping[str, Distribution], batches: Iterable[Arrays]) -> dict
 
 @dataclass(frozen=True)
 class Drift:
-    """How far a distribution is from the one to expect.
+    """How far a distribution is from the one to expect."""
 
-    Attributes
-    ----------
-    name : str
-        One of `FEATURES`, or ``"predictions"``.
-    index : float
-        The population stability index.
-    by_chance : float
-        The index stays below this, 999 times of 1,000, when nothing has changed and both are
-        samples of this size.
-    """
-
-    name: str
+    name: str  # One of `FEATURES`, or ``"predictions"``.
     expected: Distribution
     found: Distribution
-    index: float
+    index: float  # The population stability index.
+    # The index stays below this, 999 times of 1,000, when nothing has changed and both are
+    # samples of this size.
     by_chance: float
 
     @classmethod

@@ -24,24 +24,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GroupStatistics:
-    """Statistics of rows (group, x, y).
+    """Statistics of rows (group, x, y)."""
 
-    Attributes
-    ----------
-    groups : ndarray, shape (n_groups,) or (n_groups, n_keys)
-        What each group is called, ascending, each once.
-    n : ndarray of float64, shape (n_groups,)
-        Rows, or the sum of their weights; 0 for a group without any.
-    mean_x, mean_y : ndarray of float64, shape (n_groups,)
-        Means within the group; 0 for a group without rows.
-    xx, xy, yy : float
-        Sums over all rows of squares and products of the distances from their group's means.
-    """
-
+    # Shape (n_groups,) or (n_groups, n_keys): what each group is called, ascending, each once.
     groups: npt.NDArray[Any]
-    n: Floats
-    mean_x: Floats
+    n: Floats  # Shape (n_groups,): rows, or the sum of their weights; 0 for a group without any.
+    mean_x: Floats  # Shape (n_groups,): means within the group; 0 for a group without rows.
     mean_y: Floats
+    # Sums over all rows of squares and products of the distances from their group's means.
     xx: float
     xy: float
     yy: float

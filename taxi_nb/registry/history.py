@@ -39,36 +39,23 @@ _LONGEST_REASON = 2_000
 
 @dataclass(frozen=True)
 class Promotion:
-    """One change of champion.
+    """One change of champion."""
 
-    Attributes
-    ----------
-    kind : {"promotion", "by hand", "rollback", "outside"}
-        ``"promotion"`` passed the gate, ``"by hand"`` is somebody's decision without it,
-        ``"outside"`` was done with other means, such as MLflow's pages, and noticed later.
-    before, after : str or None
-        The version that was champion, and the one that is now.
-    at : str
-        When it was decided, or noticed: UTC, in ISO 8601.
-    numbers : mapping
-        The gate's measurements: RMSE and margin, in minutes.
-    number : int
-        Its place in the history, from 1.
-    outcome : str or None
-        ``"moved"`` once the alias followed; otherwise why it could not, or None until then.
-    """
-
+    # ``"promotion"`` passed the gate, ``"by hand"`` is somebody's decision without it,
+    # ``"outside"`` was done with other means, such as MLflow's pages, and noticed later.
     kind: Kind
-    before: str | None
+    before: str | None  # The version that was champion, and the one that is now.
     after: str | None
     reason: str
     who: str
-    at: str
+    at: str  # When it was decided, or noticed: UTC, in ISO 8601.
     commit: str | None = None
     run_id: str | None = None
     validation_digest: str | None = None
+    # The gate's measurements: RMSE and margin, in minutes.
     numbers: Mapping[str, float] = field(default_factory=dict)
-    number: int = 0
+    number: int = 0  # Its place in the history, from 1.
+    # ``"moved"`` once the alias followed; otherwise why it could not, or None until then.
     outcome: str | None = None
 
     @classmethod

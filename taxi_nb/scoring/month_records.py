@@ -34,23 +34,12 @@ AT_PICKUP = {
 
 @dataclass(frozen=True)
 class PredictableBatch:
-    """Records that a model can be asked about.
+    """Records that a model can be asked about."""
 
-    Attributes
-    ----------
-    rows : ndarray of int64
-        Their row numbers in the month's file, from 0.
-    columns : dict of str to ndarray
-        The columns of `AT_PICKUP`.
-    duration : ndarray of float64
-        Minutes; zero where durations are not known.
-    is_clean : ndarray of bool
-        Whether the record keeps all cleaning rules that can be checked.
-    """
-
-    rows: npt.NDArray[np.int64]
-    columns: dict[str, npt.NDArray[Any]]
-    duration: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.int64]  # Their row numbers in the month's file, from 0.
+    columns: dict[str, npt.NDArray[Any]]  # The columns of `AT_PICKUP`.
+    duration: npt.NDArray[np.float64]  # Minutes; zero where durations are not known.
+    # Whether the record keeps all cleaning rules that can be checked.
     is_clean: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:

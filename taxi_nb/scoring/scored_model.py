@@ -31,32 +31,18 @@ class ModelError(RuntimeError):
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """A loaded model, the run that trained it, and the distributions that drift is measured from.
+    """A loaded model, the run that trained it, and the distributions that it has to expect."""
 
-    Attributes
-    ----------
-    address : str
-        Where MLflow has it; names the version, so that an alias that moves changes nothing.
-    title : str
-        How people call it.
-    columns : tuple of str
-        The columns that it reads, of `AT_PICKUP`.
-    errors : mapping of str to float
-        ``rmse`` and ``mae`` on the validation trips when it was trained, in minutes.
-    intervals : ConformalIntervals or None
-        None where none have been calibrated.
-    synthetic : bool
-        Whether it learned from synthetic trips.
-    """
-
+    # Where MLflow has it; names the version, so that an alias that moves changes nothing.
     address: str
-    title: str
-    columns: tuple[str, ...]
+    title: str  # How people call it.
+    columns: tuple[str, ...]  # The columns that it reads, of `AT_PICKUP`.
     run_id: str
+    # ``rmse`` and ``mae`` on the validation trips when it was trained, in minutes.
     errors: Mapping[str, float]
     reference: DriftReference
-    intervals: ConformalIntervals | None
-    synthetic: bool
+    intervals: ConformalIntervals | None  # None where none have been calibrated.
+    synthetic: bool  # Whether it learned from synthetic trips.
     predictor: Any
 
     @property

@@ -26,19 +26,12 @@ _INTEGERS = ("max_depth",)
 
 @dataclass(frozen=True)
 class TuningResult:
-    """The trials of a search, and the model refitted with the best parameters.
+    """The trials of a search, and the model refitted with the best parameters."""
 
-    Attributes
-    ----------
-    trials : DataFrame, one row a trial
-        Its parameters, ``rounds`` (where early stopping ended it), ``rmse`` on
-        the held-out end of the training trips (minutes) and ``run_id``.
-    best : TrainingResult
-        The best parameters, refitted on all training trips and logged.
-    """
-
+    # Its parameters, ``rounds`` (where early stopping ended it), ``rmse`` on the held-out end of
+    # the training trips (minutes) and ``run_id``.
     trials: pd.DataFrame
-    best: TrainingResult
+    best: TrainingResult  # The best parameters, refitted on all training trips and logged.
 
 
 def search_space() -> dict[str, Any]:
