@@ -147,12 +147,14 @@ def _decode_alone(folder: str) -> Callable[[], float]:
     import pyarrow.parquet as pq
 
     from taxi_nb.trips.engines import decoded
+    from taxi_nb.trips.month_file import MonthContent
     from taxi_nb.trips.reading import PART_BATCH_ROWS
 
     def rows_of(path: str, group: int) -> int:
         schema = pq.read_schema(path)
         columns = pa.schema([schema.field(name) for name in COLUMNS])
-        batches = decoded("pyarrow", Path(path), [group], columns, PART_BATCH_ROWS)
+        content = MonthContent.now(path, Path(path))
+        batches = decoded("pyarrow", content, [group], columns, PART_BATCH_ROWS)
         return sum(map(len, batches))
 
     def work() -> float:

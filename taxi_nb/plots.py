@@ -55,24 +55,17 @@ class _Limit(Protocol):
     def max_psi(self) -> float: ...
 
 
-class ScoredMonth(Protocol):
-    """A month that was scored, such as `Scoring`."""
+class _ScoredMonth(Protocol):
+    """A month that was scored; `Scoring` is one."""
 
     @property
-    def origin(self) -> Provenance:
-        """Where the month came from."""
-
+    def origin(self) -> Provenance: ...
     @property
-    def drift(self) -> Sequence[Drift]:
-        """The drift of each feature, and of the predictions."""
-
+    def drift(self) -> Sequence[Drift]: ...
     @property
-    def error(self) -> MonthError | None:
-        """The error, where durations are known."""
-
+    def error(self) -> MonthError | None: ...
     @property
-    def thresholds(self) -> _Limit:
-        """The largest drift that may be."""
+    def thresholds(self) -> _Limit: ...
 
 
 def _axes(
@@ -90,6 +83,14 @@ def _of(trips: pd.DataFrame | str | None) -> str:
     if trips is None or isinstance(trips, str):
         return trips or ""
     return provenance(trips).title
+
+
+def _bars(axes: Axes, values: pd.Series, form: str, label: str) -> None:
+    """Draw horizontal bars, each with its number."""
+    sns.barplot(x=values.to_numpy(), y=values.index.to_numpy(), color="C0", ax=axes)
+    axes.bar_label(axes.containers[0], fmt=form, padding=3)  # type: ignore[arg-type]
+    axes.set(xlabel=label, ylabel="")
+    axes.margins(x=0.12)
 
 
 def _finished(axes: Axes) -> Figure:
@@ -115,10 +116,7 @@ def rows_left_out(trips: pd.DataFrame) -> Figure:
     report = provenance(trips).cleaning
     axes = _axes("Rows left out, by the first rule they break", trips)
     rules = pd.Series(report.taken_out, name="rows").rename(index=report.rules)
-    sns.barplot(x=rules.to_numpy(), y=rules.index.to_numpy(), color="C0", ax=axes)
-    axes.bar_label(axes.containers[0], fmt="{:,.0f}", padding=3)  # type: ignore[arg-type]
-    axes.set(xlabel=f"rows, of {report.rows_in:,}", ylabel="")
-    axes.margins(x=0.12)
+    _bars(axes, rules, "{:,.0f}", f"rows, of {report.rows_in:,}")
     return _finished(axes)
 
 
@@ -229,10 +227,7 @@ def residuals(trips: pd.DataFrame, predicted: npt.ArrayLike) -> Figure:
 def model_comparison(table: pd.DataFrame, trips: pd.DataFrame) -> Figure:
     """Validation RMSE of each model as bars; `table` has ``valid_rmse`` by model."""
     axes = _axes("Validation error by model", trips, (7.0, 0.5 * len(table) + 1.6))
-    sns.barplot(x=table["valid_rmse"].to_numpy(), y=table.index.to_numpy(), ax=axes, color="C0")
-    axes.bar_label(axes.containers[0], fmt="%.2f", padding=3)  # type: ignore[arg-type]
-    axes.set(xlabel="validation RMSE (minutes)", ylabel="")
-    axes.margins(x=0.12)
+    _bars(axes, table["valid_rmse"], "%.2f", "validation RMSE (minutes)")
     return _finished(axes)
 
 
@@ -266,22 +261,19 @@ def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
     return _finished(axes)
 
 
-def drift_by_feature(scoring: ScoredMonth) -> Figure:
+def drift_by_feature(scoring: _ScoredMonth) -> Figure:
     """Population stability index of each feature and of the predictions, and the limit."""
-    rows = [drift.name for drift in scoring.drift]
-    axes = _axes("Drift since training", scoring.origin.title, (7.0, 0.5 * len(rows) + 1.6))
-    indices = [drift.index for drift in scoring.drift]
-    sns.barplot(x=indices, y=rows, ax=axes, color="C0")
-    axes.bar_label(axes.containers[0], fmt="%.3f", padding=3)  # type: ignore[arg-type]
+    indices = pd.Series({drift.name: drift.index for drift in scoring.drift})
+    axes = _axes("Drift since training", scoring.origin.title, (7.0, 0.5 * len(indices) + 1.6))
+    _bars(axes, indices, "%.3f", "population stability index")
     limit = scoring.thresholds.max_psi
     axes.axvline(limit, color="C1", linestyle="--", label=f"limit {limit:g}")
-    axes.set(xlabel="population stability index", ylabel="")
     axes.set_xlim(0, 1.15 * max([limit, *indices]))
     axes.legend(loc="lower right")
     return _finished(axes)
 
 
-def expected_and_found(scoring: ScoredMonth, drift: Drift) -> Figure:
+def expected_and_found(scoring: _ScoredMonth, drift: Drift) -> Figure:
     """Shares of a distribution's bins, as the model learned them and as the month has them."""
     axes = _axes(f"Expected and found: {drift.name}", scoring.origin.title, (8.0, 3.8))
     labels = drift.expected.labels
@@ -295,7 +287,7 @@ def expected_and_found(scoring: ScoredMonth, drift: Drift) -> Figure:
     return _finished(axes)
 
 
-def error_by_day(scoring: ScoredMonth) -> Figure:
+def error_by_day(scoring: _ScoredMonth) -> Figure:
     """RMSE of each day of a month whose durations are known, and that of the validation."""
     error = scoring.error
     assert error is not None

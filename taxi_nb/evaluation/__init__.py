@@ -1,7 +1,7 @@
-"""Numbers about predictions.
+"""Numbers about predictions: how good they are, how sure, and whether months have changed.
 
-- `metrics`: RMSE, MAE, R2, errors by slice, and a rule of thumb to beat
-- `slices`: hour, distance, borough
-- `intervals`: how sure a prediction is, by split conformal prediction
-- `drift`: how far a month is from what a model learned on
+- `metrics`, `errors`, `slices`: errors, in batches too; within slices; a rule of thumb to beat
+- `intervals`: conformal intervals by hour of the day
+- `distribution`, `drift`: how far a month is from what a model learned on
+- `clock`: hours and weekdays
 """

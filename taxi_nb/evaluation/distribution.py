@@ -32,17 +32,7 @@ def population_stability_index(expected: npt.ArrayLike, found: npt.ArrayLike) ->
     population stability index, where less than 0.1 counts as little change and more than
     0.25 as a large one (Siddiqi, *Credit Risk Scorecards*, Wiley 2006).
 
-    Half a trip is added to each bin of both sides, so that an empty one is no infinity.
-
-    Parameters
-    ----------
-    expected, found : array-like of int, shape (n_bins,)
-        How many are in each bin.
-
-    Returns
-    -------
-    float
-        0 or more; 0 for equal shares.
+    Both are counts in bins. Half a trip is added to each, so that an empty bin is no infinity.
 
     Raises
     ------
@@ -88,16 +78,6 @@ def index_by_chance(bins: int, expected: int, found: int) -> float:
 class Distribution:
     """Counts in bins.
 
-    Attributes
-    ----------
-    edges : tuple of float
-        Of numbers: the inner borders of the bins, ascending. A value on a border belongs to
-        the bin below it; the outermost bins have no end.
-    values : tuple of int
-        Of categories: the value of each bin but the last, which has all others.
-    counts : ndarray of int64, shape (n_bins,)
-        One more than there are edges or values.
-
     Examples
     --------
     >>> lengths = Distribution.of_numbers(np.array([0.0] * 80 + [1.0, 2.0] * 10))
@@ -105,8 +85,11 @@ class Distribution:
     {'up to 0': 80, '0 to 1': 10, 'over 1': 10}
     """
 
-    counts: Counts
+    counts: Counts  # Shape (n_bins,): one more than there are edges or values.
+    # Of numbers: the inner borders of the bins, ascending. A value on a border belongs to the bin
+    # below it; the outermost bins have no end.
     edges: tuple[float, ...] = ()
+    # Of categories: the value of each bin but the last, which has all others.
     values: tuple[int, ...] = ()
 
     @classmethod
@@ -152,7 +135,7 @@ class Distribution:
 
     @property
     def labels(self) -> list[str]:
-        """What each bin holds, for tables and figures."""
+        """The range or value of each bin, for tables and figures."""
         if self.values:
             return [*map(str, self.values), "other"]
         if not self.edges:

@@ -25,11 +25,8 @@ if TYPE_CHECKING:
 REFERENCE_FILE = "drift/reference.json"
 """The artifact of a training run that keeps its `DriftReference`."""
 
-LITTLE, LARGE = 0.1, 0.25
-"""Below the first a population stability index counts as little change, above the second as much.
-
-The rule of thumb of Siddiqi (2006), see `population_stability_index`.
-"""
+LARGE = 0.25
+"""A population stability index above this is a large change, see `population_stability_index`."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -45,6 +42,11 @@ class Feature:
     unit: str
     is_number: bool
     read: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+
+    def distribution(self, column: npt.NDArray[Any]) -> Distribution:
+        """Count the column's values in bins of their own."""
+        make = Distribution.of_numbers if self.is_number else Distribution.of_categories
+        return make(self.read(column))
 
 
 def _as_it_is(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -68,21 +70,12 @@ PREDICTIONS = "predictions"
 
 @dataclass(frozen=True)
 class DriftReference:
-    """The distributions that a model has to expect.
+    """The distributions that a model has to expect."""
 
-    Attributes
-    ----------
-    features : mapping of str to Distribution
-        Of the training trips, for each of `FEATURES`.
-    predictions : Distribution
-        Of its predictions of the validation trips, in minutes: as in use, it has not seen them.
-    trained_on, predicted_on : str
-        The titles of these trips.
-    """
-
-    features: Mapping[str, Distribution]
+    features: Mapping[str, Distribution]  # Of the training trips, for each of `FEATURES`.
+    # Of its predictions of the validation trips, in minutes: as in use, it has not seen them.
     predictions: Distribution
-    trained_on: str
+    trained_on: str  # The titles of these trips.
     predicted_on: str
 
     @classmethod
@@ -92,8 +85,10 @@ class DriftReference:
         Of months beyond memory all trips are counted, batch by batch, in bins that the
         trips in the frame decide.
         """
-        frame = {column: training[column].to_numpy() for column in COLUMNS}
-        features = {name: _first(feature, frame) for name, feature in FEATURES.items()}
+        features = {
+            name: feature.distribution(training[feature.column].to_numpy())
+            for name, feature in FEATURES.items()
+        }
         origin = provenance(training)
         if is_part(training):
             features = counted(features, reopen(origin).arrays(*COLUMNS))
@@ -128,11 +123,6 @@ class DriftReference:
         )
 
 
-def _first(feature: Feature, arrays: Arrays) -> Distribution:
-    make = Distribution.of_numbers if feature.is_number else Distribution.of_categories
-    return make(feature.read(arrays[feature.column]))
-
-
 def counted(like: Mapping[str, Distribution], batches: Iterable[Arrays]) -> dict[str, Distribution]:
     """Count batches of trips in the bins of some features' distributions."""
     found = {name: replace(one, counts=np.zeros_like(one.counts)) for name, one in like.items()}
@@ -145,23 +135,14 @@ def counted(like: Mapping[str, Distribution], batches: Iterable[Arrays]) -> dict
 
 @dataclass(frozen=True)
 class Drift:
-    """How far a distribution is from the one to expect.
+    """How far a distribution is from the one to expect."""
 
-    Attributes
-    ----------
-    name : str
-        One of `FEATURES`, or ``"predictions"``.
-    index : float
-        The population stability index.
-    by_chance : float
-        The index stays below this, 999 times of 1,000, when nothing has changed and both are
-        samples of this size.
-    """
-
-    name: str
+    name: str  # One of `FEATURES`, or ``"predictions"``.
     expected: Distribution
     found: Distribution
-    index: float
+    index: float  # The population stability index.
+    # The index stays below this, 999 times of 1,000, when nothing has changed and both are
+    # samples of this size.
     by_chance: float
 
     @classmethod
@@ -177,7 +158,7 @@ class Drift:
 
     @property
     def unit(self) -> str:
-        """What the bins are of, for axes."""
+        """The unit of the bins, for axes."""
         feature = FEATURES.get(self.name)
         return feature.unit if feature else "predicted duration (minutes)"
 

@@ -73,26 +73,14 @@ class ErrorSums:
 
 @dataclass(frozen=True)
 class MonthError:
-    """How wrong the predictions of a month turned out to be.
+    """The errors of the predictions of a month."""
 
-    Attributes
-    ----------
-    rmse, mae, bias : float
-        Minutes; the bias is the mean of predicted minus actual.
-    coverage : float or None
-        The share of trips inside their intervals; None for a model without.
-    at_training : mapping of str to float
-        ``rmse`` and ``mae`` of the model's validation.
-    by_day : DataFrame, one row a day
-        ``trips`` (a count), ``rmse``, ``mae`` and ``bias`` (minutes).
-    """
-
-    rmse: float
+    rmse: float  # Minutes; the bias is the mean of predicted minus actual.
     mae: float
     bias: float
-    coverage: float | None
-    at_training: Mapping[str, float]
-    by_day: pd.DataFrame
+    coverage: float | None  # The share of trips inside their intervals; None for a model without.
+    at_training: Mapping[str, float]  # ``rmse`` and ``mae`` of the model's validation.
+    by_day: pd.DataFrame  # ``trips`` (a count), ``rmse``, ``mae`` and ``bias`` (minutes).
 
     @property
     def rmse_increase(self) -> float:

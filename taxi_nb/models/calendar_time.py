@@ -1,4 +1,4 @@
-"""What the clock and the calendar say when a passenger gets in."""
+"""Time of day, hour and day off, at the pick-up."""
 
 from __future__ import annotations
 

@@ -222,9 +222,9 @@ class _CopyLoader(SourceFileLoader):
 
 
 class ProjectFirst:
-    """What MLflow loads when it is imported, so that no model's code can take the project's name.
+    """A run context provider without any tags: MLflow loads it when it is imported itself.
 
-    MLflow calls it a run context provider. It has nothing to say of a run.
+    The project is then imported before any model, whose code could take its name.
     """
 
     def in_context(self) -> bool:

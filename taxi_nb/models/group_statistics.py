@@ -1,11 +1,11 @@
-"""What least squares has to know of groups of (x, y): three numbers a group, and three of all.
+"""Sufficient statistics of least squares on groups of (x, y): three a group, and three of all.
 
 A linear model of one-hot groups and one number x needs no rows once it has, for each group,
 the count and the means, and for all groups together the sums of squares and products of the
-distances from these means. Statistics of two sets of
-rows merge into those of their union (Chan, Golub & LeVeque, "Updating formulae and a pairwise
-algorithm for computing sample variances", 1979), so that files can be read one after the other
-in any number, and models solved from what is kept.
+distances from these means. Statistics of two sets of rows merge into those of their union
+(Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+variances", 1979), so that files can be read one after the other in any number, and models
+solved from what is kept.
 """
 
 from __future__ import annotations
@@ -24,24 +24,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GroupStatistics:
-    """Statistics of rows (group, x, y).
+    """Statistics of rows (group, x, y)."""
 
-    Attributes
-    ----------
-    groups : ndarray, shape (n_groups,) or (n_groups, n_keys)
-        What each group is called, ascending, each once.
-    n : ndarray of float64, shape (n_groups,)
-        Rows, or the sum of their weights; 0 for a group without any.
-    mean_x, mean_y : ndarray of float64, shape (n_groups,)
-        Means within the group; 0 for a group without rows.
-    xx, xy, yy : float
-        Sums over all rows of squares and products of the distances from their group's means.
-    """
-
+    # Shape (n_groups,) or (n_groups, n_keys): what each group is called, ascending, each once.
     groups: npt.NDArray[Any]
-    n: Floats
-    mean_x: Floats
+    n: Floats  # Shape (n_groups,): rows, or the sum of their weights; 0 for a group without any.
+    mean_x: Floats  # Shape (n_groups,): means within the group; 0 for a group without rows.
     mean_y: Floats
+    # Sums over all rows of squares and products of the distances from their group's means.
     xx: float
     xy: float
     yy: float

@@ -24,40 +24,24 @@ class ModelSpec:
     """A kind of model.
 
     Classes are named with their module; a leading dot stands for this package.
-
-    Attributes
-    ----------
-    summary : str
-        One line for tables.
-    estimator : str
-        The class of the scikit-learn estimator.
-    defaults : mapping
-        The parameters that it is built with unless told otherwise.
-    seeded : bool
-        Whether the estimator takes a ``random_state``.
-    groups : tuple of str
-        The feature groups that it learns from, see `TripFeatures`; without any it learns from
-        the pair of zones and the distance.
-    reads : tuple of str
-        The raw columns that a prediction is made from.
-    in_batches : str, optional
-        The name of the model that learns the same from months too large for memory; None
-        where only one that has all trips before it can learn.
-    requires : tuple of str
-        Packages that it needs where it is loaded, beyond those that all models need.
-    trusted : tuple of str
-        The classes that skops has to be told are safe to load, beyond estimator and features
-        where those are of this package.
     """
 
-    summary: str
-    estimator: str
+    summary: str  # One line for tables.
+    estimator: str  # The class of the scikit-learn estimator.
+    # The parameters that it is built with unless told otherwise.
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    seeded: bool = False
+    seeded: bool = False  # Whether the estimator takes a ``random_state``.
+    # The feature groups that it learns from, see `TripFeatures`; without any it learns from the
+    # pair of zones and the distance.
     groups: tuple[str, ...] = ()
-    reads: tuple[str, ...] = TRIP_COLUMNS
+    reads: tuple[str, ...] = TRIP_COLUMNS  # The raw columns that a prediction is made from.
+    # The name of the model that learns the same from months too large for memory; None where only
+    # one that has all trips before it can learn.
     in_batches: str | None = None
+    # Packages that it needs where it is loaded, beyond those that all models need.
     requires: tuple[str, ...] = ()
+    # The classes that skops has to be told are safe to load, beyond estimator and features where
+    # those are of this package.
     trusted: tuple[str, ...] = ()
 
     @property
@@ -67,7 +51,7 @@ class ModelSpec:
 
     @property
     def features_summary(self) -> str:
-        """What the features are, for MLflow."""
+        """The features in words, for MLflow."""
         return ", ".join(self.groups) or "PU_DO one-hot, trip_distance"
 
 
@@ -170,24 +154,15 @@ MODELS: Mapping[str, ModelSpec] = {
 class ModelChoice:
     """A model with the parameters that somebody chose for it.
 
-    Parameters
-    ----------
-    name : str
-        A key of `MODELS`.
-    params : mapping
-        Estimator parameters that replace or add to the defaults.
-    seed : int
-        ``random_state`` of the models and features that draw random numbers.
-
     Raises
     ------
     ValueError
         If there is no such model or it has no such parameter.
     """
 
-    name: str
-    params: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 42
+    name: str  # A key of `MODELS`.
+    params: Mapping[str, Any] = field(default_factory=dict)  # Beside and above the defaults.
+    seed: int = 42  # ``random_state`` of models and features that draw random numbers.
 
     def __post_init__(self) -> None:
         if self.name not in MODELS:
@@ -201,12 +176,12 @@ class ModelChoice:
 
     @property
     def spec(self) -> ModelSpec:
-        """What kind of model it is."""
+        """The kind of model."""
         return MODELS[self.name]
 
     @property
     def estimator_params(self) -> dict[str, Any]:
-        """What the estimator is told; everything else is as its library has it."""
+        """The parameters that differ from the library's own."""
         seeding = {"random_state": self.seed} if self.spec.seeded else {}
         return {**seeding, **self.spec.defaults, **self.params}
 

@@ -1,4 +1,4 @@
-"""What is known when a passenger gets in, as features for trees."""
+"""Features for trees, of all that is known when a passenger gets in."""
 
 from __future__ import annotations
 

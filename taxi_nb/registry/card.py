@@ -7,7 +7,6 @@ https://arxiv.org/abs/1810.03993.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +90,7 @@ def attach_card(client: MlflowClient, judged: Judged) -> None:
 
 
 def _title(version: ModelVersion) -> str:
-    return f"# {version.name}, version {version.version}\n"
+    return f"# {ModelAddress.of(version).title}\n"
 
 
 def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
@@ -100,7 +99,11 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
 
     from taxi_nb.models.specs import MODELS  # Here, since scikit-learn comes with it.
 
-    version, slices = judged.version, _errors_by_slice(judged)
+    version, params = judged.version, run.data.params
+    slices = {
+        name: error_by(judged.validation, judged.predicted, by)
+        for name, by in trip_slices(judged.validation).items()
+    }
     try:
         info = mlflow.models.get_model_info(str(ModelAddress.of(version)))
     except (MlflowException, OSError) as error:
@@ -113,8 +116,8 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
         "run": run,
         "tags": version.tags,
         "synthetic": is_synthetic(version),
-        "model": run.data.params["model"],
-        "parameters": _parameters(run, MODELS[run.data.params["model"]].defaults),
+        "model": params["model"],
+        "parameters": {k: params[k] for k in MODELS[params["model"]].defaults if k in params},
         "columns": columns,
         "data": {role: origin for role, origin in data.items() if origin},
         "metrics": {
@@ -129,17 +132,6 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
         "rare": {name: _rare(table) for name, table in slices.items()},
         "intervals": _interval_metrics(client, run),
         "example": _example(judged, columns),
-    }
-
-
-def _parameters(run: Run, defaults: Mapping[str, Any]) -> dict[str, str]:
-    return {name: run.data.params[name] for name in defaults if name in run.data.params}
-
-
-def _errors_by_slice(judged: Judged) -> dict[str, pd.DataFrame]:
-    return {
-        name: error_by(judged.validation, judged.predicted, slices)
-        for name, slices in trip_slices(judged.validation).items()
     }
 
 

@@ -110,18 +110,11 @@ def judge(version: ModelVersion, validation: pd.DataFrame) -> Judged:
 
 @dataclass(frozen=True)
 class Gate:
-    """The conditions under which a challenger becomes champion.
+    """The conditions under which a challenger becomes champion."""
 
-    Attributes
-    ----------
-    margin : float
-        Minutes of RMSE by which it has to be better.
-    slice_margin : float
-        Minutes of RMSE by which it may be worse in a slice: an hour of the day, a band of
-        distances, a borough, of at least 100 trips and 1 % of all.
-    """
-
-    margin: float
+    margin: float  # Minutes of RMSE by which it has to be better.
+    # Minutes of RMSE by which it may be worse in a slice: an hour of the day, a band of
+    # distances, a borough, of at least 100 trips and 1 % of all.
     slice_margin: float
 
     def decide(self, challenger: Judged, champion: Judged | None) -> PromotionDecision:

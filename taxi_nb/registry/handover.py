@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from taxi_nb.registry.history import Promotion, PromotionHistory, PromotionLog
 from taxi_nb.registry.versions import RegistryError, champion, set_alias
 from taxi_nb.tracking.names import CHAMPION
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 # How long a promotion may take to move the alias before another process does it for it.
 _PATIENCE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
 
 
-def settled_history(client: MlflowClient, log: PromotionLog) -> PromotionHistory:
+def settled_history(log: PromotionLog) -> PromotionHistory:
     """Return the history once the alias agrees with it.
 
     An interrupted promotion is finished first, and a move from outside is noted.
@@ -27,7 +23,7 @@ def settled_history(client: MlflowClient, log: PromotionLog) -> PromotionHistory
         latest = history.latest
         if latest and latest.pending:
             _wait_for(log, latest)
-            follow_history(client, log)
+            follow_history(log)
         elif history.champion == (latest.after if latest else None):
             return history
         else:
@@ -42,7 +38,7 @@ def read_history(log: PromotionLog) -> PromotionHistory:
 
 
 def hand_over(
-    client: MlflowClient, log: PromotionLog, promotion: Promotion, history: PromotionHistory
+    log: PromotionLog, promotion: Promotion, history: PromotionHistory
 ) -> Promotion | None:
     """Make a version champion, unless the champion has changed since that was decided.
 
@@ -56,30 +52,30 @@ def hand_over(
     made = log.append(promotion, history.promotions)
     if made is None:
         return None
-    follow_history(client, log)
+    follow_history(log)
     made = log.read()[made.number - 1]
     if not made.carried_out:
         raise RegistryError(f"{log.name}: {made.outcome}; the champion is who it was")
     return made
 
 
-def follow_history(client: MlflowClient, log: PromotionLog) -> None:
+def follow_history(log: PromotionLog) -> None:
     """Move the alias to the latest promotion, again if a newer one has come meanwhile."""
     while True:
         latest = read_history(log).latest
         if latest is None or latest.after is None:
             return
-        log.settle(latest.number, _move(client, log.name, latest.after))
+        log.settle(latest.number, _move(log, latest.after))
         now = read_history(log).latest
         if now is not None and now.number == latest.number:
             return
 
 
-def _move(client: MlflowClient, name: str, version: str) -> str:
+def _move(log: PromotionLog, version: str) -> str:
     from mlflow.exceptions import MlflowException
 
     try:
-        set_alias(client, name, CHAMPION, version)
+        set_alias(log.client, log.name, CHAMPION, version)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise

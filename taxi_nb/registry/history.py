@@ -39,36 +39,23 @@ _LONGEST_REASON = 2_000
 
 @dataclass(frozen=True)
 class Promotion:
-    """One change of champion.
+    """One change of champion."""
 
-    Attributes
-    ----------
-    kind : {"promotion", "by hand", "rollback", "outside"}
-        ``"promotion"`` passed the gate, ``"by hand"`` is somebody's decision without it,
-        ``"outside"`` was done with other means, such as MLflow's pages, and noticed later.
-    before, after : str or None
-        The version that was champion, and the one that is now.
-    at : str
-        When it was decided, or noticed: UTC, in ISO 8601.
-    numbers : mapping
-        The gate's measurements: RMSE and margin, in minutes.
-    number : int
-        Its place in the history, from 1.
-    outcome : str or None
-        ``"moved"`` once the alias followed; otherwise why it could not, or None until then.
-    """
-
+    # ``"promotion"`` passed the gate, ``"by hand"`` is somebody's decision without it,
+    # ``"outside"`` was done with other means, such as MLflow's pages, and noticed later.
     kind: Kind
-    before: str | None
+    before: str | None  # The version that was champion, and the one that is now.
     after: str | None
     reason: str
     who: str
-    at: str
+    at: str  # When it was decided, or noticed: UTC, in ISO 8601.
     commit: str | None = None
     run_id: str | None = None
     validation_digest: str | None = None
+    # The gate's measurements: RMSE and margin, in minutes.
     numbers: Mapping[str, float] = field(default_factory=dict)
-    number: int = 0
+    number: int = 0  # Its place in the history, from 1.
+    # ``"moved"`` once the alias followed; otherwise why it could not, or None until then.
     outcome: str | None = None
 
     @classmethod
@@ -77,7 +64,8 @@ class Promotion:
         author = authorship()
         rest.setdefault("who", str(author["developer"]))
         rest.setdefault("commit", author["commit"])
-        rest["reason"] = _shortened(rest["reason"])
+        if len(rest["reason"]) > _LONGEST_REASON:
+            rest["reason"] = f"{rest['reason'][: _LONGEST_REASON - 1]}…"
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(kind=kind, before=before, after=after, at=at, **rest)
 
@@ -174,7 +162,7 @@ class PromotionLog:
     """The history of a registered model in the store: it can be read and added to, nothing else."""
 
     def __init__(self, client: MlflowClient, name: str) -> None:
-        self._client = client
+        self.client = client
         self.name = name
         self.title = f"{name} promotions"
         self._run_id: str | None = None
@@ -189,11 +177,11 @@ class PromotionLog:
         numbered = replace(promotion, number=len(after) + 1)
         content = {**to_plain(numbered), "id": uuid4().hex}
         written = json.dumps(content, ensure_ascii=False)
-        return numbered if self._write_once(_key(numbered.number), written) else None
+        return numbered if self._write_once(f"{numbered.number:05}", written) else None
 
     def settle(self, number: int, outcome: str = _MOVED) -> None:
         """Note whether the alias followed; only the first such note counts."""
-        self._write_once(_outcome_key(number), outcome)
+        self._write_once(f"{number:05}.alias", outcome)
 
     def _write_once(self, key: str, value: str) -> bool:
         """Write a parameter; False if it had another value already."""
@@ -201,7 +189,7 @@ class PromotionLog:
 
         run_id = self._run_id or self._find() or self._create()
         try:
-            self._client.log_param(run_id, key, value)
+            self.client.log_param(run_id, key, value)
         except MlflowException:
             # What counts is what is there: an answer can get lost, too.
             found = self._params(run_id).get(key)
@@ -211,7 +199,7 @@ class PromotionLog:
         return True
 
     def _params(self, run_id: str) -> dict[str, str]:
-        run = self._client.get_run(run_id)
+        run = self.client.get_run(run_id)
         if run.info.lifecycle_stage != "active":
             raise RegistryError(
                 f"the promotion history of {self.name} was deleted; get it back with "
@@ -220,7 +208,7 @@ class PromotionLog:
         return dict(run.data.params)
 
     def _find(self) -> str | None:
-        experiment = self._client.get_experiment_by_name(self.title)
+        experiment = self.client.get_experiment_by_name(self.title)
         if experiment is None:
             return None
         if experiment.lifecycle_stage != "active":
@@ -240,16 +228,16 @@ class PromotionLog:
     def _create(self) -> str:
         from mlflow.exceptions import MlflowException
 
-        aside = self._client.create_experiment(f"{self.title} (aside, {uuid4().hex})")
-        run = self._client.create_run(
+        aside = self.client.create_experiment(f"{self.title} (aside, {uuid4().hex})")
+        run = self.client.create_run(
             aside, run_name=self.title, tags={KIND_TAG: "promotions", "registered_model": self.name}
         )
-        self._client.set_terminated(run.info.run_id)
-        self._client.set_experiment_tag(aside, _RUN_TAG, run.info.run_id)
+        self.client.set_terminated(run.info.run_id)
+        self.client.set_experiment_tag(aside, _RUN_TAG, run.info.run_id)
         try:
-            self._client.rename_experiment(aside, self.title)
+            self.client.rename_experiment(aside, self.title)
         except MlflowException:
-            self._client.delete_experiment(aside)
+            self.client.delete_experiment(aside)
             found = self._find()
             if found is None:
                 raise
@@ -260,21 +248,8 @@ class PromotionLog:
 
 def _promotions(params: Mapping[str, str]) -> tuple[Promotion, ...]:
     found: list[Promotion] = []
-    while (written := params.get(_key(len(found) + 1))) is not None:
+    while (written := params.get(f"{len(found) + 1:05}")) is not None:
         promotion = from_plain(Promotion, json.loads(written))
-        outcome = params.get(_outcome_key(promotion.number))
+        outcome = params.get(f"{promotion.number:05}.alias")
         found.append(replace(promotion, outcome=outcome))
     return tuple(found)
-
-
-def _shortened(reason: str) -> str:
-    """Return a reason that fits into the history; one that is cut ends in an ellipsis."""
-    return reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"
-
-
-def _key(number: int) -> str:
-    return f"{number:05}"
-
-
-def _outcome_key(number: int) -> str:
-    return f"{number:05}.alias"

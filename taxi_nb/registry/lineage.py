@@ -1,4 +1,4 @@
-"""What a model version came from, as tags of the version."""
+"""The origin of a model version, as its tags."""
 
 from __future__ import annotations
 

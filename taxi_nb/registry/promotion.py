@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from taxi_nb.registry.card import attach_card
 from taxi_nb.registry.gate import Gate, Judged, PromotionDecision, judge
 from taxi_nb.registry.handover import hand_over, read_history, settled_history
-from taxi_nb.registry.history import Promotion, PromotionHistory, PromotionLog
+from taxi_nb.registry.history import Kind, Promotion, PromotionHistory, PromotionLog
 from taxi_nb.registry.versions import (
     DEFAULT_NAME,
     RegistryError,
@@ -28,7 +28,6 @@ from taxi_nb.trips.origin import provenance
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
@@ -92,7 +91,9 @@ def promote_if_better(
             challenger = client.get_run(challenger.run_id)
         judged = judge(register(client, challenger, name), validation)
         attach_card(client, judged)
-        decision = _decision_on(client, judged, Gate(margin, slice_margin), run.info.run_id)
+        decision = _decision_on(
+            judged, Gate(margin, slice_margin), PromotionLog(client, name), run.info.run_id
+        )
         log_trips(validation, "validation")
         mlflow.log_params({REGISTERED_PARAM: name, "margin": margin, "slice_margin": slice_margin})
         mlflow.set_tag(DECISION_TAG, str(decision))
@@ -102,13 +103,12 @@ def promote_if_better(
 
 
 def _decision_on(
-    client: MlflowClient, challenger: Judged, gate: Gate, run_id: str
+    challenger: Judged, gate: Gate, log: PromotionLog, run_id: str
 ) -> PromotionDecision:
     """Judge against the champion, again whenever it is another one by then."""
-    log = PromotionLog(client, challenger.version.name)
     while True:
-        history = settled_history(client, log)
-        held = _version(client, log.name, history.champion)
+        history = settled_history(log)
+        held = _champion_of(log, history)
         decision = gate.decide(challenger, judge(held, challenger.validation) if held else None)
         if not decision.promoted:
             return decision
@@ -121,7 +121,7 @@ def _decision_on(
             validation_digest=provenance(challenger.validation).digest,
             numbers=_numbers(decision) | {"margin": gate.margin},
         )
-        made = hand_over(client, log, promotion, history)
+        made = hand_over(log, promotion, history)
         if made is not None:
             return replace(decision, number=made.number)
 
@@ -140,20 +140,16 @@ def promote(version: str, *, reason: str, name: str = DEFAULT_NAME) -> Promotion
     """
     if not reason.strip():
         raise ValueError("`reason` must say why, got nothing")
-    client = registry_client()
-    log = PromotionLog(client, name)
+    log = PromotionLog(registry_client(), name)
     chosen = usable(name, version)
-    history = settled_history(client, log)
-    _require_another(chosen, history)
-    held = _version(client, name, history.champion)
+    history = settled_history(log)
+    held = _champion_of(log, history)
     if held and is_synthetic(chosen) and not is_synthetic(held):
         raise RegistryError(
             f"{name} version {version} learned from synthetic trips and version {held.version}, "
             "the champion, from real ones: it must not replace it"
         )
-    return _carry_out(
-        client, log, Promotion.now("by hand", history.champion, version, reason=reason), history
-    )
+    return _carry_out("by hand", chosen, reason, log, history)
 
 
 def rollback(
@@ -167,25 +163,22 @@ def rollback(
         If there was no champion before, it cannot be used any more, or the champion changed
         meanwhile.
     """
-    client = registry_client()
-    log = PromotionLog(client, name)
-    history = settled_history(client, log)
+    log = PromotionLog(registry_client(), name)
+    history = settled_history(log)
     chosen = usable(name, to or _predecessor(history))
-    _require_was_champion(chosen, history)
-    _require_another(chosen, history)
-    held = _version(client, name, history.champion)
+    if not any(one.after == str(chosen.version) for one in history.promotions):
+        raise RegistryError(
+            f"{name} version {chosen.version} has never been champion; to make it so: "
+            f"taxi-nb registry promote {chosen.version} --reason WHY"
+        )
+    held = _champion_of(log, history)
     if to is None and held and is_synthetic(chosen) and not is_synthetic(held):
         raise RegistryError(
             f"the champion before, version {chosen.version}, learned from synthetic trips and "
             f"version {held.version} from real ones; --to {chosen.version} puts it back all the "
             "same"
         )
-    return _carry_out(
-        client,
-        log,
-        Promotion.now("rollback", history.champion, str(chosen.version), reason=reason),
-        history,
-    )
+    return _carry_out("rollback", chosen, reason, log, history)
 
 
 def promotion_history(name: str = DEFAULT_NAME) -> PromotionHistory:
@@ -206,25 +199,12 @@ def promotion_history(name: str = DEFAULT_NAME) -> PromotionHistory:
     >>> promotion_history().champion
     '3'
     """
-    client = registry_client()
-    return read_history(PromotionLog(client, name))
+    return read_history(PromotionLog(registry_client(), name))
 
 
-def _version(client: MlflowClient, name: str, number: str | None) -> ModelVersion | None:
-    return None if number is None else client.get_model_version(name, number)
-
-
-def _require_another(chosen: ModelVersion, history: PromotionHistory) -> None:
-    if str(chosen.version) == history.champion:
-        raise RegistryError(f"{history.name} version {chosen.version} is the champion already")
-
-
-def _require_was_champion(chosen: ModelVersion, history: PromotionHistory) -> None:
-    if not any(one.after == str(chosen.version) for one in history.promotions):
-        raise RegistryError(
-            f"{history.name} version {chosen.version} has never been champion; to make it so: "
-            f"taxi-nb registry promote {chosen.version} --reason WHY"
-        )
+def _champion_of(log: PromotionLog, history: PromotionHistory) -> ModelVersion | None:
+    number = history.champion
+    return None if number is None else log.client.get_model_version(log.name, number)
 
 
 def _predecessor(history: PromotionHistory) -> str:
@@ -232,18 +212,21 @@ def _predecessor(history: PromotionHistory) -> str:
     if history.champion is not None:
         line = line[:-1]
     if not line:
-        said = (
-            f"version {history.champion} is the first" if history.champion else "it never had one"
-        )
-        raise RegistryError(f"{history.name} has no champion to go back to: {said}")
+        first = history.champion
+        why = f"version {first} is the first" if first else "it never had one"
+        raise RegistryError(f"{history.name} has no champion to go back to: {why}")
     return line[-1]
 
 
 def _carry_out(
-    client: MlflowClient, log: PromotionLog, promotion: Promotion, history: PromotionHistory
+    kind: Kind, chosen: ModelVersion, reason: str, log: PromotionLog, history: PromotionHistory
 ) -> Promotion:
-    """Carry out what a person decided; a person decides again if the champion has changed."""
-    made = hand_over(client, log, promotion, history)
+    """Carry out a person's decision; the person decides again if the champion has changed."""
+    version = str(chosen.version)
+    if version == history.champion:
+        raise RegistryError(f"{log.name} version {version} is the champion already")
+    promotion = Promotion.now(kind, history.champion, version, reason=reason)
+    made = hand_over(log, promotion, history)
     if made is None:
         now = champion(log.name)
         raise RegistryError(

@@ -39,14 +39,7 @@ def registry_client() -> MlflowClient:
 
 def champion(name: str) -> ModelVersion | None:
     """Return the version that the alias ``champion`` names; None if there is none."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return registry_client().get_model_version_by_alias(name, CHAMPION)
-    except MlflowException as error:
-        if error.error_code in NOT_THERE:
-            return None
-        raise
+    return ModelAddress(name, alias=CHAMPION).find(registry_client())
 
 
 @dataclass(frozen=True)
@@ -149,9 +142,14 @@ def usable(name: str, version: str) -> ModelVersion:
     except MlflowException as error:
         if error.error_code not in NOT_THERE:
             raise
+        there = sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
         raise RegistryError(
             f"{name} has no version {version}: it was deleted, or never registered. "
-            f"{_versions_there(client, name)}"
+            + (
+                f"There are versions {', '.join(map(str, there))}"
+                if there
+                else "Nothing is registered under this name: run the notebooks first"
+            )
         ) from error
     if found.current_stage == "Archived":
         raise RegistryError(f"{name} version {version} is archived; take it out of the archive")
@@ -163,13 +161,6 @@ def usable(name: str, version: str) -> ModelVersion:
             f"{str(error).splitlines()[0]}"
         ) from error
     return found
-
-
-def _versions_there(client: MlflowClient, name: str) -> str:
-    versions = sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
-    if not versions:
-        return "Nothing is registered under this name: run the notebooks first"
-    return f"There are versions {', '.join(map(str, versions))}"
 
 
 @dataclass(frozen=True)

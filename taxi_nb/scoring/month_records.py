@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -33,23 +34,12 @@ AT_PICKUP = {
 
 @dataclass(frozen=True)
 class PredictableBatch:
-    """Records that a model can be asked about.
+    """Records that a model can be asked about."""
 
-    Attributes
-    ----------
-    rows : ndarray of int64
-        Their row numbers in the month's file, from 0.
-    columns : dict of str to ndarray
-        The columns of `AT_PICKUP`.
-    duration : ndarray of float64
-        Minutes; zero where durations are not known.
-    is_clean : ndarray of bool
-        Whether the record keeps all cleaning rules that can be checked.
-    """
-
-    rows: npt.NDArray[np.int64]
-    columns: dict[str, npt.NDArray[Any]]
-    duration: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.int64]  # Their row numbers in the month's file, from 0.
+    columns: dict[str, npt.NDArray[Any]]  # The columns of `AT_PICKUP`.
+    duration: npt.NDArray[np.float64]  # Minutes; zero where durations are not known.
+    # Whether the record keeps all cleaning rules that can be checked.
     is_clean: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -94,8 +84,12 @@ class MonthRecords:
         if not self.rows:
             raise NoTripsError(f"{self._content.path} holds no records")
         self.durations_known = has_drop_offs(self._content, taxi)
-        self.not_predicted: dict[str, int] = {}
-        self._taken_out = dict.fromkeys(self._checked_rules(), 0)
+        self.not_predicted: Counter[str] = Counter()
+        self._taken_out = Counter(dict.fromkeys(self._checked_rules(), 0))
+        zones = {"min_zone": rules.min_zone, "max_zone": rules.max_zone}
+        self._rules_at_pickup = Cleaning(min_minutes=0, within_month=False, **zones)
+        # Without drop-offs all durations are zero.
+        self._all_rules = rules if self.durations_known else replace(rules, min_minutes=0)
 
     def batches(self) -> Iterator[PredictableBatch]:
         """Go through the records that can be predicted, in the file's order."""
@@ -108,10 +102,12 @@ class MonthRecords:
         self._content.check_unchanged()
 
     def _predictable(self, records: Records, first: int) -> PredictableBatch:
-        possible, impossible = clean(_just_begun(records), self._month, self._rules_at_pickup())
-        is_clean, taken_out = clean(records, self._month, self._all_rules())
-        _add(self.not_predicted, {rule: n for rule, n in impossible.items() if n})
-        _add(self._taken_out, {rule: taken_out[rule] for rule in self._taken_out})
+        # At pick-up nobody knows how long a trip takes.
+        begun = replace(records, duration=np.zeros(len(records)))
+        possible, impossible = clean(begun, self._month, self._rules_at_pickup)
+        is_clean, taken_out = clean(records, self._month, self._all_rules)
+        self.not_predicted.update({rule: n for rule, n in impossible.items() if n})
+        self._taken_out.update({rule: taken_out[rule] for rule in self._taken_out})
         return PredictableBatch(
             rows=first + np.flatnonzero(possible),
             columns={
@@ -121,14 +117,6 @@ class MonthRecords:
             is_clean=is_clean[possible],
         )
 
-    def _rules_at_pickup(self) -> Cleaning:
-        zones = {"min_zone": self._rules.min_zone, "max_zone": self._rules.max_zone}
-        return Cleaning(min_minutes=0, within_month=False, **zones)
-
-    def _all_rules(self) -> Cleaning:
-        # Without drop-offs all durations stand at zero.
-        return self._rules if self.durations_known else replace(self._rules, min_minutes=0)
-
     def _checked_rules(self) -> dict[str, str]:
         skipped = () if self.durations_known else _ENDING_RULES
         return {name: says for name, says in self._rules.rules.items() if name not in skipped}
@@ -137,22 +125,12 @@ class MonthRecords:
         """Return where the records came from and what cleaning says of them, after the loop."""
         content = self._content
         used_data(f"{self._taxi} {self._month}", content.path, content.sha256)
-        counts = MonthCounts(self._month, self.rows, self._taken_out)
+        counts = MonthCounts(self._month, self.rows, dict(self._taken_out))
         return Provenance(
             taxi=self._taxi,
             months=(self._month,),
             source=self._place.label,
             synthetic=content.is_synthetic,
-            files=(MonthFile(self._month, content.path, content.sha256, self.rows, content.size),),
+            files=(MonthFile.of(self._month, content, self.rows),),
             cleaning=CleaningReport(asdict(self._rules), self._checked_rules(), (counts,)),
         )
-
-
-def _add(counts: dict[str, int], more: dict[str, int]) -> None:
-    for name, count in more.items():
-        counts[name] = counts.get(name, 0) + count
-
-
-def _just_begun(records: Records) -> Records:
-    """Return the records as they are before anybody knows how long they take."""
-    return replace(records, duration=np.zeros(len(records)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxi_nb.project import part_file, part_files_of, publish
+from taxi_nb.trips.errors import write_errors_named
 
 _COLUMNS = {
     "row": pa.int64(),
@@ -59,7 +60,7 @@ class PredictionsFile:
 
     def __enter__(self) -> Self:
         _remove_left_behind(self.path)
-        with _problems_told(self.path):
+        with write_errors_named(self.path, OutputError):
             self._part = self._open.enter_context(part_file(self.path))
             self._file = self._part.open("xb")
             self._writer = pq.ParquetWriter(
@@ -85,28 +86,20 @@ class PredictionsFile:
         arrays = [
             pa.array(columns[name], self._schema.field(name).type) for name in self._schema.names
         ]
-        with _problems_told(self.path):
+        with write_errors_named(self.path, OutputError):
             self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
 
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Write the rest, with what the file shall say of itself, to the disk."""
-        with _problems_told(self.path):
+        with write_errors_named(self.path, OutputError):
             self._writer.add_key_value_metadata(dict(metadata))
             self._writer.close()
             self._file.close()
 
     def publish(self) -> None:
         """Give the finished file its name."""
-        with _problems_told(self.path):
+        with write_errors_named(self.path, OutputError):
             publish(self._part, self.path)
-
-
-@contextmanager
-def _problems_told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _writable(given: str | os.PathLike[str]) -> Path:

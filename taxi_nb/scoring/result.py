@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """How much change is too much.
+    """The limits beyond which a model is to be trained again.
 
     Parameters
     ----------

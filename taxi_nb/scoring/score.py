@@ -25,7 +25,6 @@ from taxi_nb.trips.arguments import require_month
 from taxi_nb.trips.cleaning import CleaningSettings, cleaning_of
 from taxi_nb.trips.errors import NoTripsError
 from taxi_nb.trips.loading import iter_trips
-from taxi_nb.trips.origin import Provenance
 from taxi_nb.trips.sample import SAMPLE_ROWS
 from taxi_nb.trips.sources import Source
 
@@ -166,9 +165,12 @@ def _result(
     tally: Tally, model: ScoredModel, records: MonthRecords, limits: Thresholds, run_id: str
 ) -> Scoring:
     origin = records.origin()
-    if not origin.cleaning.rows_kept:
-        raise NoTripsError(_no_clean_trip(origin))
-    rules = origin.cleaning.rules
+    report, rules = origin.cleaning, origin.cleaning.rules
+    if not report.rows_kept:
+        raise NoTripsError(
+            f"no clean trip is among the {report.rows_in:,} records of {origin.title}: "
+            f"{report.months[0].losses(rules)}"
+        )
     return Scoring(
         model=model,
         origin=origin,
@@ -179,12 +181,6 @@ def _result(
         thresholds=limits,
         run_id=run_id,
     )
-
-
-def _no_clean_trip(origin: Provenance) -> str:
-    report = origin.cleaning
-    why = ", ".join(f"{n:,} for: {report.rules[rule]}" for rule, n in report.taken_out.items() if n)
-    return f"no clean trip is among the {report.rows_in:,} records of {origin.title}: {why}"
 
 
 def _metadata(result: Scoring) -> dict[str, str]:

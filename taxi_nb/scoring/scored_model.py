@@ -31,32 +31,18 @@ class ModelError(RuntimeError):
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """A loaded model, the run that trained it, and the distributions that drift is measured from.
+    """A loaded model, the run that trained it, and the distributions that it has to expect."""
 
-    Attributes
-    ----------
-    address : str
-        Where MLflow has it; names the version, so that an alias that moves changes nothing.
-    title : str
-        How people call it.
-    columns : tuple of str
-        The columns that it reads, of `AT_PICKUP`.
-    errors : mapping of str to float
-        ``rmse`` and ``mae`` on the validation trips when it was trained, in minutes.
-    intervals : ConformalIntervals or None
-        None where none have been calibrated.
-    synthetic : bool
-        Whether it learned from synthetic trips.
-    """
-
+    # Where MLflow has it; names the version, so that an alias that moves changes nothing.
     address: str
-    title: str
-    columns: tuple[str, ...]
+    title: str  # How people call it.
+    columns: tuple[str, ...]  # The columns that it reads, of `AT_PICKUP`.
     run_id: str
+    # ``rmse`` and ``mae`` on the validation trips when it was trained, in minutes.
     errors: Mapping[str, float]
     reference: DriftReference
-    intervals: ConformalIntervals | None
-    synthetic: bool
+    intervals: ConformalIntervals | None  # None where none have been calibrated.
+    synthetic: bool  # Whether it learned from synthetic trips.
     predictor: Any
 
     @property
@@ -91,9 +77,9 @@ def load_scored_model(address: str) -> ScoredModel:
     from mlflow import MlflowClient
 
     client = MlflowClient()
-    with _problems_told(address):
+    with _as_model_error(address):
         pinned, version_run = _pinned(client, address)
-    with _problems_told(pinned):
+    with _as_model_error(pinned):
         predictor = mlflow.pyfunc.load_model(pinned)
         columns = _columns(predictor.metadata.signature, address)
         # The registry knows better than the model's own files which run made it.
@@ -119,7 +105,7 @@ def load_scored_model(address: str) -> ScoredModel:
 
 
 @contextmanager
-def _problems_told(address: str) -> Iterator[None]:
+def _as_model_error(address: str) -> Iterator[None]:
     """Turn what MLflow says of a model that it cannot give into one `ModelError`."""
     from mlflow.exceptions import MlflowException
 

@@ -59,15 +59,19 @@ class ModelAddress:
             return client.get_model_version_by_alias(self.name, self.alias)
         return client.get_model_version(self.name, str(self.version))
 
+    def find(self, client: MlflowClient) -> ModelVersion | None:
+        """Return the version that it names; None if it is not there."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.look_up(client)
+        except MlflowException as error:
+            if error.error_code not in NOT_THERE:
+                raise
+        return None
+
 
 def model_version(client: MlflowClient, address: str) -> ModelVersion | None:
     """Return the version that an address names; None if it is not there."""
-    from mlflow.exceptions import MlflowException
-
     parsed = ModelAddress.parse(address)
-    try:
-        return parsed.look_up(client) if parsed else None
-    except MlflowException as error:
-        if error.error_code not in NOT_THERE:
-            raise
-    return None
+    return parsed.find(client) if parsed else None

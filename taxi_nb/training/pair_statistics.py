@@ -36,14 +36,9 @@ Positions = npt.NDArray[np.intp]
 def pair_statistics(batches: Iterable[Any]) -> GroupStatistics:
     """Take the statistics of trips, in memory that does not grow with their number.
 
-    What `iter_trips` returns is read by all cores. The result does not depend on their
-    number, nor on how trips are cut into batches.
-
-    Parameters
-    ----------
-    batches : iterable
-        What `iter_trips` returns, or any frames of trips, or mappings of arrays with the
-        columns `STATISTICS_COLUMNS`.
+    Batches of `iter_trips` are read by all cores; any frames of trips will do, or mappings of
+    arrays, with the columns `STATISTICS_COLUMNS`. The result depends neither on the number of
+    cores nor on how trips are cut into batches.
 
     Returns
     -------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from taxi_nb.tracking.names import KIND_TAG
 from taxi_nb.tracking.store import connect
@@ -63,28 +63,13 @@ class TrainedModel:
         return load_model(self.run_id)
 
 
-class TrainedModels(Sequence[TrainedModel]):
+class TrainedModels(tuple[TrainedModel, ...]):
     """Trained models, best validation RMSE first; a notebook shows them as their table."""
-
-    def __init__(self, models: Sequence[TrainedModel]) -> None:
-        self._models = tuple(models)
-
-    @overload
-    def __getitem__(self, place: int) -> TrainedModel: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[TrainedModel]: ...
-
-    def __getitem__(self, place: int | slice) -> TrainedModel | Sequence[TrainedModel]:
-        return self._models[place]
-
-    def __len__(self) -> int:
-        return len(self._models)
 
     @property
     def best(self) -> TrainedModel:
         """The model with the smallest validation RMSE."""
-        return self._models[0]
+        return self[0]
 
     def table(self) -> pd.DataFrame:
         """Return the metrics, one row a model by the name of its run; errors are in minutes."""
@@ -132,7 +117,7 @@ def trained_models(training: pd.DataFrame, validation: pd.DataFrame) -> TrainedM
     True
     """
     runs = training_runs(provenance(training).digest, provenance(validation).digest)
-    return TrainedModels([TrainedModel.of(run) for run in runs])
+    return TrainedModels(TrainedModel.of(run) for run in runs)
 
 
 def training_runs(training_digest: str, validation_digest: str) -> list[Run]:

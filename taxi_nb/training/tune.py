@@ -12,6 +12,7 @@ import pandas as pd
 
 from taxi_nb.models.specs import ModelChoice
 from taxi_nb.progress import progress_bar
+from taxi_nb.tracking.contents import RunContents
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.training.train import TrainingResult, fit_and_log
 from taxi_nb.trips.arguments import require
@@ -25,19 +26,12 @@ _INTEGERS = ("max_depth",)
 
 @dataclass(frozen=True)
 class TuningResult:
-    """The trials of a search, and the model refitted with the best parameters.
+    """The trials of a search, and the model refitted with the best parameters."""
 
-    Attributes
-    ----------
-    trials : DataFrame, one row a trial
-        Its parameters, ``rounds`` (where early stopping ended it), ``rmse`` on
-        the held-out end of the training trips (minutes) and ``run_id``.
-    best : TrainingResult
-        The best parameters, refitted on all training trips and logged.
-    """
-
+    # Its parameters, ``rounds`` (where early stopping ended it), ``rmse`` on the held-out end of
+    # the training trips (minutes) and ``run_id``.
     trials: pd.DataFrame
-    best: TrainingResult
+    best: TrainingResult  # The best parameters, refitted on all training trips and logged.
 
 
 def search_space() -> dict[str, Any]:
@@ -122,7 +116,11 @@ def tune(
         best = trials.iloc[int(trials["rmse"].argmin())]
         params = _cast({name: best[name] for name in search_space()})
         params["n_estimators"] = int(best["rounds"])
-        _log_search(trials)
+        contents = RunContents(
+            metrics={"trials": len(trials), "best_holdout_rmse": float(trials["rmse"].min())},
+            files={"tuning/trials.csv": trials.to_csv().encode()},
+        )
+        contents.log(run.info.run_id)
         choice = ModelChoice(model, params, seed)
         result = fit_and_log(choice, training, validation, run.info.run_id)
     return TuningResult(trials, result)
@@ -208,10 +206,3 @@ def _cast(drawn: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: int(value) if name in _INTEGERS else float(value) for name, value in drawn.items()
     }
-
-
-def _log_search(trials: pd.DataFrame) -> None:
-    import mlflow
-
-    mlflow.log_metrics({"trials": len(trials), "best_holdout_rmse": float(trials["rmse"].min())})
-    mlflow.log_text(trials.to_csv(), "tuning/trials.csv")

@@ -1,8 +1,9 @@
 """Trips: where months come from, what a trip is, and loading them.
 
-- `loading`: `load_trips`, a frame of clean trips; `iter_trips`, the same in batches
+- `loading`, `split`: `load_trips`, `iter_trips` and `load_split`; two sets kept apart
+- `batches`, `month_reader`: the clean trips of months, batch by batch or in one frame
 - `cleaning`, `report`: which records are trips, and what was taken out
-- `origin`: where a frame came from; `schema`: what it promises
+- `origin`: where a frame came from; `schema`: its columns, types and ranges
 - `sources`, `tlc`, `sample`: folders and buckets, the TLC's months, synthetic months
-- `reading`, `engines`: one month's file to records, whatever types it has
+- `month_file`, `reading`, `engines`, `records`: one month's file to records of one type
 """

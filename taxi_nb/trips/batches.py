@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+@dataclass(eq=False)
 class TripBatches:
     """The clean trips of some months, to be gone through in batches as often as one likes.
 
@@ -37,27 +38,13 @@ class TripBatches:
     the other are its frame. While one batch is worked on, the next one is decoded.
     """
 
-    def __init__(
-        self,
-        taxi: str,
-        months: tuple[str, ...],
-        place: Source,
-        rules: Cleaning,
-        batch_rows: int,
-        engine: str,
-    ) -> None:
-        self.taxi = taxi
-        self.months = months
-        self._place = place
-        self._rules = rules
-        self._batch_rows = batch_rows
-        self._engine = engine
-        self._provenance: Provenance | None = None
-
-    @property
-    def place(self) -> Source:
-        """Where the months are."""
-        return self._place
+    taxi: str
+    months: tuple[str, ...]
+    place: Source
+    rules: Cleaning
+    batch_rows: int
+    engine: str
+    _provenance: Provenance | None = field(default=None, init=False)
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         for arrays in self.arrays(*COLUMNS):
@@ -123,15 +110,15 @@ class TripBatches:
         return replace(origin, drawn=trips)
 
     def _fetched(self) -> Iterator[tuple[str, MonthContent]]:
-        return ((month, self._place.fetch(self.taxi, month)) for month in self.months)
+        return ((month, self.place.fetch(self.taxi, month)) for month in self.months)
 
     def _read(
         self, fetched: Iterable[tuple[str, MonthContent]], columns: Sequence[str]
     ) -> Iterator[Arrays]:
         read: list[ReadMonth] = []
         for month, content in fetched:
-            reader = MonthReader(content, self.taxi, month, self._rules, self._engine)
-            yield from reader.batches(columns, self._batch_rows)
+            reader = MonthReader(content, self.taxi, month, self.rules, self.engine)
+            yield from reader.batches(columns, self.batch_rows)
             self._finish(reader, read)
         self._provenance = self._origin(read)
 
@@ -142,7 +129,7 @@ class TripBatches:
         work: Callable[[Iterator[CheckedRecords]], T],
         workers: ThreadPoolExecutor,
     ) -> tuple[MonthReader, list[Future[T]]]:
-        reader = MonthReader(content, self.taxi, month, self._rules, self._engine)
+        reader = MonthReader(content, self.taxi, month, self.rules, self.engine)
         parts = (reader.checked(PART_BATCH_ROWS, part) for part in content.parts())
         return reader, [workers.submit(work, part) for part in parts]
 
@@ -155,10 +142,10 @@ class TripBatches:
         return Provenance(
             taxi=self.taxi,
             months=tuple(month.file.month for month in read),
-            source=self._place.label,
+            source=self.place.label,
             synthetic=any(month.synthetic for month in read),
             files=tuple(month.file for month in read),
-            cleaning=CleaningReport(asdict(self._rules), self._rules.rules, counts),
+            cleaning=CleaningReport(asdict(self.rules), self.rules.rules, counts),
         )
 
 

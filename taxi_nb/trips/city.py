@@ -101,21 +101,19 @@ def build_city(taxi: str, geography: np.random.Generator, habits: np.random.Gene
     `geography` places zones and streets, the same for both taxis; `habits` decides which zones
     are popular, for each taxi anew.
     """
-    districts = _districts()
+    boroughs = zone_table()["borough"].items()
+    districts = [_district(zone, borough) for zone, borough in boroughs]
     positions = _positions(districts, geography)
     size = (ZONES, ZONES)
     detours = 1.22 + geography.gamma(2.0, 0.07, size)
-    speeds = _pair_speeds(districts) * geography.lognormal(0.0, 0.16, size)
+    free = np.array([_SPEEDS.get(name, _OTHER_SPEED) for name in districts])
+    speeds = (free[:, None] + free[None, :]) / 2 * geography.lognormal(0.0, 0.16, size)
     return City(
         positions=positions,
         pair_weights=_pair_weights(taxi, districts, positions, habits).ravel(),
         detours=detours.ravel(),
         speeds=speeds.ravel(),
     )
-
-
-def _districts() -> list[str]:
-    return [_district(zone, borough) for zone, borough in zone_table()["borough"].items()]
 
 
 def _district(zone: object, borough: str) -> str:
@@ -145,7 +143,9 @@ def _pair_weights(
     pulls = dict.fromkeys(_DISTRICTS, _SMALL_PULL) | _OTHER_PULLS[taxi] | _DROPOFF_PULLS[taxi]
     pickups = _spread(_PICKUP_SHARES[taxi], districts, popularity)
     dropoffs = _spread(pulls, districts, popularity)
-    reach = np.exp(-_beelines(positions) / _REACH_MILES[taxi]) + _PULL_OF_FAR_ZONES
+    steps = positions[:, None, :] - positions[None, :, :]
+    beelines = np.hypot(steps[..., 0], steps[..., 1])
+    reach = np.exp(-beelines / _REACH_MILES[taxi]) + _PULL_OF_FAR_ZONES
     taste = rng.lognormal(0.0, 0.5, (ZONES, ZONES))
     weights = dropoffs * reach * taste
     weights *= pickups[:, None] / weights.sum(axis=1, keepdims=True)
@@ -169,13 +169,3 @@ def _spread(shares: dict[str, float], districts: list[str], popularity: Floats) 
         members = names == name
         spread[members] = share * popularity[members] / popularity[members].sum()
     return spread
-
-
-def _beelines(positions: Floats) -> Floats:
-    steps = positions[:, None, :] - positions[None, :, :]
-    return np.asarray(np.hypot(steps[..., 0], steps[..., 1]))
-
-
-def _pair_speeds(districts: list[str]) -> Floats:
-    speeds = np.array([_SPEEDS.get(name, _OTHER_SPEED) for name in districts])
-    return np.asarray((speeds[:, None] + speeds[None, :]) / 2)

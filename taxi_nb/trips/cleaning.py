@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -57,9 +57,16 @@ class Cleaning:
     max_distance: float | None = None
 
     def __post_init__(self) -> None:
-        self._check_minutes()
-        self._check_zones()
-        self._check_distances()
+        for kind in ("minutes", "zone", "distance"):
+            low, high = f"min_{kind}", f"max_{kind}"
+            bounds = {name: getattr(self, name) for name in (low, high)}
+            given = {name: value for name, value in bounds.items() if value is not None}
+            for name, value in given.items():
+                _check_number(name, value, is_zone=kind == "zone")
+            if len(given) == 2 and given[low] > given[high]:
+                raise ValueError(
+                    f"`{low}` must not be above `{high}`, got: {given[low]!r} > {given[high]!r}"
+                )
         within = self.within_month
         require(isinstance(within, bool), "within_month", within, "be True or False")
 
@@ -76,36 +83,12 @@ class Cleaning:
             rules["distance"] = self._distance_rule()
         return rules
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as a dict of plain values."""
-        return asdict(self)
-
     def _distance_rule(self) -> str:
         if self.max_distance is None:
             return f"distance under {_count(self.min_distance, 'mile')}"
         if self.min_distance is None:
             return f"distance over {_count(self.max_distance, 'mile')}"
         return f"distance outside {self.min_distance:g} to {_count(self.max_distance, 'mile')}"
-
-    def _check_minutes(self) -> None:
-        for name in ("min_minutes", "max_minutes"):
-            _check_number(name, getattr(self, name))
-        _check_bounds("min_minutes", self.min_minutes, "max_minutes", self.max_minutes)
-
-    def _check_zones(self) -> None:
-        for name in ("min_zone", "max_zone"):
-            value = getattr(self, name)
-            is_zone = type(value) is int and 1 <= value <= LAST_ZONE
-            require(is_zone, name, value, f"be an int from 1 to {LAST_ZONE}")
-        _check_bounds("min_zone", self.min_zone, "max_zone", self.max_zone)
-
-    def _check_distances(self) -> None:
-        for name in ("min_distance", "max_distance"):
-            value = getattr(self, name)
-            if value is not None:
-                _check_number(name, value)
-        if self.min_distance is not None and self.max_distance is not None:
-            _check_bounds("min_distance", self.min_distance, "max_distance", self.max_distance)
 
 
 CleaningSettings = Cleaning | Mapping[str, Any]
@@ -154,7 +137,7 @@ def clean(records: Records, month: str, cleaning: Cleaning) -> tuple[Mask, dict[
     taken_out = {}
     left = len(records)
     for rule in cleaning.rules:
-        keeps = _KEEPS[rule](records, month, cleaning)
+        keeps = _keeping(rule, records, month, cleaning)
         if keeps is not None:
             kept &= keeps
         before, left = left, int(np.count_nonzero(kept))
@@ -162,58 +145,40 @@ def clean(records: Records, month: str, cleaning: Cleaning) -> tuple[Mask, dict[
     return kept, taken_out
 
 
-def _keeps_missing(records: Records, month: str, cleaning: Cleaning) -> Mask | None:
-    return None if records.missing is None else ~records.missing
-
-
-def _keeps_month(records: Records, month: str, cleaning: Cleaning) -> Mask:
-    first = np.datetime64(month, "M")
-    start, end = np.array([first, first + 1]).astype("datetime64[us]").view(np.int64)
-    return _within(records.pickup.view(np.int64), start, end - 1)
-
-
-def _keeps_zone(records: Records, month: str, cleaning: Cleaning) -> Mask:
-    low, high = cleaning.min_zone, cleaning.max_zone
-    return _within(records.pickup_zone, low, high) & _within(records.dropoff_zone, low, high)
-
-
-def _keeps_short(records: Records, month: str, cleaning: Cleaning) -> Mask:
-    return np.asarray(records.duration >= cleaning.min_minutes)
-
-
-def _keeps_long(records: Records, month: str, cleaning: Cleaning) -> Mask:
-    return np.asarray(records.duration <= cleaning.max_minutes)
-
-
-def _keeps_distance(records: Records, month: str, cleaning: Cleaning) -> Mask:
-    low = -math.inf if cleaning.min_distance is None else cleaning.min_distance
-    high = math.inf if cleaning.max_distance is None else cleaning.max_distance
-    return _within(records.distance, low, high)
-
-
-_KEEPS: dict[str, Callable[[Records, str, Cleaning], Mask | None]] = {
-    "missing": _keeps_missing,
-    "month": _keeps_month,
-    "zone": _keeps_zone,
-    "short": _keeps_short,
-    "long": _keeps_long,
-    "distance": _keeps_distance,
-}
+def _keeping(rule: str, records: Records, month: str, cleaning: Cleaning) -> Mask | None:
+    """Return which records keep a rule; None where all do."""
+    match rule:
+        case "missing":
+            return None if records.missing is None else ~records.missing
+        case "month":
+            first = np.datetime64(month, "M")
+            start, end = np.array([first, first + 1]).astype("datetime64[us]").view(np.int64)
+            return _within(records.pickup.view(np.int64), start, end - 1)
+        case "zone":
+            low, high = cleaning.min_zone, cleaning.max_zone
+            known = _within(records.pickup_zone, low, high)
+            return known & _within(records.dropoff_zone, low, high)
+        case "short":
+            return np.asarray(records.duration >= cleaning.min_minutes)
+        case "long":
+            return np.asarray(records.duration <= cleaning.max_minutes)
+    shortest = -math.inf if cleaning.min_distance is None else cleaning.min_distance
+    longest = math.inf if cleaning.max_distance is None else cleaning.max_distance
+    return _within(records.distance, shortest, longest)
 
 
 def _within(values: npt.NDArray[Any], low: float, high: float) -> Mask:
     return np.asarray((values >= low) & (values <= high))
 
 
-def _check_number(name: str, value: Any) -> None:
+def _check_number(name: str, value: Any, *, is_zone: bool) -> None:
+    if is_zone:
+        on_the_map = type(value) is int and 1 <= value <= LAST_ZONE
+        require(on_the_map, name, value, f"be an int from 1 to {LAST_ZONE}")
+        return
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     require(is_number and math.isfinite(value), name, value, "be a finite number")
     require(value >= 0, name, value, "not be negative")
-
-
-def _check_bounds(low_name: str, low: float, high_name: str, high: float) -> None:
-    if low > high:
-        raise ValueError(f"`{low_name}` must not be above `{high_name}`, got: {low!r} > {high!r}")
 
 
 def _count(number: float | None, unit: str) -> str:

@@ -11,15 +11,12 @@ import pyarrow.parquet as pq
 
 from taxi_nb.tracking.inputs import used_variable
 from taxi_nb.trips.errors import TripsError, one_line
+from taxi_nb.trips.month_file import MonthContent
 
 DEFAULT_ENGINE = "pyarrow"
 
 ENGINE_VARIABLE = "TAXI_NB_ENGINE"
 """The environment variable that names the engine where no argument does."""
-
-
-class UndecodableError(Exception):
-    """The engine cannot decode the columns; the message says why, in one line."""
 
 
 def chosen_engine(engine: str | None) -> str:
@@ -41,23 +38,28 @@ def chosen_engine(engine: str | None) -> str:
 
 
 def decoded(
-    engine: str, file: Path, row_groups: Sequence[int], columns: pa.Schema, batch_rows: int
+    engine: str,
+    content: MonthContent,
+    row_groups: Sequence[int],
+    columns: pa.Schema,
+    batch_rows: int,
 ) -> Iterator[pa.RecordBatch]:
-    """Decode some columns of some row groups of a parquet file, batch by batch.
+    """Decode some columns of some row groups of a month's file, batch by batch.
 
     Columns have the types that the file's footer says, but text may be coded as a dictionary, and
     numbers may have another type of number.
 
     Raises
     ------
-    UndecodableError
+    BrokenFileError
         If the file is damaged, or holds what the engine does not know.
     """
     try:
-        yield from _DECODERS[engine](file, row_groups, columns, batch_rows)
+        yield from _DECODERS[engine](content.file, row_groups, columns, batch_rows)
     # pyarrow has its own errors; fastparquet fails in as many ways as the bytes can be wrong.
     except Exception as error:
-        raise UndecodableError(one_line(error)) from None
+        what = f"is damaged: its records cannot be decoded ({one_line(error)})"
+        raise content.broken(what) from None
 
 
 def _by_pyarrow(

@@ -32,12 +32,12 @@ class SchemaError(TripsError):
 
 
 @contextmanager
-def write_problems_told(path: Path) -> Iterator[None]:
-    """Turn what the system says of a file that cannot be written into one `TripsError`."""
+def write_errors_named(path: Path, kind: type[Exception] = TripsError) -> Iterator[None]:
+    """Turn the system's error for a file that cannot be written into one that names the file."""
     try:
         yield
     except OSError as error:
-        raise TripsError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise kind(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def one_line(error: Exception) -> str:

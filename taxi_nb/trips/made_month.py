@@ -9,6 +9,7 @@ of the same seed. A known share of the records is broken, as in real files.
 from __future__ import annotations
 
 import hashlib
+from calendar import monthrange
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -132,19 +133,16 @@ def _good_records(city: City, month: str, rows: int, rng: np.random.Generator) -
 
 def _moments(month: str, rows: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
     """Return the second of each pick-up and how fast traffic is at that moment."""
-    days = _days_in(month)
-    weekday = (_weekday_of_first(month) + np.arange(days)) % 7
+    first_weekday, days = _weekday_and_days(month)
+    weekday = (first_weekday + np.arange(days)) % 7
     weekend = weekday >= 5
-    demand = np.where(weekend[:, None], _shares(_WEEKEND_HOURS), _shares(_WORKDAY_HOURS))
+    at_weekend, at_work = (hours / hours.sum() for hours in (_WEEKEND_HOURS, _WORKDAY_HOURS))
+    demand = np.where(weekend[:, None], at_weekend, at_work)
     demand *= (_WEEKDAY_DEMAND[weekday] * rng.lognormal(0.0, 0.08, days))[:, None]
     speed = np.where(weekend[:, None], _WEEKEND_SPEED, _WORKDAY_SPEED)
     speed *= rng.lognormal(0.0, 0.05, days)[:, None]
     hour = rng.choice(days * 24, size=rows, p=(demand / demand.sum()).ravel())
     return hour * 3600 + rng.integers(0, 3600, rows), speed.ravel()[hour]
-
-
-def _shares(hours: Floats) -> Floats:
-    return np.asarray(hours / hours.sum())
 
 
 def _distances(city: City, pair: Ints, rng: np.random.Generator) -> Floats:
@@ -163,23 +161,15 @@ def _seconds(
     # Long trips use the highways.
     speed = city.speeds[pair] * speed_factor * (1 + 0.09 * np.minimum(distance, 15.0))
     expected = 1.6 + 60 * distance / speed
-    minutes = expected * _luck(len(pair), rng)
-    unusual = np.flatnonzero((minutes < MIN_MINUTES) | (minutes > MAX_MINUTES))
-    minutes[unusual] = _bounded(expected[unusual], rng)
-    return np.round(minutes * 60).astype(np.int64)
-
-
-def _luck(size: int, rng: np.random.Generator) -> Floats:
-    luck = rng.lognormal(0.0, 0.24, size)
-    stuck = rng.random(size) < 0.03
+    luck = rng.lognormal(0.0, 0.24, len(pair))
+    stuck = rng.random(len(pair)) < 0.03
     luck[stuck] *= 1.2 + rng.pareto(2.5, int(stuck.sum()))
-    return luck
-
-
-def _bounded(expected: Floats, rng: np.random.Generator) -> Floats:
+    minutes = expected * luck
     # Good records keep the duration rules, so that the broken ones are exactly those made so.
-    usual = np.clip(expected, 1.5, 52.0)
-    return np.clip(usual * rng.uniform(0.85, 1.15, len(usual)), MIN_MINUTES, MAX_MINUTES)
+    unusual = np.flatnonzero((minutes < MIN_MINUTES) | (minutes > MAX_MINUTES))
+    usual = np.clip(expected[unusual], 1.5, 52.0) * rng.uniform(0.85, 1.15, len(unusual))
+    minutes[unusual] = np.clip(usual, MIN_MINUTES, MAX_MINUTES)
+    return np.round(minutes * 60).astype(np.int64)
 
 
 def _make_absurd(records: _Records, rng: np.random.Generator) -> None:
@@ -195,21 +185,19 @@ def _break_some(records: _Records, month: str, rng: np.random.Generator) -> None
     rows = rng.permutation(len(records))[: sum(counts.values())]
     bounds = np.cumsum(list(counts.values()))[:-1]
     chosen = dict(zip(counts, np.split(rows, bounds), strict=True))
-    _break_missing(records, chosen["missing"])
+    missing, short = chosen["missing"], chosen["short"]
+    records.null_pickup_zone[missing[0::3]] = True
+    records.null_dropoff_zone[missing[1::3]] = True
+    records.null_distance[missing[2::3]] = True
     _break_month(records, chosen["month"], month, rng)
     _break_zone(records, chosen["zone"], rng)
-    _break_short(records, chosen["short"], rng)
+    records.seconds[short] = rng.integers(1, 60, len(short))
+    records.seconds[short[0::4]] = 0
     _break_long(records, chosen["long"], rng)
 
 
-def _break_missing(records: _Records, rows: Ints) -> None:
-    records.null_pickup_zone[rows[0::3]] = True
-    records.null_dropoff_zone[rows[1::3]] = True
-    records.null_distance[rows[2::3]] = True
-
-
 def _break_month(records: _Records, rows: Ints, month: str, rng: np.random.Generator) -> None:
-    length = _days_in(month) * _DAY
+    length = _weekday_and_days(month)[1] * _DAY
     within_hours = rng.integers(0, 6 * 3600, len(rows))
     years_ago = -12 * 365 * _DAY + within_hours
     before = -1 - within_hours
@@ -221,11 +209,6 @@ def _break_zone(records: _Records, rows: Ints, rng: np.random.Generator) -> None
     wrong = rng.choice([0, 266, 999], size=len(rows))
     records.pickup_zone[rows[0::2]] = wrong[0::2]
     records.dropoff_zone[rows[1::2]] = wrong[1::2]
-
-
-def _break_short(records: _Records, rows: Ints, rng: np.random.Generator) -> None:
-    records.seconds[rows] = rng.integers(1, 60, len(rows))
-    records.seconds[rows[0::4]] = 0
 
 
 def _break_long(records: _Records, rows: Ints, rng: np.random.Generator) -> None:
@@ -305,14 +288,10 @@ def _money_columns(records: _Records, taxi: str, rng: np.random.Generator) -> di
     return {name: pa.array(values) for name, values in (parts | {"total_amount": total}).items()}
 
 
-def _days_in(month: str) -> int:
-    first = np.datetime64(month, "M")
-    return int(((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype(int))
-
-
-def _weekday_of_first(month: str) -> int:
-    # The epoch's first day was a Thursday.
-    return int((np.datetime64(month, "M").astype("datetime64[D]").astype(int) + 3) % 7)
+def _weekday_and_days(month: str) -> tuple[int, int]:
+    """Return the weekday that a month begins with, 0 for Monday, and its number of days."""
+    year, _, number = month.partition("-")
+    return monthrange(int(year), int(number))
 
 
 def _names(text: str) -> list[str]:

@@ -25,23 +25,12 @@ FileState = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True)
 class MonthContent:
-    """One month's file on this machine.
+    """One month's file on this machine."""
 
-    Attributes
-    ----------
-    path : str
-        How people know it: its path, or its URL without credentials.
-    file : Path
-        Where its bytes are.
-    state : tuple of int
-        Device, inode, size and times of the file when it was opened.
-    keeper : object
-        Whatever has to live as long as the file is needed.
-    """
-
-    path: str
-    file: Path
-    state: FileState
+    path: str  # How people know it: its path, or its URL without credentials.
+    file: Path  # Where its bytes are.
+    state: FileState  # Device, inode, size and times of the file when it was opened.
+    # Whatever has to live as long as the file is needed.
     keeper: object = field(default=None, repr=False, compare=False)
 
     @classmethod

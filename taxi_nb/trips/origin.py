@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxi_nb.plain_data import from_plain
 from taxi_nb.trips.errors import TripsError
+from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.report import CleaningReport
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ class MonthFile:
     sha256: str
     rows: int
     size: int
+
+    @classmethod
+    def of(cls, month: str, content: MonthContent, rows: int) -> MonthFile:
+        """Describe the file of a month."""
+        return cls(month, content.path, content.sha256, rows, content.size)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from taxi_nb.trips.engines import DEFAULT_ENGINE, UndecodableError, decoded
+from taxi_nb.trips.engines import DEFAULT_ENGINE, decoded
 from taxi_nb.trips.errors import one_line
 from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.records import STAMP_PREFIX, Mask, Records, source_names
@@ -70,7 +70,7 @@ def read_batches(
     schema = pa.schema([present.field(name) for name in names.values()])
     _check_types(schema, content)
     groups = range(parquet.num_row_groups) if row_groups is None else row_groups
-    table = _decode(content, engine, groups, schema, batch_rows)
+    table = decoded(engine, content, groups, schema, batch_rows)
     for batch in _some_ahead(table) if row_groups is None else table:
         yield _records(_Cast(batch, content), names)
 
@@ -128,19 +128,6 @@ def _check_types(schema: pa.Schema, content: MonthContent) -> None:
         if not (fits or _is_text(kind) or pa.types.is_null(kind)):
             wanted = "time stamps" if stamps else "numbers"
             raise content.broken(f"has a {name} of type {kind}; it must hold {wanted}")
-
-
-def _decode(
-    content: MonthContent,
-    engine: str,
-    row_groups: Sequence[int],
-    columns: pa.Schema,
-    batch_rows: int,
-) -> Iterator[pa.RecordBatch]:
-    try:
-        yield from decoded(engine, content.file, row_groups, columns, batch_rows)
-    except UndecodableError as error:
-        raise content.broken(f"is damaged: its records cannot be decoded ({error})") from None
 
 
 def _some_ahead(items: Iterator[T]) -> Iterator[T]:

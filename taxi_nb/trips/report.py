@@ -33,6 +33,10 @@ class MonthCounts:
         """Rows that keep every rule."""
         return self.rows_in - sum(self.taken_out.values())
 
+    def losses(self, rules: Mapping[str, str]) -> str:
+        """Return in one line how many rows each rule took out."""
+        return ", ".join(f"{n:,} for: {rules[rule]}" for rule, n in self.taken_out.items() if n)
+
 
 @dataclass(frozen=True)
 class CleaningReport:
@@ -117,7 +121,8 @@ class CleaningReport:
 
     def _lines(self) -> list[list[str]]:
         frame = self.to_frame()
-        shares = (_share(count, self.rows_in) for count in frame[TOTAL])
+        all_rows = self.rows_in
+        shares = (f"{count / all_rows:.2%}" if all_rows else "" for count in frame[TOTAL])
         counts = frame[self._headings()].itertuples()
         return [
             [label, *(f"{count:,}" for count in row), share]
@@ -140,7 +145,3 @@ def _html_row(line: list[str]) -> str:
     label, *cells = map(escape, line)
     values = "".join(f'<td style="text-align: right">{cell}</td>' for cell in cells)
     return f'<tr><th style="text-align: left">{label}</th>{values}</tr>'
-
-
-def _share(count: int, rows_in: int) -> str:
-    return f"{count / rows_in:.2%}" if rows_in else ""

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from taxi_nb.project import data_dir, part_file, publish
 from taxi_nb.trips.arguments import require_count
-from taxi_nb.trips.errors import BrokenFileError, write_problems_told
+from taxi_nb.trips.errors import BrokenFileError, write_errors_named
 from taxi_nb.trips.made_month import VERSION, make_month
 from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.sources import month_file_name, read_file
@@ -36,7 +36,7 @@ class Sample:
         name = f"{stem}_seed{self.seed}_{self.rows}rows_v{VERSION}.parquet"
         path = data_dir() / "sample" / name
         if not path.exists():
-            with write_problems_told(path), part_file(path) as part:
+            with write_errors_named(path), part_file(path) as part:
                 pq.write_table(make_month(taxi, month, self.seed, self.rows), part)
                 publish(part, path, replace=False)
         content = read_file(path)

@@ -1,4 +1,4 @@
-"""What a frame of trips promises, as a pandera schema."""
+"""The columns, types and ranges of a frame of trips, as a pandera schema."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pandera.pandas as pa
 
 from taxi_nb.trips.cleaning import Cleaning
 from taxi_nb.trips.errors import SchemaError
+from taxi_nb.trips.records import COLUMN_TYPES
 
 
 def trips_schema(cleaning: Cleaning | None = None) -> pa.DataFrameSchema:
@@ -15,22 +16,21 @@ def trips_schema(cleaning: Cleaning | None = None) -> pa.DataFrameSchema:
     Exact columns in their order, exact types, no nulls, ranges as in the rules.
     """
     rules = cleaning or Cleaning()
-    microseconds = pa.Check(_in_microseconds, name="dtype('datetime64[us]')")
-    zone = pa.Check.in_range(rules.min_zone, rules.max_zone)
-    minutes = pa.Check.in_range(rules.min_minutes, rules.max_minutes)
-    return pa.DataFrameSchema(
-        {
-            "pickup_datetime": pa.Column("datetime64[us]", microseconds),
-            "dropoff_datetime": pa.Column("datetime64[us]", microseconds),
-            "PULocationID": pa.Column("int32", zone),
-            "DOLocationID": pa.Column("int32", zone),
-            "trip_distance": pa.Column("float64", _distance_checks(rules)),
-            "duration": pa.Column("float64", minutes),
-        },
-        name="trips",
-        strict=True,
-        ordered=True,
+    # pandera's own check of the type lets every unit pass.
+    microseconds = pa.Check(
+        lambda stamps: bool(stamps.dtype == "datetime64[us]"), name="dtype('datetime64[us]')"
     )
+    zone = pa.Check.in_range(rules.min_zone, rules.max_zone)
+    checks: dict[str, pa.Check | list[pa.Check]] = {
+        "pickup_datetime": microseconds,
+        "dropoff_datetime": microseconds,
+        "PULocationID": zone,
+        "DOLocationID": zone,
+        "trip_distance": _distance_checks(rules),
+        "duration": pa.Check.in_range(rules.min_minutes, rules.max_minutes),
+    }
+    columns = {name: pa.Column(kind, checks[name]) for name, kind in COLUMN_TYPES.items()}
+    return pa.DataFrameSchema(columns, name="trips", strict=True, ordered=True)
 
 
 def validate_trips(trips: pd.DataFrame, cleaning: Cleaning | None = None) -> None:
@@ -45,11 +45,6 @@ def validate_trips(trips: pd.DataFrame, cleaning: Cleaning | None = None) -> Non
         trips_schema(cleaning).validate(trips, lazy=True)
     except pa.errors.SchemaErrors as error:
         raise SchemaError(_describe(error.failure_cases)) from None
-
-
-def _in_microseconds(stamps: pd.Series) -> bool:
-    # pandera's own check of the type lets every unit pass.
-    return bool(stamps.dtype == "datetime64[us]")
 
 
 def _distance_checks(rules: Cleaning) -> list[pa.Check]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -25,17 +26,31 @@ class Source(Protocol):
 
     @property
     def label(self) -> str:
-        """What reports call the place; without credentials."""
+        """The name of the place in reports, without credentials."""
 
     def fetch(self, taxi: str, month: str) -> MonthContent:
         """Return the month's file, or raise a `TripsError` that says why there is none."""
 
 
-class Place(Source, Protocol):
+class Place(ABC):
     """A source that can say that it does not have a month."""
 
+    label: str
+
+    @abstractmethod
     def find(self, taxi: str, month: str) -> MonthContent | None:
         """Return the month's file, or None if the place has no such file."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the names of the files that are there."""
+
+    def fetch(self, taxi: str, month: str) -> MonthContent:
+        """Return the month's file, or raise an error that lists the months that are there."""
+        found = self.find(taxi, month)
+        if found is None:
+            raise _missing_month(self.label, taxi, month, self.names())
+        return found
 
 
 def month_file_name(taxi: str, month: str) -> str:
@@ -70,41 +85,30 @@ def local_place() -> Place | None:
         raise TripsError(f"the environment variable TAXI_NB_DATA_DIR: {error}") from None
 
 
-class Folder:
+class Folder(Place):
     """A folder of months on this machine."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @property
-    def label(self) -> str:
-        """The folder's path."""
-        return str(self.path)
+        self.label = str(path)
 
     def find(self, taxi: str, month: str) -> MonthContent | None:
         """Return the month's file, or None if the folder has no such file."""
         path = self.path / month_file_name(taxi, month)
         return read_file(path) if path.exists() else None
 
-    def fetch(self, taxi: str, month: str) -> MonthContent:
-        """Return the month's file, or raise an error that lists the months that are there."""
-        found = self.find(taxi, month)
-        if found is None:
-            raise _missing_month(self.label, taxi, month, os.listdir(self.path))
-        return found
+    def names(self) -> list[str]:
+        """Return the names of the folder's files."""
+        return os.listdir(self.path)
 
 
-class Remote:
+class Remote(Place):
     """A place that fsspec can read: s3, memory, http, …"""
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self.label = without_credentials(url)
         self._files, self._root = self._connect()
-
-    @property
-    def label(self) -> str:
-        """The URL without credentials."""
-        return without_credentials(self._url)
 
     def find(self, taxi: str, month: str) -> MonthContent | None:
         """Return the month's file, or None if the place has no such file."""
@@ -122,13 +126,6 @@ class Remote:
         except Exception as error:
             raise self._failure(error) from None
         return MonthContent.now(f"{self.label.rstrip('/')}/{name}", Path(copy.name), keeper=copy)
-
-    def fetch(self, taxi: str, month: str) -> MonthContent:
-        """Return the month's file, or raise an error that lists the months that are there."""
-        found = self.find(taxi, month)
-        if found is None:
-            raise _missing_month(self.label, taxi, month, self._names())
-        return found
 
     def _connect(self) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
@@ -152,7 +149,8 @@ class Remote:
             remedy = 'reading from s3:// needs s3fs: pip install "taxi-nb[s3]"'
         return f"{self.label} cannot be read here; {remedy}"
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Return the names of the files that are there."""
         try:
             listing = self._files.ls(self._root, detail=False, refresh=True)
         except FileNotFoundError:

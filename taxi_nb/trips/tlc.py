@@ -7,10 +7,11 @@ import json
 import logging
 import os
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from taxi_nb.progress import progress_bar
 from taxi_nb.project import data_dir, part_file, part_files_of, publish, write_whole
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.inputs import used_variable
@@ -19,7 +20,7 @@ from taxi_nb.trips.errors import (
     DownloadError,
     MissingMonthError,
     TripsError,
-    write_problems_told,
+    write_errors_named,
 )
 from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.sources import local_place, month_file_name, read_file
@@ -59,21 +60,18 @@ class Tlc:
     def _downloaded(self, taxi: str, month: str) -> MonthContent:
         path = data_dir() / "tlc" / month_file_name(taxi, month)
         if not path.exists():
-            _download(f"{_base_address()}/{path.name}", path, taxi, month)
+            used_variable("TAXI_NB_TLC_URL")
+            base = os.environ.get("TAXI_NB_TLC_URL") or PUBLISHED_AT
+            _download(f"{base.rstrip('/')}/{path.name}", path, taxi, month)
         content = read_file(path)
         _check_record(content)
         return content
 
 
-def _base_address() -> str:
-    used_variable("TAXI_NB_TLC_URL")
-    return (os.environ.get("TAXI_NB_TLC_URL") or PUBLISHED_AT).rstrip("/")
-
-
 def _download(url: str, path: Path, taxi: str, month: str) -> None:
     logger.info("downloading %s", without_credentials(url))
     _remove_stale_parts(path)
-    with write_problems_told(path), part_file(path) as part:
+    with write_errors_named(path), part_file(path) as part:
         _fetch_with_retries(url, part, taxi, month)
         _put_in_place(part, path, url)
 
@@ -86,7 +84,7 @@ def _fetch_with_retries(url: str, part: Path, taxi: str, month: str) -> None:
         except _TransientError as error:
             if delay is None:
                 raise DownloadError(_no_download(url, taxi, month, str(error))) from None
-            logger.info("download of %s failed (%s), trying again", _name_of(url), error)
+            logger.info("download of %s failed (%s), trying again", Path(url).name, error)
             time.sleep(delay)
         except _RefusedError as error:
             raise _refusal(error, url, taxi, month) from None
@@ -107,9 +105,9 @@ def _fetch(url: str, part: Path) -> None:
     import pooch
     import requests
 
-    name = _name_of(url)
     try:
-        with _progress_bar(name) as bar:
+        # pooch sets the true total once it knows it; a bar without any has no truth value.
+        with progress_bar(desc=Path(url).name, total=1, unit="B", unit_scale=True) as bar:
             fetch = pooch.HTTPDownloader(bar, chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS)
             fetch(url, str(part), None)
     except requests.HTTPError as error:
@@ -170,19 +168,6 @@ def _reason(error: requests.RequestException) -> str:
     return type(error).__name__
 
 
-def _name_of(url: str) -> str:
-    """Return the file's name, for progress bars and logs."""
-    return url.rsplit("/", 1)[-1]
-
-
-def _progress_bar(name: str) -> AbstractContextManager[Any]:
-    from taxi_nb.progress import progress_bar
-
-    # pooch sets the true total once it knows it; a bar without any has no truth value.
-    bar: AbstractContextManager[Any] = progress_bar(desc=name, total=1, unit="B", unit_scale=True)
-    return bar
-
-
 def _remove_stale_parts(path: Path) -> None:
     for part in part_files_of(path):
         # Another process may remove it at the same time.
@@ -209,7 +194,7 @@ def _write_record(path: Path, digest: str, size: int, address: str | None) -> No
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "size": size,
     }
-    with write_problems_told(_record_path(path)):
+    with write_errors_named(_record_path(path)):
         write_whole(_record_path(path), json.dumps(record, indent=2) + "\n")
 
 
@@ -221,22 +206,18 @@ def _check_record(content: MonthContent) -> None:
         content.opened()
         _write_record(path, content.sha256, content.size, None)
         return
-    recorded = _recorded_digest(record)
-    if content.sha256 != recorded:
-        raise BrokenFileError(
-            f"{path} is not what was downloaded: its sha256 is no longer {recorded[:12]}…, "
-            f"as {record.name} says. Delete both files to download the month again"
-        )
-
-
-def _recorded_digest(record: Path) -> str:
     try:
-        return str(json.loads(record.read_text(encoding="utf-8"))["sha256"])
+        recorded = str(json.loads(record.read_text(encoding="utf-8"))["sha256"])
     except (ValueError, KeyError, TypeError, OSError):
         raise BrokenFileError(
             f"{record} should hold the digest of the file beside it as JSON, and does not. "
             "Delete both files to download the month again"
         ) from None
+    if content.sha256 != recorded:
+        raise BrokenFileError(
+            f"{path} is not what was downloaded: its sha256 is no longer {recorded[:12]}…, "
+            f"as {record.name} says. Delete both files to download the month again"
+        )
 
 
 def _record_path(path: Path) -> Path:

@@ -16,6 +16,8 @@ from taxi_nb.trips.cleaning import Cleaning
 from taxi_nb.trips.errors import BrokenFileError, NoTripsError, TripsError
 from taxi_nb.trips.loading import load_trips
 from taxi_nb.trips.origin import Provenance, provenance
+from taxi_nb.trips.reading import has_drop_offs, read_batches
+from taxi_nb.trips.sources import read_file
 
 PICKUPS = [dt.datetime(2021, 1, 4, 8, 0, 30), dt.datetime(2021, 1, 5, 9), dt.datetime(2021, 1, 6)]
 DROPOFFS = [moment + dt.timedelta(minutes=12.5) for moment in PICKUPS]
@@ -253,6 +255,28 @@ def test_a_column_of_the_wrong_type(folder, column, values, message):
     _write(folder, _columns(**{column: values}))
     with pytest.raises(BrokenFileError, match=f"2021-01.parquet has a {column} .*{message}"):
         _load(folder)
+
+
+@pytest.mark.parametrize("how", ["no column", "null"])
+def test_a_month_whose_drop_offs_are_not_known_is_read_where_that_is_asked_for(folder, how):
+    columns = _columns(lpep_dropoff_datetime=pa.nulls(3, pa.timestamp("us")))
+    if how == "no column":
+        del columns["lpep_dropoff_datetime"]
+    content = read_file(_write(folder, columns))
+    assert not has_drop_offs(content, "green")
+    (records,) = read_batches(content, "green", with_drop_offs=False)
+    assert records.pickup.tolist() == PICKUPS
+    assert records.pickup_zone.tolist() == [43, 74, 166]
+    assert records.duration.tolist() == [0.0, 0.0, 0.0]
+    assert records.missing is None
+    with pytest.raises((BrokenFileError, NoTripsError)):
+        _load(folder)
+
+
+def test_a_month_with_drop_offs_has_them(folder):
+    assert has_drop_offs(read_file(_write(folder, _columns())), "green")
+    # It is none of the taxi's: reading says so.
+    assert has_drop_offs(read_file(_write(folder, _columns("tpep"))), "green")
 
 
 def test_a_file_without_records(folder):
