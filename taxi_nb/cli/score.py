@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,43 +80,33 @@ def _point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
 
 
 def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any]) -> Scoring:
-    from taxi_nb.scoring.score import CHAMPION_MODEL, score
-
-    registered = settings.get("registered_model")
-    champion = f"models:/{registered}@champion" if registered else CHAMPION_MODEL
-    request, judging = _checked(month, settings)
-    with _scoring_errors_stop():
-        return score(**request, output=output, model=model or champion, **judging)
-
-
-def _checked(month: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what is asked for and how it is to be judged; a mistake is wrong usage."""
-    from taxi_nb.scoring.score import Thresholds, check_request
+    from taxi_nb.scoring.predictions_file import OutputError, OutputPathError
+    from taxi_nb.scoring.score import CHAMPION_MODEL, Thresholds, check_request, score
+    from taxi_nb.scoring.scored_model import ModelError
+    from taxi_nb.tracking.store import store_problems_told
+    from taxi_nb.tracking.stores import StoreError
     from taxi_nb.trips.cleaning import Cleaning
+    from taxi_nb.trips.errors import TripsError
 
     def chosen(*names: str) -> dict[str, Any]:
         return {name: settings[name] for name in names if name in settings}
 
+    registered = settings.get("registered_model")
+    champion = f"models:/{registered}@champion" if registered else CHAMPION_MODEL
     request = {"taxi": "green", "month": month, **chosen("taxi", "source", "seed", "sample_rows")}
     with errors_stop({TypeError: USAGE, ValueError: USAGE}):
         check_request(**request)
-        return request, {
-            "cleaning": Cleaning(**settings.get("cleaning", {})),
-            "thresholds": Thresholds(**chosen("max_psi", "max_rmse_increase")),
-        }
-
-
-@contextmanager
-def _scoring_errors_stop() -> Iterator[None]:
-    from taxi_nb.scoring.predictions_file import OutputError, OutputPathError
-    from taxi_nb.scoring.scored_model import ModelError
-    from taxi_nb.tracking.store import store_problems_told
-    from taxi_nb.tracking.stores import StoreError
-    from taxi_nb.trips.errors import TripsError
-
+        cleaning = Cleaning(**settings.get("cleaning", {}))
+        thresholds = Thresholds(**chosen("max_psi", "max_rmse_increase"))
     failures = dict.fromkeys((ModelError, OutputError, StoreError, TripsError), FAILURE)
     with errors_stop({OutputPathError: USAGE, **failures}), store_problems_told():
-        yield
+        return score(
+            **request,
+            output=output,
+            model=model or champion,
+            cleaning=cleaning,
+            thresholds=thresholds,
+        )
 
 
 def _show(result: Scoring, output: Path) -> None:
