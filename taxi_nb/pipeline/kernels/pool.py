@@ -9,9 +9,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
+from taxi_nb.pipeline.kernels.directories import PrivateDirectory
+
 if TYPE_CHECKING:
     from taxi_nb.pipeline.kernels.client import ForkServer
-    from taxi_nb.pipeline.kernels.directories import PrivateDirectory
     from taxi_nb.pipeline.kernels.provisioner import PoolKernelManager, SpawnProvisioner
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,6 @@ class KernelPool:
     def start(self) -> None:
         """Begin to start the fork server, if there is to be one, and return at once."""
         from taxi_nb.pipeline.kernels.client import ForkServer
-        from taxi_nb.pipeline.kernels.directories import PrivateDirectory
 
         with self._lock:
             if self._directory is not None:
