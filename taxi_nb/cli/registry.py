@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +12,6 @@ import typer
 from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, stop
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from taxi_nb.registry.history import Promotion
     from taxi_nb.registry.versions import RegisteredVersion
 
@@ -62,10 +60,8 @@ def list_versions(name: Name = None) -> None:
         from taxi_nb.registry.versions import registered_versions
 
         found = registered_versions(model_name(name))
-    table = _table(model_name(name), "version", "alias", "model", "RMSE (min)", "commit", "created")
-    for one in found:
-        table.add_row(*_version_row(one))
-    _print(table)
+    columns = ("version", "alias", "model", "RMSE (min)", "commit", "created")
+    _print_table(model_name(name), columns, map(_version_row, found))
 
 
 @registry.command()
@@ -81,10 +77,8 @@ def history(name: Name = None) -> None:
     if not found.promotions:
         print(f"{found.name} has no promotions yet")
     else:
-        table = _table(found.name, "", "when (UTC)", "what", "from", "to", "by", "why")
-        for one in found.promotions:
-            table.add_row(*_promotion_row(one))
-        _print(table)
+        columns = ("", "when (UTC)", "what", "from", "to", "by", "why")
+        _print_table(found.name, columns, map(_promotion_row, found.promotions))
     if found.remark:
         print(f"note: {found.remark}")
 
@@ -154,31 +148,30 @@ def _show_change(made: Promotion, name: str | None) -> None:
     print(f"{model_name(name)}: the champion is version {made.after} now, {before}")
 
 
-def _table(title: str, *columns: str) -> Table:
+def _print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     from rich import box
+    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, overflow="fold")
-    return table
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
 
 
-def _version_row(one: RegisteredVersion) -> list[str]:
-    model = f"{one.model} (synthetic)" if one.synthetic else one.model
-    rmse = "?" if one.valid_rmse is None else f"{one.valid_rmse:.3f}"
-    created = datetime.fromtimestamp(one.created / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-    commit = one.tags.get("lineage.commit", "?").split(" ")[0][:10]
-    dirty = "+" if one.tags.get("lineage.dirty") == "true" else ""
-    return [one.version, ", ".join(one.aliases), model, rmse, commit + dirty, created]
+def _version_row(found: RegisteredVersion) -> Iterator[str]:
+    yield found.version
+    yield ", ".join(found.aliases)
+    yield f"{found.model} (synthetic)" if found.synthetic else found.model
+    yield "?" if found.valid_rmse is None else f"{found.valid_rmse:.3f}"
+    dirty = "+" if found.tags.get("lineage.dirty") == "true" else ""
+    yield found.tags.get("lineage.commit", "?").split(" ")[0][:10] + dirty
+    yield datetime.fromtimestamp(found.created / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def _promotion_row(one: Promotion) -> list[str]:
-    at = datetime.fromisoformat(one.at).strftime("%Y-%m-%d %H:%M:%S")
-    return [str(one.number), at, one.what, one.before or "", one.after or "", one.who, one.reason]
+def _promotion_row(made: Promotion) -> list[str]:
+    at = datetime.fromisoformat(made.at).strftime("%Y-%m-%d %H:%M:%S")
+    champions = [made.before or "", made.after or ""]
+    return [str(made.number), at, made.what, *champions, made.who, made.reason]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,44 +80,29 @@ def _point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
 
 
 def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any]) -> Scoring:
-    from taxi_nb.scoring.score import CHAMPION_MODEL, score
+    from taxi_nb.scoring.predictions_file import OutputError, OutputPathError
+    from taxi_nb.scoring.result import Thresholds
+    from taxi_nb.scoring.score import CHAMPION_MODEL, check_request, score
+    from taxi_nb.scoring.scored_model import ModelError
     from taxi_nb.tracking.model_address import ModelAddress
     from taxi_nb.tracking.names import CHAMPION
-
-    registered = settings.get("registered_model")
-    champion = str(ModelAddress(registered, alias=CHAMPION)) if registered else CHAMPION_MODEL
-    request, judging = _checked(month, settings)
-    with _scoring_errors_stop():
-        return score(**request, output=output, model=model or champion, **judging)
-
-
-def _checked(month: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what is asked for and how it is to be judged; a mistake is wrong usage."""
-    from taxi_nb.scoring.result import Thresholds
-    from taxi_nb.scoring.score import check_request
+    from taxi_nb.tracking.store import tracking_uri
+    from taxi_nb.tracking.store_errors import StoreError, errors_of_store
+    from taxi_nb.trips.errors import TripsError
 
     def chosen(*names: str) -> dict[str, Any]:
         return {name: settings[name] for name in names if name in settings}
 
+    registered = settings.get("registered_model")
+    champion = str(ModelAddress(registered, alias=CHAMPION)) if registered else CHAMPION_MODEL
     names = ("taxi", "source", "cleaning", "seed", "sample_rows")
     request = {"taxi": "green", "month": month, **chosen(*names)}
     with errors_stop({TypeError: USAGE, ValueError: USAGE}):
         check_request(**request)
         limits = Thresholds(**chosen("max_psi", "max_rmse_increase"))
-        return request, {"thresholds": limits}
-
-
-@contextmanager
-def _scoring_errors_stop() -> Iterator[None]:
-    from taxi_nb.scoring.predictions_file import OutputError, OutputPathError
-    from taxi_nb.scoring.scored_model import ModelError
-    from taxi_nb.tracking.store import tracking_uri
-    from taxi_nb.tracking.store_errors import StoreError, errors_of_store
-    from taxi_nb.trips.errors import TripsError
-
     failures = dict.fromkeys((ModelError, OutputError, StoreError, TripsError), FAILURE)
     with errors_stop({OutputPathError: USAGE, **failures}), errors_of_store(tracking_uri()):
-        yield
+        return score(**request, output=output, model=model or champion, thresholds=limits)
 
 
 def _show(result: Scoring, output: Path) -> None:

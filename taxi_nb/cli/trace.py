@@ -12,6 +12,9 @@ from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop
 from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from taxi_nb.review.trace.nodes import Node
     from taxi_nb.review.trace.run_chain import Trace
 
 
@@ -46,13 +49,27 @@ def trace(
 def _show(found: Trace) -> None:
     from rich.console import Console
 
-    from taxi_nb.review.trace.tree import tree_of
-
     # Where nobody looks at it, nothing is broken into lines.
     width = None if Console().is_terminal else 10_000
-    Console(highlight=False, width=width).print(tree_of(found.root))
+    Console(highlight=False, width=width).print(_tree_of(found.root))
     if found.commands:
         print("\nTo do it again:\n")
         print("\n".join(f"  {command}" for command in found.commands))
     for remark in found.remarks:
         print(f"\nNote: {remark}.")
+
+
+def _tree_of(node: Node, above: Tree | None = None) -> Tree:
+    """Return a node and all that it was made from, as Rich prints it."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    label = Text.assemble((node.kind, "dim"), "  ", (node.title, "bold"))
+    tree = Tree(label, guide_style="dim") if above is None else above.add(label)
+    for name, value in node.facts.items():
+        tree.add(Text.assemble((f"{name}: ", "cyan"), value))
+    for missing in node.missing:
+        tree.add(Text.assemble(("missing: ", "yellow"), missing))
+    for below in node.made_from:
+        _tree_of(below, tree)
+    return tree

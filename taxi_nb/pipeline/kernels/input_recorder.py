@@ -52,16 +52,16 @@ class InputRecorder:
         self._thread = threading.local()
         self._handlers: dict[str, Callable[..., None]] = {
             "open": self._opened,
-            "import": self._imported,
+            "import": lambda module, *_: self._note(modules=[module.partition(".")[0]]),
             "os.listdir": self._listed,
             "os.scandir": self._listed,
             "os.rename": self._renamed,
             "os.link": self._renamed,
             "os.system": self._command,
             "sqlite3.connect": self._connected,
-            "subprocess.Popen": self._started,
-            "os.exec": self._executed,
-            "os.posix_spawn": self._executed,
+            "subprocess.Popen": lambda _, arguments, cwd, __: self._command(arguments, cwd),
+            "os.exec": lambda _, arguments, __: self._command(arguments),
+            "os.posix_spawn": lambda _, arguments, __: self._command(arguments),
             "taxi_nb.used_data": lambda *used: self._note(data=used),
             "taxi_nb.used_variable": lambda *used: self._note(variable=used),
             "taxi_nb.used_runs": lambda *used: self._note(runs=used),
@@ -142,30 +142,18 @@ class InputRecorder:
         if folder == self._root or self._is_in_project(folder):
             self._note(list=folder)
 
-    def _imported(self, module: str, *_: Any) -> None:
-        self._note(modules=[module.partition(".")[0]])
-
     def _connected(self, database: Any) -> None:
         if isinstance(database, str | bytes | os.PathLike):
             path = os.fsdecode(database).removeprefix("file:").partition("?")[0]
             self._read(os.path.abspath(path))
 
-    def _command(self, command: Any) -> None:
-        self._named_in([os.fsdecode(command)], os.getcwd())
-
-    def _started(self, executable: Any, arguments: Any, cwd: Any, _: Any) -> None:
-        given = [arguments] if isinstance(arguments, str | bytes) else list(arguments)
-        self._named_in([os.fsdecode(a) for a in given], os.fsdecode(cwd) if cwd else os.getcwd())
-
-    def _executed(self, path: Any, arguments: Any, _: Any) -> None:
-        self._named_in([os.fsdecode(argument) for argument in arguments], os.getcwd())
-
-    def _named_in(self, arguments: list[str], folder: str) -> None:
+    def _command(self, arguments: Any, folder: Any = None) -> None:
         """Take files that a command line names for read: another process cannot be heard."""
         if getattr(self._thread, "paused", 0):
             return
-        for word in _words(arguments):
-            path = os.path.abspath(os.path.join(folder, word))
+        given = [arguments] if isinstance(arguments, str | bytes) else arguments
+        for word in _words(map(os.fsdecode, given)):
+            path = os.path.abspath(os.path.join(os.fsdecode(folder or os.getcwd()), word))
             if os.path.isfile(path):
                 self._read(path)
 
@@ -219,7 +207,7 @@ def _is_import_system() -> bool:
     return "importlib" in frame.f_code.co_filename
 
 
-def _words(arguments: list[str]) -> Iterator[str]:
+def _words(arguments: Iterable[str]) -> Iterator[str]:
     """Yield the words of a command line; a shell's are within one argument."""
     for argument in arguments:
         yield argument

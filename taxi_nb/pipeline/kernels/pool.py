@@ -9,9 +9,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
+from taxi_nb.pipeline.kernels.directories import PrivateDirectory
+
 if TYPE_CHECKING:
     from taxi_nb.pipeline.kernels.client import ForkServer
-    from taxi_nb.pipeline.kernels.directories import PrivateDirectory
     from taxi_nb.pipeline.kernels.provisioner import PoolKernelManager, SpawnProvisioner
 
 logger = logging.getLogger(__name__)
@@ -21,47 +22,17 @@ KernelKind = Literal["fork", "spawn"]
 # Imports of notebooks on tables, models and figures. A module must not start threads or OpenMP
 # and BLAS work when it is imported, and must not care which kernel it is imported in.
 DEFAULT_PRELOAD: tuple[str, ...] = (
-    "ipykernel.kernelapp",
-    "ipykernel.ipkernel",
-    "ipykernel.zmqshell",
-    "ipykernel_launcher",
-    "IPython.core.completer",
-    "IPython.core.history",
-    "IPython.core.pylabtools",
-    "threadpoolctl",
-    "alembic.command",
-    "alembic.script",
-    "git",
-    "numpy",
-    "numpy.random",
-    "matplotlib",
-    "matplotlib.pyplot",
-    "matplotlib.backends.backend_agg",
-    "pandas",
-    "pyarrow",
-    "pyarrow.dataset",
-    "pyarrow.parquet",
-    "scipy.optimize",
-    "scipy.sparse",
-    "scipy.stats",
-    "sklearn",
-    "sklearn.compose",
-    "sklearn.ensemble",
-    "sklearn.feature_extraction",
-    "sklearn.linear_model",
-    "sklearn.metrics",
-    "sklearn.model_selection",
-    "sklearn.pipeline",
-    "sklearn.preprocessing",
-    "seaborn",
-    "xgboost",
-    "mlflow",
-    "mlflow.models",
-    "mlflow.sklearn",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "mlflow.xgboost",
-    "skops.io",
-    "hyperopt",
+    *("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel_launcher"),
+    *("IPython.core.completer", "IPython.core.history", "IPython.core.pylabtools"),
+    *("threadpoolctl", "alembic.command", "alembic.script", "git", "numpy", "numpy.random"),
+    *("matplotlib", "matplotlib.pyplot", "matplotlib.backends.backend_agg"),
+    *("pandas", "pyarrow", "pyarrow.dataset", "pyarrow.parquet"),
+    *("scipy.optimize", "scipy.sparse", "scipy.stats"),
+    *("sklearn", "sklearn.compose", "sklearn.ensemble", "sklearn.feature_extraction"),
+    *("sklearn.linear_model", "sklearn.metrics", "sklearn.model_selection", "sklearn.pipeline"),
+    *("sklearn.preprocessing", "seaborn", "xgboost"),
+    *("mlflow", "mlflow.models", "mlflow.sklearn", "mlflow.store.tracking.sqlalchemy_store"),
+    *("mlflow.xgboost", "skops.io", "hyperopt"),
 )
 
 
@@ -133,7 +104,6 @@ class KernelPool:
     def start(self) -> None:
         """Begin to start the fork server, if there is to be one, and return at once."""
         from taxi_nb.pipeline.kernels.client import ForkServer
-        from taxi_nb.pipeline.kernels.directories import PrivateDirectory
 
         with self._lock:
             if self._directory is not None:

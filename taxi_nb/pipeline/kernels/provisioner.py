@@ -156,7 +156,7 @@ class PoolKernelClient(AsyncKernelClient):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
         if isinstance(self.parent, PoolKernelManager):
-            self.parent.note_ready()
+            self.parent.kernel_ready_seconds = time.monotonic() - self.parent.started
 
     wait_for_ready = _async_wait_for_ready
 
@@ -167,12 +167,15 @@ class PoolKernelClient(AsyncKernelClient):
         """
         request = self.kernel_info()
 
+        def is_reply(message: Message) -> bool:
+            return bool(message["msg_type"] == "kernel_info_reply")
+
         def is_idle(message: Message) -> bool:
             answers = message["parent_header"].get("msg_id") == request
             return answers and message["content"].get("execution_state") == "idle"
 
         try:
-            reply = await _first(self.get_shell_msg, SHELL_SECONDS, _is_kernel_info)
+            reply = await _first(self.get_shell_msg, SHELL_SECONDS, is_reply)
             await _first(self.get_iopub_msg, IOPUB_SECONDS, is_idle)
         except queue.Empty:
             return False
@@ -188,10 +191,6 @@ async def _first(
     while not is_wanted(message := await receive(timeout=timeout)):
         pass
     return message
-
-
-def _is_kernel_info(message: Message) -> bool:
-    return bool(message["msg_type"] == "kernel_info_reply")
 
 
 class PoolKernelManager(AsyncKernelManager):
@@ -216,7 +215,7 @@ class PoolKernelManager(AsyncKernelManager):
         super().__init__()
         self._make_provisioner = make_provisioner
         self._env = env
-        self._started = 0.0
+        self.started = 0.0
         self.kernel_ready_seconds: float | None = None
         # Unix sockets do not work with libzmq on Windows.
         self.transport = "ipc" if os.name == "posix" else "tcp"
@@ -240,30 +239,23 @@ class PoolKernelManager(AsyncKernelManager):
         """The latest kernel's process number, None before the start."""
         return getattr(self.provisioner, "pid", None)
 
-    def note_ready(self) -> None:
-        """Take the time: the kernel has answered."""
-        self.kernel_ready_seconds = time.monotonic() - self._started
-
     async def _async_pre_start_kernel(
         self, *, transport_encryption: str | None = None, **kw: Any
     ) -> tuple[list[str], dict[str, Any]]:
-        self._started = time.monotonic()
+        self.started = time.monotonic()
         if self._env is not None:
             kw.setdefault("env", dict(self._env))
         if self.provisioner is None:
-            self._provision()
+            self.provisioner = provisioner = self._make_provisioner(self)
+            self.connection_file = str(provisioner.directory / "kernel.json")
+            if self.transport == "ipc":
+                self.ip = str(provisioner.directory / "s")
         cmd, kw = await super()._async_pre_start_kernel(
             transport_encryption=transport_encryption, **kw
         )
         return cmd, kw
 
     pre_start_kernel = _async_pre_start_kernel
-
-    def _provision(self) -> None:
-        self.provisioner = provisioner = self._make_provisioner(self)
-        self.connection_file = str(provisioner.directory / "kernel.json")
-        if self.transport == "ipc":
-            self.ip = str(provisioner.directory / "s")
 
     async def _async_wait(self, pollinterval: float = POLL_SECONDS) -> None:
         # The general manager looks ten times a second, as if looking were expensive.

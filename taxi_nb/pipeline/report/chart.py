@@ -35,7 +35,9 @@ def most_recent_series(
 def line_chart(series: Sequence[Series], labels: Sequence[str], metric: str) -> Markup:
     """Draw lines over runs; each point says its run and value when pointed at."""
     values = [value for line in series for value in line.values if value is not None]
-    low, high = _padded(min(values), max(values))
+    low, high = min(values), max(values)
+    margin = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
+    low, high = low - margin, high + margin
 
     def x(position: int) -> float:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * (position / max(1, len(labels) - 1))
@@ -59,11 +61,6 @@ def line_chart(series: Sequence[Series], labels: Sequence[str], metric: str) -> 
     return Markup(
         '<svg class="chart" role="img" viewBox="0 0 {} {}" aria-label="{}">{}</svg>'
     ).format(WIDTH, HEIGHT, described, Markup("").join(parts))
-
-
-def _padded(low: float, high: float) -> tuple[float, float]:
-    margin = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
-    return low - margin, high + margin
 
 
 def _grid(low: float, high: float, y: Callable[[float], float]) -> Markup:

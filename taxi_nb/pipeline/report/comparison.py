@@ -143,7 +143,7 @@ def figure_pairs(before: RunOnDisk, after: RunOnDisk) -> list[FigurePair]:
     return found
 
 
-# Of each step that both runs have: what it read before and after, as its file of inputs says.
+# For each step that both runs have: its name, and its recorded inputs before and after.
 _Inputs = Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -30,24 +30,19 @@ class ExecutedNotebook:
         """Return every picture, in order."""
         found: list[Figure] = []
         counts: Counter[str] = Counter()
-        for number, title, output in self._displayed():
-            kind = next((kind for kind in IMAGES if kind in output.get("data", {})), None)
-            data = kind and decoded_image(kind, output["data"][kind])
-            if not kind or not data:
-                continue
-            name = alt_text(output, kind) or title
-            counts[name] += 1
-            key = name if counts[name] == 1 else f"{name} ({counts[name]})"
-            found.append(Figure(number, name, key, kind, data))
-        return tuple(found)
-
-    def _displayed(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        """Yield each output with its cell's number and the heading above it."""
         title = self.path.stem
         for number, cell in enumerate(self.content["cells"], start=1):
             title = last_heading(cell) or title
             for output in cell.get("outputs", []):
-                yield number, title, output
+                kind = next((kind for kind in IMAGES if kind in output.get("data", {})), None)
+                data = kind and decoded_image(kind, output["data"][kind])
+                if not kind or not data:
+                    continue
+                name = alt_text(output, kind) or title
+                counts[name] += 1
+                key = name if counts[name] == 1 else f"{name} ({counts[name]})"
+                found.append(Figure(number, name, key, kind, data))
+        return tuple(found)
 
     @cached_property
     def started_and_ended(self) -> tuple[datetime, datetime] | None:

@@ -44,16 +44,6 @@ class StepView:
     bar: Bar | None
 
 
-@dataclass(frozen=True)
-class HistoryRow:
-    """A run in the history; `on_disk` is None for the one that the page is about."""
-
-    record: RunRecord
-    sources: list[str]
-    best: float | None
-    on_disk: RunOnDisk | None
-
-
 def front_page(
     run: RunOnDisk, earlier: Sequence[RunOnDisk], summaries: Mapping[str, PageSummary]
 ) -> dict[str, Any]:
@@ -119,7 +109,7 @@ def _models(models: Sequence[TrainedModel]) -> dict[str, Any]:
 
 
 def _history(runs: Sequence[RunOnDisk]) -> dict[str, Any]:
-    """Return the history of runs, of which the last is the page's own."""
+    """Return the history of runs, oldest first."""
     metric = main_metric([step.metrics for run in runs for step in run.record.steps])
     values = [{step.name: step.metrics for step in run.record.steps} for run in runs]
     series = most_recent_series(values, metric) if metric else []
@@ -128,15 +118,7 @@ def _history(runs: Sequence[RunOnDisk]) -> dict[str, Any]:
         "metric": metric,
         "series": series,
         "chart": line_chart(series, labels, metric) if metric and len(runs) > 1 else None,
-        "history": [
-            HistoryRow(
-                record=run.record,
-                sources=run.sources,
-                best=_best(run.record, metric),
-                on_disk=None if run is runs[-1] else run,
-            )
-            for run in reversed(runs)
-        ],
+        "history": [(run, _best(run.record, metric)) for run in reversed(runs)],
     }
 
 

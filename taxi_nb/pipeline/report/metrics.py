@@ -27,15 +27,12 @@ def _rank(name: str) -> tuple[int, int, str]:
 
 def main_metric(of_steps: Sequence[Mapping[str, float]]) -> str | None:
     """Return the metric that most steps share, of those the most telling one."""
-    counts = Counter(name for metrics in of_steps for name in metrics if _is_judging(name))
+    names = (name for metrics in of_steps for name in metrics)
+    counts = Counter(n for n in names if n.startswith(_JUDGED) and n.endswith(_USUAL))
     if not counts:
         return None
     most = max(counts.values())
     return by_importance(name for name, count in counts.items() if count == most)[0]
-
-
-def _is_judging(name: str) -> bool:
-    return name.startswith(_JUDGED) and name.endswith(_USUAL)
 
 
 def better(name: str, before: float, after: float) -> bool | None:

@@ -69,7 +69,7 @@ class OutputHtml:
         match output.output_type:
             case "stream":
                 kind = "stderr" if output.name == "stderr" else "stdout"
-                return self._bounded(_text(output.text), lambda text: _pre(text, kind))
+                return self._bounded(output.text, lambda text: _pre(text, kind))
             case "error":
                 return self._error(output)
         return self._data(output, title)
@@ -78,7 +78,7 @@ class OutputHtml:
         data = output.get("data", {})
         for kind in IMAGES:
             if kind in data:
-                return self._image(kind, _text(data[kind]), alt_text(output, kind) or title)
+                return self._image(kind, data[kind], alt_text(output, kind) or title)
         beside = ""
         if any("widget-view" in kind for kind in data):
             self.held["widget"] += 1
@@ -93,7 +93,7 @@ class OutputHtml:
         for kind, render in renderers.items():
             if kind in data:
                 is_plain = kind == "text/plain"
-                return self._bounded(_text(data[kind]), render, with_end=is_plain) + beside
+                return self._bounded(data[kind], render, with_end=is_plain) + beside
         found = next(iter(data.values()), "")
         text = found if isinstance(found, str) else json.dumps(found, indent=2)
         return self._bounded(text, _pre) + beside
@@ -133,12 +133,12 @@ class OutputHtml:
         return html + (_held_note(in_words(safe.held)) if safe.held else "")
 
     def _error(self, output: Any) -> str:
-        lines = [_text(line) for line in output.get("traceback", [])]
-        name, value = escape(_text(output.ename)), escape(_text(output.evalue)[:2_000])
+        traceback = "\n".join(map(str, output.get("traceback", [])))
+        name, value = escape(str(output.ename)), escape(str(output.evalue)[:2_000])
         return (
             f'<div class="failure-text" role="group" aria-label="Error">'
             f"<p><strong>{name}</strong>: {value}</p>"
-            f"{self._bounded(chr(10).join(lines), _pre)}</div>"
+            f"{self._bounded(traceback, _pre)}</div>"
         )
 
     def _bounded(self, text: str, render: Callable[[str], str], *, with_end: bool = True) -> str:
@@ -163,10 +163,6 @@ class OutputHtml:
 
 def _held_note(what: str) -> str:
     return f'<p class="held-back" role="note">Held back: {escape(what)}.</p>'
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "".join(map(str, value))
 
 
 def _pre(text: str, kind: str = "plain") -> str:

@@ -54,7 +54,7 @@ class RunOnDisk:
     def inputs(self) -> dict[str, dict[str, Any]]:
         """Return what each step read, where the run has kept that."""
         return {
-            step.name: _json_object(path)
+            step.name: _known(path)
             for step in self.record.steps
             if (path := _inside(self.folder, step.inputs)) is not None
         }
@@ -103,7 +103,8 @@ def _inside(folder: Path, name: str | None) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+def _known(path: Path) -> dict[str, Any]:
+    """Return a file of inputs; nothing is known where it is broken."""
     try:
         found = json.loads(path.read_bytes())
     except ValueError:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
+from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.tracking.names import (
     DIFF_ARTIFACT,
     DIFF_FILE,
@@ -21,16 +22,12 @@ class Recipe:
 
     Attributes
     ----------
-    commit : str or None
-        None outside git.
     remote : str or None
-        Where the repository can be cloned from.
+        Where the repository can be cloned from, if not from the project's folder.
     diff_run : str or None
         The MLflow run that keeps the uncommitted changes.
-    variables : mapping
-        Environment variables that it was made with.
-    parameter_file : str or None
-        Of a pipeline.
+    record : RunRecord or None
+        A pipeline run's record.
     notebook_run : str or None
         Of a run without a pipeline: the MLflow run that keeps its notebook and parameters.
     """
@@ -38,13 +35,12 @@ class Recipe:
     commit: str | None
     remote: str | None
     tracking_uri: str
-    diff_run: str | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
-    parameter_file: str | None = None
-    overrides: Sequence[str] = ()
-    notebook_run: str | None = None
-    notebook: str | None = None
-    has_parameters: bool = False
+    diff_run: str | None
+    variables: Mapping[str, str]
+    record: RunRecord | None
+    notebook_run: str | None
+    notebook: str | None
+    has_parameters: bool
 
     def commands(self) -> Iterator[str]:
         """Yield the commands, for a shell; none without a commit to start from."""
@@ -59,43 +55,38 @@ class Recipe:
         if self.diff_run:
             yield self._download(self.diff_run, DIFF_ARTIFACT)
             yield f"git apply .git/{DIFF_FILE} && make setup"
-        if self.parameter_file:
-            yield self._run()
+        if self.record:
+            command = [".venv/bin/taxi-nb", "run", self.record.parameter_file]
+            for override in self.record.overrides:
+                command += ["--set", override]
+            yield self._with_variables(shlex.join(command))
         elif self.notebook_run and self.notebook:
-            yield from self._execute()
+            yield from self._execute(self.notebook_run, self.notebook.rpartition("/")[2])
 
     def remarks(self) -> Iterator[str]:
         """Yield what the commands cannot do."""
         if self.commit is None:
             yield "without a commit the code cannot be had again"
-        if self.parameter_file is None and self.notebook is None:
+        if self.record is None and self.notebook is None:
             yield "it was made neither by a pipeline nor by a notebook: its command is not known"
-        elif self.parameter_file is None:
+        elif self.record is None:
             yield f"cells may have been executed in another order: see the artifact {EXECUTED_FILE}"
 
-    def _run(self) -> str:
-        command = [".venv/bin/taxi-nb", "run", str(self.parameter_file)]
-        for override in self.overrides:
-            command += ["--set", override]
-        return " ".join([*self._settings(), shlex.join(command)])
-
-    def _execute(self) -> Iterator[str]:
+    def _execute(self, run_id: str, notebook: str) -> Iterator[str]:
         """Yield what executes a notebook with the parameters that a person had given it."""
-        assert self.notebook_run is not None
-        assert self.notebook is not None
-        name = self.notebook.rpartition("/")[2]
-        yield self._download(self.notebook_run, f"{SOURCE_FOLDER}/{name}")
+        yield self._download(run_id, f"{SOURCE_FOLDER}/{notebook}")
         given = ""
         if self.has_parameters:
-            yield self._download(self.notebook_run, PARAMETERS_FILE)
+            yield self._download(run_id, PARAMETERS_FILE)
             given = f" -f .git/{PARAMETERS_FILE}"
-        command = f".venv/bin/papermill {shlex.quote(f'.git/{name}')} {shlex.quote(name)}"
-        yield " ".join([*self._settings(), f"{command}{given} -k python3 --cwd notebooks"])
+        command = f".venv/bin/papermill {shlex.quote(f'.git/{notebook}')} {shlex.quote(notebook)}"
+        yield self._with_variables(f"{command}{given} -k python3 --cwd notebooks")
 
     def _download(self, run_id: str, path: str) -> str:
         store = f"MLFLOW_TRACKING_URI={shlex.quote(self.tracking_uri)}"
         # Into .git, so that the checkout stays clean.
         return f"{store} .venv/bin/mlflow artifacts download -r {run_id} -a {path} -d .git"
 
-    def _settings(self) -> list[str]:
-        return [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+    def _with_variables(self, command: str) -> str:
+        settings = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        return " ".join([*settings, command])

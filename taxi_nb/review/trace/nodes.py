@@ -89,7 +89,7 @@ def reuse_facts(step: StepResult) -> dict[str, str]:
 
 
 def step_facts(step: StepResult) -> dict[str, str]:
-    """Return what a pipeline's record has of a step."""
+    """Return the facts of a step in a pipeline's record."""
     facts = {"notebook": step.notebook, "status": str(step.status), **reuse_facts(step)}
     if step.mlflow_run_id:
         facts["MLflow run"] = step.mlflow_run_id

@@ -19,7 +19,7 @@ from taxi_nb.tracking.git import git, git_settings
 _NOT_COPIED = ("runs", "data", "mlartifacts", "mlruns", "mlflow.db*", "__pycache__", ".*")
 
 
-# Remarks on a diff that is not as it was.
+# Words in the remarks of a diff that was changed before it was kept.
 _SPOILT = ("held back", "secrets replaced", "cut after")
 
 

@@ -19,15 +19,7 @@ from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.pipeline.spec import Step, read_pipeline
 from taxi_nb.review.verify.checkout import Checkout, VerificationError, ignore_in, without_store
 from taxi_nb.review.verify.registry_state import RegistryBefore, recreate, registry_before
-from taxi_nb.tracking.names import (
-    ARTIFACT_ROOT_VARIABLE,
-    EXPERIMENT_ID_VARIABLE,
-    EXPERIMENT_VARIABLE,
-    NOTEBOOK_VARIABLE,
-    RUN_VARIABLE,
-    UPSTREAM_VARIABLE,
-    URI_VARIABLE,
-)
+from taxi_nb.tracking import names
 from taxi_nb.tracking.run_tree import client_of
 
 if TYPE_CHECKING:
@@ -35,15 +27,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 # By these a run would find its way into a store that is not the scratch one, or into another run.
-_OF_OTHER_RUNS = (
-    RUN_VARIABLE,
-    EXPERIMENT_VARIABLE,
-    EXPERIMENT_ID_VARIABLE,
-    NOTEBOOK_VARIABLE,
-    UPSTREAM_VARIABLE,
-    ARTIFACT_ROOT_VARIABLE,
-    "MLFLOW_REGISTRY_URI",
-)
+_OF_OTHER_RUNS = {
+    *(names.RUN_VARIABLE, names.EXPERIMENT_VARIABLE, names.EXPERIMENT_ID_VARIABLE),
+    *(names.NOTEBOOK_VARIABLE, names.UPSTREAM_VARIABLE),
+    *(names.ARTIFACT_ROOT_VARIABLE, "MLFLOW_REGISTRY_URI"),
+}
 
 # Lines that lead to files of the copy, which is removed at the end.
 _OF_THE_COPY = ("page:", "MLflow:", "executed notebook:")
@@ -111,7 +99,7 @@ class ScratchExecution:
             **threads,
             "PYTHONPATH": os.pathsep.join(code),
             "TAXI_NB_ROOT": str(self.root),
-            URI_VARIABLE: self.uri,
+            names.URI_VARIABLE: self.uri,
         }
 
     def _fill_registry(self, found: Mapping[str, Sequence[RegistryBefore]]) -> None:
