@@ -10,7 +10,7 @@ import tokenize
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from taxi_nb.pipeline.parameters import TAG, defaults_of
+from taxi_nb.pipeline.parameters import TAG, code_cells, defaults_of
 
 # Of a module: what is not the definition of a name, and what it imports.
 MODULE_LEVEL = "module level"
@@ -41,14 +41,12 @@ def cell_digests(notebook: Mapping[str, Any]) -> dict[int, str]:
     """
     return {
         number: digest(said)
-        for number, cell in enumerate(notebook["cells"], 1)
-        if cell.get("cell_type") == "code" and (said := _what_a_cell_says(cell))
+        for number, source, tags in code_cells(notebook)
+        if (said := _what_a_cell_says(source, tags))
     }
 
 
-def _what_a_cell_says(cell: Mapping[str, Any]) -> str:
-    source = "".join(cell["source"])
-    tags = set(cell.get("metadata", {}).get("tags", []))
+def _what_a_cell_says(source: str, tags: set[str]) -> str:
     if TAG in tags and defaults_of(source) is not None:
         return ""
     execution = ",".join(sorted(tags & _EXECUTION_TAGS))
@@ -60,14 +58,20 @@ def what_code_says(source: str) -> str:
     """Return a form of a cell's code that only a change of what it does changes."""
     if source.lstrip().startswith("%%"):
         return source.strip()
-    try:
-        tree = ast.parse("\n".join(map(_without_magic, source.splitlines())))
-    except (SyntaxError, ValueError):
+    tree = _parsed(source)
+    if tree is None:
         return source.strip()
     if not tree.body:
         return ""
     # A semicolon at the end hides what the cell would show.
     return _dump(tree) + (";" if _ends_in_semicolon(source) else "")
+
+
+def _parsed(source: str) -> ast.Module | None:
+    try:
+        return ast.parse("\n".join(map(_without_magic, source.splitlines())))
+    except (SyntaxError, ValueError):
+        return None
 
 
 def _without_magic(line: str) -> str:
@@ -80,14 +84,8 @@ def _ends_in_semicolon(source: str) -> bool:
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     except (tokenize.TokenError, SyntaxError):
         return source.rstrip().endswith(";")
-    layout = {
-        tokenize.COMMENT,
-        tokenize.NL,
-        tokenize.NEWLINE,
-        tokenize.DEDENT,
-        tokenize.INDENT,
-        tokenize.ENDMARKER,
-    }
+    layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER}
+    layout |= {tokenize.INDENT, tokenize.DEDENT}
     code = [token.string for token in tokens if token.type not in layout]
     return bool(code) and code[-1] == ";"
 
@@ -139,14 +137,8 @@ def _dump(node: ast.AST) -> str:
 
 def named_in(notebook: Mapping[str, Any]) -> Iterator[str]:
     """Yield the texts in a notebook's code that may be the path of a file."""
-    for cell in notebook["cells"]:
-        if cell.get("cell_type") != "code":
-            continue
-        try:
-            tree = ast.parse("\n".join(map(_without_magic, "".join(cell["source"]).splitlines())))
-        except (SyntaxError, ValueError):
-            continue
-        for node in ast.walk(tree):
+    for _, source, _ in code_cells(notebook):
+        for node in ast.walk(_parsed(source) or ast.Module([], [])):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
 
@@ -161,5 +153,5 @@ _ASKS_MLFLOW = re.compile(
 
 def asks_mlflow(notebook: Mapping[str, Any]) -> bool:
     """Whether a notebook's own code reads runs or models from MLflow."""
-    code = ("".join(c["source"]) for c in notebook["cells"] if c.get("cell_type") == "code")
-    return any("mlflow" in source and _ASKS_MLFLOW.search(source) for source in code)
+    sources = (source for _, source, _ in code_cells(notebook))
+    return any("mlflow" in source and _ASKS_MLFLOW.search(source) for source in sources)

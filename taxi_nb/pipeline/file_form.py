@@ -87,12 +87,8 @@ def in_words(mistake: Any) -> str:
         return f"is not a known key{hint}; known are {', '.join(known)}"
     if mistake["type"] == "missing":
         return "is missing"
-    message = (
-        str(mistake["msg"])
-        .removeprefix("Value error, ")
-        .replace("Input should", "must")
-        .replace("List should", "must")
-    )
+    message = str(mistake["msg"]).removeprefix("Value error, ")
+    message = re.sub("^(Input|List) should", "must", message)
     given = mistake["input"]
     shown = without_credentials(given) if isinstance(given, str) and "://" in given else given
     return f"{message}, got {shown!r}"

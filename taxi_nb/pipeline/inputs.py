@@ -76,12 +76,6 @@ class Inputs:
     @property
     def key(self) -> str:
         """A digest of the part that is known before the step runs."""
-        known = [
-            self.step,
-            self.notebook,
-            list(self.cells.values()),
-            self.parameters,
-            self.store,
-            self.experiment,
-        ]
+        cells = list(self.cells.values())
+        known = [self.step, self.notebook, cells, self.parameters, self.store, self.experiment]
         return digest(json.dumps(known, sort_keys=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +16,7 @@ TAG = "parameters"
 
 _TYPES: dict[str, Any] = {
     "Any": Any,
-    "bool": bool,
-    "dict": dict,
-    "float": float,
-    "int": int,
-    "list": list,
-    "str": str,
-    "tuple": tuple,
+    **{kind.__name__: kind for kind in (bool, dict, float, int, list, str, tuple)},
 }
 
 
@@ -99,6 +93,13 @@ def read_notebook(path: Path) -> dict[str, Any]:
     return notebook
 
 
+def code_cells(notebook: Mapping[str, Any]) -> Iterator[tuple[int, str, set[str]]]:
+    """Yield the number of each code cell among all, from 1, its source and its tags."""
+    for number, cell in enumerate(notebook["cells"], 1):
+        if cell.get("cell_type") == "code":
+            yield number, "".join(cell["source"]), set(cell.get("metadata", {}).get("tags", []))
+
+
 def declared_parameters(path: Path) -> dict[str, Parameter]:
     """Read which parameters a notebook declares.
 
@@ -107,22 +108,21 @@ def declared_parameters(path: Path) -> dict[str, Parameter]:
     NotebookError
         If it is not a notebook, has no parameters cell or one that is not Python.
     """
-    cells = [
-        cell
-        for cell in read_notebook(path)["cells"]
-        if cell.get("cell_type") == "code" and TAG in cell.get("metadata", {}).get("tags", [])
-    ]
-    if not cells:
+    sources = _parameter_cells(read_notebook(path))
+    if not sources:
         raise NotebookError(f"has no parameters cell: give a code cell the tag {TAG!r}")
-    if len(cells) > 1:
-        raise NotebookError(f"has {len(cells)} cells with the tag {TAG!r}: keep one")
-    source = "".join(cells[0]["source"])
+    if len(sources) > 1:
+        raise NotebookError(f"has {len(sources)} cells with the tag {TAG!r}: keep one")
     try:
-        tree = ast.parse(source)
+        tree = ast.parse(sources[0])
     except SyntaxError as error:
         raise NotebookError(f"parameters cell, line {error.lineno}: {error.msg}") from None
     found = (_parameter(statement) for statement in tree.body)
     return {parameter.name: parameter for parameter in found if parameter is not None}
+
+
+def _parameter_cells(notebook: Mapping[str, Any]) -> list[str]:
+    return [source for _, source, tags in code_cells(notebook) if TAG in tags]
 
 
 def default_values(notebook: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,10 +130,8 @@ def default_values(notebook: Mapping[str, Any]) -> dict[str, Any]:
 
     None are known of a cell that computes one.
     """
-    for cell in notebook["cells"]:
-        if cell.get("cell_type") == "code" and TAG in cell.get("metadata", {}).get("tags", []):
-            return defaults_of("".join(cell["source"])) or {}
-    return {}
+    sources = _parameter_cells(notebook)
+    return (defaults_of(sources[0]) or {}) if sources else {}
 
 
 def defaults_of(source: str) -> dict[str, Any] | None:
@@ -158,27 +156,14 @@ def defaults_of(source: str) -> dict[str, Any] | None:
 
 
 def _parameter(statement: ast.stmt) -> Parameter | None:
-    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-        return Parameter(
-            statement.target.id,
-            _annotated_type(statement.annotation),
-            ast.unparse(statement.annotation),
-            required=statement.value is None,
-            default=_literal(statement.value),
-        )
-    if (
-        isinstance(statement, ast.Assign)
-        and len(statement.targets) == 1
-        and isinstance(statement.targets[0], ast.Name)
-    ):
-        kind = _type_of_default(statement.value)
-        return Parameter(
-            statement.targets[0].id,
-            kind,
-            getattr(kind, "__name__", "any value"),
-            required=False,
-            default=_literal(statement.value),
-        )
+    match statement:
+        case ast.AnnAssign(target=ast.Name(id=name), annotation=written, value=value):
+            kind, described = _annotated_type(written), ast.unparse(written)
+            return Parameter(name, kind, described, value is None, _literal(value))
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            default = _literal(value)
+            kind = Any if default is None else type(default)
+            return Parameter(name, kind, getattr(kind, "__name__", "Any"), False, default)
     return None
 
 
@@ -208,14 +193,6 @@ def _annotated_type(node: ast.expr) -> Any:
             arguments = inner.elts if isinstance(inner, ast.Tuple) else [inner]
             return _TYPES[name][tuple(_annotated_type(argument) for argument in arguments)]
     return Any
-
-
-def _type_of_default(node: ast.expr) -> Any:
-    try:
-        value = ast.literal_eval(node)
-    except ValueError:
-        return Any
-    return Any if value is None else type(value)
 
 
 def close_to(name: str, known: Mapping[str, Any] | list[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from taxi_nb.pipeline.kernels.input_recorder import places_of_packages
 from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD
-from taxi_nb.pipeline.parameters import read_notebook
+from taxi_nb.pipeline.parameters import code_cells, read_notebook
 from taxi_nb.pipeline.spec import Pipeline
 
 _IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)
@@ -52,8 +52,7 @@ def _is_named(module: str, code: str) -> bool:
 def _code_of(pipeline: Pipeline) -> Iterator[str]:
     """Yield the notebooks' code, and that of the project's own packages that they import."""
     notebooks = dict.fromkeys(step.notebook for step in pipeline.steps)
-    cells = [cell for path in notebooks for cell in read_notebook(path)["cells"]]
-    code = ["".join(c["source"]) for c in cells if c.get("cell_type") == "code"]
+    code = [source for path in notebooks for _, source, _ in code_cells(read_notebook(path))]
     yield from code
     for file in _own_modules({name for text in code for name in _IMPORT.findall(text)}):
         yield file.read_text("utf-8", "replace")

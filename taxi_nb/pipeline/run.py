@@ -19,13 +19,7 @@ from taxi_nb.pipeline.kernels.pool import KernelPool
 from taxi_nb.pipeline.memory import RUNS, Memory
 from taxi_nb.pipeline.plan import decide, plan
 from taxi_nb.pipeline.planned import Plan, PlannedStep
-from taxi_nb.pipeline.record import (
-    RunRecord,
-    Status,
-    StepError,
-    StepResult,
-    make_run_folder,
-)
+from taxi_nb.pipeline.record import RunRecord, Status, StepError, StepResult, make_run_folder
 from taxi_nb.pipeline.record_keeper import RecordKeeper
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.pipeline.step_run import RunFolder, StepRunner
@@ -98,7 +92,7 @@ def run_pipeline(
         os.environ[URI_VARIABLE] = pipeline.tracking_uri
     if pipeline.artifact_root:
         os.environ[ARTIFACT_ROOT_VARIABLE] = pipeline.artifact_root
-    memory, made = planned or _planned(pipeline)
+    memory, made = planned or (memory := Memory(pipeline), plan(pipeline, memory))
     with errors_of_store(tracking_uri()):
         run = _Run(pipeline, pool, listener, memory, made)
         try:
@@ -107,11 +101,6 @@ def run_pipeline(
             raise StoreError(
                 f"{error}. What notebooks made is kept in {run.folder.path}"
             ) from error
-
-
-def _planned(pipeline: Pipeline) -> tuple[Memory, Plan]:
-    memory = Memory(pipeline)
-    return memory, plan(pipeline, memory)
 
 
 class _Run:
@@ -130,9 +119,7 @@ class _Run:
         self.open_needs = {step.name: list(step.needs) for step in pipeline.steps}
         tracking = PipelineTracking(pipeline.experiment)
         tracking.close_abandoned()
-        folder = make_run_folder(
-            pipeline.root / RUNS, pipeline.name, is_taken=memory.results.speak_of
-        )
+        folder = make_run_folder(pipeline.root / RUNS, pipeline.name, memory.results.speak_of)
         self.folder = RunFolder(folder, list(self.steps))
         self.keeper = RecordKeeper(pipeline, made, self.folder, tracking)
         self.runner = StepRunner(pipeline, pool, memory, tracking, self.keeper.run_id, self.folder)
@@ -229,18 +216,10 @@ class _Run:
     def _reused(self, step: Step) -> StepResult:
         """Point at an earlier result; its files get a second name in this run's folder."""
         result = self.planned[step.name].result
-        assert result is not None
-        assert result.executed_in is not None
-        former, folder = self.folder.path.parent / result.executed_in, self.folder
-        notebook, page, inputs = (
-            place(step.name) for place in (folder.notebook, folder.page, folder.inputs)
-        )
-        for earlier, here in (
-            (result.executed_notebook, notebook),
-            (result.html, page),
-            (result.inputs, inputs),
-        ):
-            if earlier is not None:
+        assert result is not None and result.executed_in is not None  # noqa: PT018
+        former = self.folder.path.parent / result.executed_in
+        for key, here in self.folder.files(step.name).items():
+            if (earlier := getattr(result, key)) is not None:
                 _second_name(former / earlier, here)
         return replace(
             result,
@@ -250,20 +229,13 @@ class _Run:
             attempts=0,
             reason=None,
             reused_from=result.executed_in,
-            executed_notebook=notebook.name,
-            html=page.name if page.exists() else None,
-            inputs=inputs.name if inputs.exists() else None,
+            **self.folder.kept(step.name),
         )
 
     def _skip_hopeless(self, waiting: list[Step]) -> None:
-        ended_badly = {
-            name
-            for name in self.steps
-            if (status := self.keeper[name].status) not in (Status.PENDING, Status.RUNNING)
-            and not status.is_good
-        }
-        if not ended_badly:
-            return
+        stands = {name: self.keeper[name].status for name in self.steps}
+        on_its_way = (Status.PENDING, Status.RUNNING, Status.OK, Status.CACHED)
+        ended_badly = {name for name, status in stands.items() if status not in on_its_way}
         for step in list(waiting):
             culprit = next((name for name in step.needs if name in ended_badly), None)
             if culprit is not None:

@@ -20,13 +20,7 @@ from taxi_nb.pipeline.recorded_inputs import InputsLostError, RecordedInputs
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.plain_data import to_plain
 from taxi_nb.project import path_within, write_whole
-from taxi_nb.tracking.names import (
-    PARAMETERS_FILE,
-    PIPELINE_RUN_TAG,
-    STEP_TAG,
-    WALL_METRIC,
-    RunStatus,
-)
+from taxi_nb.tracking import names
 from taxi_nb.tracking.pipeline_runs import PipelineTracking, step_environment
 
 
@@ -62,9 +56,14 @@ class RunFolder:
         return self.path / f".{self._stems[step]}.inputs.jsonl"
 
     def kept(self, step: str) -> dict[str, Any]:
-        """Name the executed notebook and its page for a record, where they are on disk."""
-        files = {"executed_notebook": self.notebook(step), "html": self.page(step)}
-        return {key: file.name if file.exists() else None for key, file in files.items()}
+        """Name a step's files for a record, those that are on disk."""
+        files = self.files(step).items()
+        return {key: file.name if file.exists() else None for key, file in files}
+
+    def files(self, step: str) -> dict[str, Path]:
+        """Return where a step's files are, or are to be, by their names in a record."""
+        places = {"executed_notebook": self.notebook, "html": self.page, "inputs": self.inputs}
+        return {key: place(step) for key, place in places.items()}
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class StepRunner:
         begun = replace(begun, mlflow_run_id=run_id)
         on_run(begun)
         notes.unlink(missing_ok=True)
-        ending: RunStatus = "FAILED"
+        ending: names.RunStatus = "FAILED"
         try:
             execution = execute_notebook(
                 step.notebook,
@@ -151,8 +150,8 @@ class StepRunner:
         tags = {
             "step": step.name,
             "pipeline": path_within(self.pipeline.root, self.pipeline.file),
-            STEP_TAG: step.name,
-            PIPELINE_RUN_TAG: self.folder.path.name,
+            names.STEP_TAG: step.name,
+            names.PIPELINE_RUN_TAG: self.folder.path.name,
         }
         return self.tracking.open_run(
             step.name, "step", tags, parent=self.parent, source=step.notebook
@@ -189,11 +188,11 @@ class StepRunner:
             ended = replace(ended, html=page.name)
         kept = [notebook, page] if ended.executed_notebook else []
         self.tracking.log_files(run_id, kept, "notebook")
-        self.tracking.log_dict(run_id, dict(step.parameters), PARAMETERS_FILE)
+        self.tracking.log_dict(run_id, dict(step.parameters), names.PARAMETERS_FILE)
         self.tracking.log_dict(run_id, list(execution.cells), "cell_seconds.json")
         metrics, data_source = self.tracking.outcome(run_id)
         # After that: what the machine took is no outcome to compare.
-        taken = {WALL_METRIC: execution.seconds, **execution.usage}
+        taken = {names.WALL_METRIC: execution.seconds, **execution.usage}
         self.tracking.log_metrics(run_id, taken)
         return replace(ended, metrics=metrics, data_source=data_source)
 
