@@ -63,16 +63,16 @@ def champion_run(name: str, run_id: str) -> Champion | None:
     connect()
     client = MlflowClient()
     try:
-        version = client.get_model_version_by_alias(name, CHAMPION)
-        champion = client.get_run(str(version.run_id))
+        version = ModelAddress(name, alias=CHAMPION).look_up(client)
+        run = client.get_run(str(version.run_id))
     except MlflowException:  # No such model, no alias, or its run was deleted.
         return None
     judged_on = client.get_run(run_id).data.params.get("validation_digest")
     return Champion(
         version=ModelAddress.of(version).title,
-        run_id=champion.info.run_id,
-        metrics=dict(champion.data.metrics),
-        comparable=champion.data.params.get("validation_digest") == judged_on,
+        run_id=run.info.run_id,
+        metrics=dict(run.data.metrics),
+        comparable=run.data.params.get("validation_digest") == judged_on,
     )
 
 
