@@ -178,15 +178,8 @@ def distance_against_duration(trips: pd.DataFrame) -> Figure:
     sns.scatterplot(sample, x="trip_distance", y="duration", s=8, alpha=0.25, linewidth=0, ax=axes)
     axes.set(xlabel="distance (miles)", ylabel="duration (minutes)")
     beyond = len(trips) - len(shown)
-    axes.text(
-        0.99,
-        0.03,
-        f"{beyond:,} trips of 0 or over 30 miles not shown",
-        transform=axes.transAxes,
-        ha="right",
-        fontsize=9,
-        color="0.35",
-    )
+    note = f"{beyond:,} trips of 0 or over 30 miles not shown"
+    axes.text(0.99, 0.03, note, transform=axes.transAxes, ha="right", fontsize=9, color="0.35")
     return _finished(axes)
 
 
@@ -217,10 +210,7 @@ def residuals(trips: pd.DataFrame, predicted: npt.ArrayLike) -> Figure:
     error = np.asarray(predicted, float) - trips["duration"].to_numpy()
     sns.histplot(x=error.clip(-40, 40), binwidth=1, ax=axes)
     axes.axvline(0, color="0.3", linewidth=1)
-    axes.set(
-        xlabel="predicted minus actual (minutes; beyond ±40 at the edge)",
-        ylabel="trips",
-    )
+    axes.set(xlabel="predicted minus actual (minutes; beyond ±40 at the edge)", ylabel="trips")
     return _finished(axes)
 
 

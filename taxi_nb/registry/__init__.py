@@ -3,6 +3,6 @@
 - `promotion`: what moves the alias ``champion``, and back
 - `gate`: may a challenger replace the champion, judged on the same trips?
 - `history`, `handover`: who became champion when and why; the alias follows
-- `versions`, `lineage`: registered once for a run, with where it came from as tags
+- `versions`: registered once for a run, with where it came from as tags
 - `card`: the model card
 """

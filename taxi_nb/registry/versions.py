@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from taxi_nb.registry.lineage import lineage_tags
+from taxi_nb.tracking import names
 from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
 from taxi_nb.tracking.names import CHAMPION, SYNTHETIC_TAG
 from taxi_nb.tracking.store import connect, tracking_uri
@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 
 DEFAULT_NAME = "nyc-taxi-duration"
 CHALLENGER = "challenger"
+
+_FROM_TAGS = {
+    "lineage.commit": names.COMMIT_TAG,
+    "lineage.dirty": names.DIRTY_TAG,
+    "lineage.notebook": names.NOTEBOOK_TAG,
+    "lineage.step": names.STEP_TAG,
+    "lineage.pipeline_run": names.PIPELINE_RUN_TAG,
+    "lineage.lock_sha256": names.LOCK_TAG,
+}
+_FROM_PARAMS = {
+    "lineage.training_digest": "training_digest",
+    "lineage.validation_digest": "validation_digest",
+}
 
 
 class RegistryError(RuntimeError):
@@ -63,16 +76,16 @@ def champion_run(name: str, run_id: str) -> Champion | None:
     connect()
     client = MlflowClient()
     try:
-        version = client.get_model_version_by_alias(name, CHAMPION)
-        champion = client.get_run(str(version.run_id))
+        version = ModelAddress(name, alias=CHAMPION).look_up(client)
+        run = client.get_run(str(version.run_id))
     except MlflowException:  # No such model, no alias, or its run was deleted.
         return None
     judged_on = client.get_run(run_id).data.params.get("validation_digest")
     return Champion(
         version=ModelAddress.of(version).title,
-        run_id=champion.info.run_id,
-        metrics=dict(champion.data.metrics),
-        comparable=champion.data.params.get("validation_digest") == judged_on,
+        run_id=run.info.run_id,
+        metrics=dict(run.data.metrics),
+        comparable=run.data.params.get("validation_digest") == judged_on,
     )
 
 
@@ -115,7 +128,7 @@ def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
         tags={
             "model": run.data.params["model"],
             SYNTHETIC_TAG: run.data.tags.get(SYNTHETIC_TAG, "unknown"),
-            **lineage_tags(client, run),
+            **_lineage_tags(client, run),
         },
     )
     # Two processes may have looked for it at once: both take the first.
@@ -123,6 +136,32 @@ def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
     if int(first.version) < int(made.version):
         client.delete_model_version(name, made.version)
     return first
+
+
+def _lineage_tags(client: MlflowClient, run: Run) -> dict[str, str]:
+    """Return where a training run's model came from, as tags of its version.
+
+    Some of it only the runs above know, such as the step of a refit after a search. Whatever
+    none of them knows is left out.
+    """
+    tags = {"lineage.run_id": str(run.info.run_id)}
+    for one in _run_and_those_above(client, run):
+        found = {name: one.data.tags.get(source) for name, source in _FROM_TAGS.items()}
+        found |= {name: one.data.params.get(source) for name, source in _FROM_PARAMS.items()}
+        tags = {**{name: value for name, value in found.items() if value}, **tags}
+    return tags
+
+
+def _run_and_those_above(client: MlflowClient, run: Run) -> Iterator[Run]:
+    from mlflow.exceptions import MlflowException
+
+    yield run
+    while parent := run.data.tags.get(names.PARENT_TAG):
+        try:
+            run = client.get_run(parent)
+        except MlflowException:  # The parent was deleted for good.
+            return
+        yield run
 
 
 def usable(name: str, version: str) -> ModelVersion:

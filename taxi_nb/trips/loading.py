@@ -160,10 +160,8 @@ def open_source(source: str | os.PathLike[str] | None, sample: Sample) -> Source
     if source is None:
         return local_place() or sample
     if not isinstance(source, str | os.PathLike) or not os.fspath(source):
-        raise TripsError(
-            "`source` must be 'sample', 'tlc', a folder of months or a URL such as "
-            f"s3://bucket/prefix, got: {source!r}"
-        )
+        must = "'sample', 'tlc', a folder of months or a URL such as s3://bucket/prefix"
+        raise TripsError(f"`source` must be {must}, got: {source!r}")
     text = str(os.fspath(source))
     if text == "sample":
         return sample

@@ -104,7 +104,16 @@ class CleaningReport:
         return pd.DataFrame(columns, index=index)
 
     def __str__(self) -> str:
-        return "\n".join(self._text_lines())
+        table = [["", *self._headings(), "share"], *self._lines()]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = (
+            [
+                cell.rjust(width) if position else cell.ljust(width)
+                for position, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
+            for line in table
+        )
+        return "\n".join("  ".join(cells).rstrip() for cells in lines)
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in ["", *self._headings(), "share"])
@@ -127,17 +136,6 @@ class CleaningReport:
         return [
             [label, *(f"{count:,}" for count in row), share]
             for (label, *row), share in zip(counts, shares, strict=True)
-        ]
-
-    def _text_lines(self) -> list[str]:
-        table = [["", *self._headings(), "share"], *self._lines()]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        return [
-            "  ".join(
-                cell.rjust(width) if position else cell.ljust(width)
-                for position, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in table
         ]
 
 
