@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from taxi_nb.pipeline.record import RunRecord, slug
+from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.report.untrusted import in_words
 from taxi_nb.tracking.store import run_page
 
@@ -36,7 +36,6 @@ def templates() -> Environment:
         "difference": difference,
         "value": value,
         "held": in_words,
-        "slug": slug,
     }
     script = _source(found, "page.js")
     found.globals |= {

@@ -13,20 +13,10 @@ from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult
 from taxi_nb.pipeline.report.executed import notebook_content
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.plain_data import from_plain
+from taxi_nb.review.trace import nodes
 from taxi_nb.review.trace.cells import cells_by_call, cells_by_time
 from taxi_nb.review.trace.commands import Recipe
-from taxi_nb.review.trace.nodes import (
-    Node,
-    commit_node,
-    data_nodes,
-    environment_node,
-    is_hex,
-    listed,
-    parameters_node,
-    run_facts,
-    run_kind,
-    step_facts,
-)
+from taxi_nb.review.trace.nodes import Node
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking import names
 from taxi_nb.tracking.git import is_in_no_remote
@@ -99,12 +89,12 @@ class RunChains:
     def of_run(self, run: Run) -> Trace:
         """Lead a run back to its notebook, to its inputs, and to the run that it is part of."""
         place = self._place(run)
-        data = list(data_nodes(run))
+        data = list(nodes.data_nodes(run))
         made_from = [
             self._notebook(place),
-            parameters_node(run if run.data.params else place.step_run),
+            nodes.parameters_node(run if run.data.params else place.step_run),
             *data,
-            commit_node(self.client, place.step_run),
+            nodes.commit_node(self.client, place.step_run),
             self._environment(place.step_run),
         ]
         missing = [] if data else ["it logged no data set"]
@@ -117,9 +107,9 @@ class RunChains:
         elif run.data.tags.get(names.PARENT_TAG) and not place.above:
             missing.append("the run that it is nested in is gone from MLflow")
         root = Node(
-            f"{run_kind(run)} run",
+            f"{nodes.run_kind(run)} run",
             f"{run.info.run_name}  {run.info.run_id}",
-            run_facts(run, place.above),
+            nodes.run_facts(run, place.above),
             tuple(missing),
             tuple(made_from),
         )
@@ -130,7 +120,7 @@ class RunChains:
         """Lead a pipeline run back, with all its steps."""
         run = find_run(self.client, recorded.record.mlflow_run_id or "")
         steps = [self._step(step) for step in recorded.record.steps]
-        context = [commit_node(self.client, run), self._environment(run)] if run else []
+        context = [nodes.commit_node(self.client, run), self._environment(run)] if run else []
         root = self._pipeline(recorded, run, (*steps, *context))
         variables = recorded.disk.variables() if recorded.disk else {}
         return self._trace(root, run, recorded, variables)
@@ -154,24 +144,24 @@ class RunChains:
             current = find_run(self.client, parent)
             if current is not None:
                 above.append(current)
-        is_pipelines = bool(above) and run_kind(above[-1]) == "pipeline"
+        is_pipelines = bool(above) and nodes.run_kind(above[-1]) == "pipeline"
         pipeline_run = above.pop() if is_pipelines else None
         recorded = self.record_of(pipeline_run) if pipeline_run else None
         return _Place(run, above, pipeline_run, recorded)
 
     def _step(self, step: StepResult) -> Node:
         run = find_run(self.client, step.mlflow_run_id or "")
-        facts = step_facts(step)
+        facts = nodes.step_facts(step)
         if run is None:
             return Node("step", step.name, facts, ("its MLflow run is gone",))
-        data = [f"{node.title}, digest {node.facts['digest']}" for node in data_nodes(run)]
+        data = [f"{node.title}, digest {node.facts['digest']}" for node in nodes.data_nodes(run)]
         return Node("step", step.name, facts | ({"data": "; ".join(data)} if data else {}))
 
     def _step_of(self, place: _Place, step: StepResult) -> Node:
         """Return the step that a run is of, with the files and runs that it read."""
         assert place.recorded is not None
         pipeline = self._pipeline(place.recorded, place.pipeline_run, ())
-        facts = step_facts(step)
+        facts = nodes.step_facts(step)
         known = place.disk.inputs.get(step.name) if place.disk else None
         if not known:
             missing = ("which files and runs it read: its list of them is gone",)
@@ -182,7 +172,7 @@ class RunChains:
         if data:
             facts["files of data, sha256"] = "; ".join(data)
         if upstream:
-            facts["built on"] = listed(upstream)
+            facts["built on"] = nodes.listed(upstream)
         return Node("step", step.name, facts, (), (pipeline,))
 
     def _pipeline(self, recorded: Recorded, run: Run | None, made_from: tuple[Node, ...]) -> Node:
@@ -204,7 +194,7 @@ class RunChains:
         return Node("pipeline run", record.id, facts, tuple(missing), made_from)
 
     def _environment(self, run: Run) -> Node:
-        return environment_node(self.client, run, self.project)
+        return nodes.environment_node(self.client, run, self.project)
 
     def _notebook(self, place: _Place) -> Node:
         run, step_run = place.run, place.step_run
@@ -220,7 +210,7 @@ class RunChains:
         if kept and not cells:
             content, where = notebook_content(kept), source_file
         if content and not cells:
-            cells = cells_by_call(content, run_kind(run))
+            cells = cells_by_call(content, nodes.run_kind(run))
         facts = {"looked at": where} if where else {}
         if kept:
             facts["source"] = f"artifact {source_file} of run {step_run.info.run_id}"
@@ -255,7 +245,7 @@ class RunChains:
         diff = artifact_bytes(self.client, run, names.DIFF_ARTIFACT) if run and is_dirty else None
         alone = run if record is None else None
         given = artifact_bytes(self.client, alone, names.PARAMETERS_FILE) if alone else None
-        if commit is None or not is_hex(commit):
+        if commit is None or not nodes.is_hex(commit):
             commit = None
         is_elsewhere = commit is not None and not is_in_no_remote(self.project, commit)
         recipe = Recipe(
