@@ -37,6 +37,7 @@ from .trips.loading import load_trips as load_trips
 from .trips.origin import Provenance as Provenance
 from .trips.origin import provenance as provenance
 from .trips.report import CleaningReport as CleaningReport
+from .trips.schema import validate_trips as validate_trips
 from .trips.split import load_split as load_split
 
 def load_ipython_extension(shell: object) -> None: ...

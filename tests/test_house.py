@@ -138,6 +138,7 @@ def names_and_literals(tree: ast.AST) -> Iterator[str]:
 
 def test_a_module_that_only_its_package_uses_has_an_underscore() -> None:
     public = (REPOSITORY / "pyproject.toml").read_text() + (PACKAGE / "__init__.pyi").read_text()
+    public += "".join(file.read_text() for file in (REPOSITORY / "benchmarks").glob("*.py"))
     for name in modules():
         package, _, own = name.rpartition(".")
         outside = {user for user, used in imports().items() if name in used and user != package}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taxi_nb.cli.arguments import DEFAULT_FILE, Force, Overrides, ParameterFile, make_plan, read
+from taxi_nb.cli._arguments import DEFAULT_FILE, Force, Overrides, ParameterFile, make_plan, read
 
 
 def plan(

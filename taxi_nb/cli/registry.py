@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, stop
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, stop
 
 if TYPE_CHECKING:
     from taxi_nb.registry.history import Promotion

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from taxi_nb.cli.arguments import ChosenRun, run_folder
-from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, stop
+from taxi_nb.cli._arguments import ChosenRun, run_folder
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, stop
 
 
 def report(

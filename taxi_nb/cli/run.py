@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli.arguments import (
+from taxi_nb.cli._arguments import (
     DEFAULT_FILE,
     Force,
     Jobs,
@@ -19,7 +19,7 @@ from taxi_nb.cli.arguments import (
     make_plan,
     read,
 )
-from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.memory import Memory

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taxi_nb.cli.arguments import DEFAULT_FILE, Overrides, read
-from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, say, signals_stop
+from taxi_nb.cli._arguments import DEFAULT_FILE, Overrides, read
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop
 
 if TYPE_CHECKING:
     from taxi_nb.scoring.result import Scoring

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from taxi_nb.cli._stopping import FAILURE, USAGE, say, stop
 from taxi_nb.cli.registry import Name, champion_number, model_name, registry_errors_stop
-from taxi_nb.cli.stopping import FAILURE, USAGE, say, stop
 from taxi_nb.tracking.model_address import ModelAddress
 
 _HOST = "127.0.0.1"

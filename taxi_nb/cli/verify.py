@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli.arguments import ChosenRun, Jobs, run_folder
-from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
+from taxi_nb.cli._arguments import ChosenRun, Jobs, run_folder
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 from taxi_nb.project import project_root
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from taxi_nb.evaluation.clock import hours_of, weekdays_of
-from taxi_nb.evaluation.distribution import (
+from taxi_nb.evaluation._distribution import (
     Distribution,
     index_by_chance,
     population_stability_index,
 )
+from taxi_nb.evaluation.clock import hours_of, weekdays_of
 from taxi_nb.trips.batches import reopen
 from taxi_nb.trips.origin import is_part, provenance
 

@@ -135,7 +135,7 @@ MODELS: Mapping[str, ModelSpec] = {
         defaults=_RICH_DEFAULTS,
         groups=GROUPS,
         reads=(*KNOWN_AT_PICKUP, "trip_distance"),
-        trusted=(".zone_statistics.ZoneStatistics", *_XGBOOST_TYPES),
+        trusted=("._zone_statistics.ZoneStatistics", *_XGBOOST_TYPES),
     ),
     # Before a trip nobody knows how far it will go.
     "xgboost-before": ModelSpec(
@@ -144,7 +144,7 @@ MODELS: Mapping[str, ModelSpec] = {
         defaults=_RICH_DEFAULTS,
         groups=_KNOWN_BEFORE,
         reads=KNOWN_AT_PICKUP,
-        trusted=(".zone_statistics.ZoneStatistics", *_XGBOOST_TYPES),
+        trusted=("._zone_statistics.ZoneStatistics", *_XGBOOST_TYPES),
     ),
 }
 """Name -> `ModelSpec`. A new model is one more entry."""

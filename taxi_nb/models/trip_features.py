@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_is_fitted
 
-from .calendar_time import is_day_off, time_of_day
-from .zone_map import zone_positions
-from .zone_statistics import (
+from ._calendar_time import is_day_off, time_of_day
+from ._zone_map import zone_positions
+from ._zone_statistics import (
     ZONES,
     ZoneStatistics,
     borough_codes,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from taxi_nb.pipeline.code_digest import asks_mlflow, cell_digests, definition_digests
+from taxi_nb.pipeline._code_digest import asks_mlflow, cell_digests, definition_digests
 from taxi_nb.pipeline.parameters import default_values, read_notebook
 from taxi_nb.project import write_whole
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from taxi_nb.pipeline.code_digest import digest
+from taxi_nb.pipeline._code_digest import digest
 
 # Stands for the digest of a file that changed between its use and the step's end: equal to none.
 CHANGED_MEANWHILE = "changed while it was used"

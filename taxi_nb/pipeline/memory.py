@@ -8,10 +8,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from taxi_nb.pipeline._results import KeptResults
 from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.record import StepResult
-from taxi_nb.pipeline.results import KeptResults
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.project import path_within
 from taxi_nb.secrets.addresses import without_credentials

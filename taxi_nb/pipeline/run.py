@@ -12,17 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from taxi_nb.pipeline.execute import import_papermill
-from taxi_nb.pipeline.execution import KernelHandle
+from taxi_nb.pipeline._execute import import_papermill
+from taxi_nb.pipeline._execution import KernelHandle
+from taxi_nb.pipeline._record_keeper import RecordKeeper
+from taxi_nb.pipeline._step_run import RunFolder, StepRunner
 from taxi_nb.pipeline.interrupted import Interrupted
 from taxi_nb.pipeline.kernels.pool import KernelPool
 from taxi_nb.pipeline.memory import RUNS, Memory
 from taxi_nb.pipeline.plan import decide, plan
 from taxi_nb.pipeline.planned import Plan, PlannedStep
 from taxi_nb.pipeline.record import RunRecord, Status, StepError, StepResult, make_run_folder
-from taxi_nb.pipeline.record_keeper import RecordKeeper
 from taxi_nb.pipeline.spec import Pipeline, Step
-from taxi_nb.pipeline.step_run import RunFolder, StepRunner
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE, URI_VARIABLE
 from taxi_nb.tracking.pipeline_runs import PipelineTracking

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from taxi_nb.registry._handover import hand_over, read_history, settled_history
 from taxi_nb.registry.card import attach_card
 from taxi_nb.registry.gate import Gate, Judged, PromotionDecision, judge
-from taxi_nb.registry.handover import hand_over, read_history, settled_history
 from taxi_nb.registry.history import Kind, Promotion, PromotionHistory, PromotionLog
 from taxi_nb.registry.versions import (
     DEFAULT_NAME,

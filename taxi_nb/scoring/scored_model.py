@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from taxi_nb.evaluation.drift import FEATURES, REFERENCE_FILE, DriftReference
 from taxi_nb.evaluation.intervals import INTERVALS_FILE, ConformalIntervals
-from taxi_nb.scoring.month_records import AT_PICKUP
+from taxi_nb.scoring._month_records import AT_PICKUP
 from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
 from taxi_nb.tracking.names import SYNTHETIC_TAG
 from taxi_nb.tracking.store import tracking_uri

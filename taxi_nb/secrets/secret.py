@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from taxi_nb.secrets.kernel_messages import hide_secrets_in_messages
+from taxi_nb.secrets._kernel_messages import hide_secrets_in_messages
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.mlflow_client import hide_secrets_in_runs
 from taxi_nb.secrets.references import SecretError, variable_of

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 from taxi_nb.project import project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
-from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE
-from taxi_nb.tracking.origin import is_step
-from taxi_nb.tracking.reaching import (
+from taxi_nb.tracking._reaching import (
     POSTGRES,
     SQLITE,
     connection,
@@ -23,6 +21,8 @@ from taxi_nb.tracking.reaching import (
     reach,
     rows,
 )
+from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE
+from taxi_nb.tracking.origin import is_step
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.tracking import names
+from taxi_nb.tracking._lifecycle import close, close_abandoned, owner
+from taxi_nb.tracking._reaching import checked_client
 from taxi_nb.tracking.context import Context
-from taxi_nb.tracking.lifecycle import close, close_abandoned, owner
 from taxi_nb.tracking.names import Kind, RunStatus
 from taxi_nb.tracking.origin import Origin
 from taxi_nb.tracking.outcomes import model_outcomes
-from taxi_nb.tracking.reaching import checked_client
 from taxi_nb.tracking.store import connect, experiment_name, tracking_uri
 
 

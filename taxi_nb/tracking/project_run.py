@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
+from taxi_nb.tracking._reaching import SQLITE
 from taxi_nb.tracking.names import (
     EXPERIMENT_ID_VARIABLE,
     EXPERIMENT_VARIABLE,
     RUN_VARIABLE,
     URI_VARIABLE,
 )
-from taxi_nb.tracking.reaching import SQLITE
 
 
 def take_project_run() -> tuple[str, str] | None:

@@ -12,8 +12,8 @@ from taxi_nb.secrets.addresses import has_credentials, without_credentials
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.literals import require_no_literal_secrets
 from taxi_nb.secrets.mlflow_client import hide_secrets_in_runs
+from taxi_nb.tracking._lifecycle import close_abandoned, owner
 from taxi_nb.tracking.context import Context
-from taxi_nb.tracking.lifecycle import close_abandoned, owner
 from taxi_nb.tracking.measuring import measured
 from taxi_nb.tracking.names import KIND_TAG, OWNER_TAG, RUN_VARIABLE, Kind
 from taxi_nb.tracking.origin import is_step

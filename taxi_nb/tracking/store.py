@@ -7,9 +7,9 @@ from urllib.parse import unquote
 
 from taxi_nb.project import DEFAULT_EXPERIMENT, project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
+from taxi_nb.tracking._reaching import POSTGRES, SERVER
 from taxi_nb.tracking.experiments import open_experiment
 from taxi_nb.tracking.names import EXPERIMENT_VARIABLE, URI_VARIABLE
-from taxi_nb.tracking.reaching import POSTGRES, SERVER
 from taxi_nb.tracking.store_errors import StoreError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from taxi_nb.secrets.addresses import without_credentials
-from taxi_nb.tracking.reaching import SERVER, is_database, require_driver, rows, server_session
+from taxi_nb.tracking._reaching import SERVER, is_database, require_driver, rows, server_session
 from taxi_nb.tracking.run_tree import find_run
 from taxi_nb.tracking.store_errors import StoreError, in_one_line
 

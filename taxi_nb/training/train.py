@@ -14,7 +14,7 @@ from taxi_nb.models.carried import require_unchanged
 from taxi_nb.models.specs import ModelChoice
 from taxi_nb.tracking.contents import RunContents
 from taxi_nb.tracking.run import tracked_run
-from taxi_nb.training.batches import fit_in_batches, metrics_in_batches, require_learns_in_batches
+from taxi_nb.training._batches import fit_in_batches, metrics_in_batches, require_learns_in_batches
 from taxi_nb.training.logged_model import log_model
 from taxi_nb.training.used_trips import add_trips
 from taxi_nb.trips.origin import is_part, provenance

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from taxi_nb.trips._month_reader import Arrays, MonthReader, ReadMonth
 from taxi_nb.trips.cleaning import CheckedRecords, Cleaning
 from taxi_nb.trips.engines import chosen_engine
 from taxi_nb.trips.errors import BrokenFileError, TripsError
 from taxi_nb.trips.month_file import MonthContent
-from taxi_nb.trips.month_reader import Arrays, MonthReader, ReadMonth
 from taxi_nb.trips.origin import MonthFile, Provenance, stamp
 from taxi_nb.trips.reading import BATCH_ROWS, PART_BATCH_ROWS
 from taxi_nb.trips.records import COLUMN_TYPES, COLUMNS

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from taxi_nb.trips._tlc import Tlc
 from taxi_nb.trips.arguments import require_count, require_months, require_taxi
 from taxi_nb.trips.batches import TripBatches
 from taxi_nb.trips.cleaning import CleaningSettings, cleaning_of
@@ -14,7 +15,6 @@ from taxi_nb.trips.errors import TripsError
 from taxi_nb.trips.reading import BATCH_ROWS
 from taxi_nb.trips.sample import SAMPLE_ROWS, Sample
 from taxi_nb.trips.sources import Source, local_place, open_place
-from taxi_nb.trips.tlc import Tlc
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from taxi_nb.project import data_dir, part_file, publish
+from taxi_nb.trips._made_month import VERSION, make_month
 from taxi_nb.trips.arguments import require_count
 from taxi_nb.trips.errors import BrokenFileError, write_errors_named
-from taxi_nb.trips.made_month import VERSION, make_month
 from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.sources import month_file_name, read_file
 

@@ -40,6 +40,11 @@ def validate_trips(trips: pd.DataFrame, cleaning: Cleaning | None = None) -> Non
     ------
     SchemaError
         If the frame breaks the schema; the message lists everything that is wrong.
+
+    Examples
+    --------
+    >>> from taxi_nb import load_trips
+    >>> validate_trips(load_trips("green", ["2021-01"], "sample", sample_rows=1_000))
     """
     try:
         trips_schema(cleaning).validate(trips, lazy=True)

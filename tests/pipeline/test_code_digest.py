@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taxi_nb.pipeline.code_digest import (
+from taxi_nb.pipeline._code_digest import (
     IMPORTS,
     MODULE_LEVEL,
     asks_mlflow,

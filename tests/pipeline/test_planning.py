@@ -354,7 +354,7 @@ def test_another_version_of_a_package(
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setattr(
-        "taxi_nb.pipeline.recorded_inputs._packages", lambda: {"abacus": ["abacus"]}
+        "taxi_nb.pipeline._recorded_inputs._packages", lambda: {"abacus": ["abacus"]}
     )
     project.notebook("01_a", "import abacus\nprint(abacus.beads)")
     project.notebook("02_b", "print('no beads')")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from taxi_nb.pipeline._results import KeptResults
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.record import (
     RunRecord,
@@ -19,7 +20,6 @@ from taxi_nb.pipeline.record import (
     make_run_folder,
     point_latest_at,
 )
-from taxi_nb.pipeline.results import KeptResults
 from taxi_nb.plain_data import from_plain
 from taxi_nb.project import write_whole
 

@@ -192,7 +192,7 @@ def test_a_promoter_that_is_killed_holds_nobody_up(
     assert killed.exitcode == 9
     assert champion() == "1"
     assert "number 2 was interrupted" in str(promotion_history().remark)
-    monkeypatch.setattr("taxi_nb.registry.handover._PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("taxi_nb.registry._handover._PATIENCE_SECONDS", 0.3)
     decision = promote_if_better(trained.run("good"), trained.validation)
     assert decision.champion_version == "2"
     assert [one.after for one in promotion_history().promotions] == ["1", "2", "3"]

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from taxi_nb.pipeline.report.executed import ExecutedNotebook
-from taxi_nb.review.verify.cells import CellComparison, compare_cells, text_difference
+from taxi_nb.review.verify._cells import CellComparison, compare_cells, text_difference
 
 
 def compared(tmp_path: Path, old: list[Any], new: list[Any], source: str = "1") -> CellComparison:

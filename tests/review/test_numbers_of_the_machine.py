@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from taxi_nb.pipeline.record import RunRecord, Status, StepResult
-from taxi_nb.pipeline.report.comparison import compare
+from taxi_nb.pipeline.report._comparison import compare
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.review.trace.nodes import run_facts
 from taxi_nb.review.verify.comparison import Execution, compare_executions

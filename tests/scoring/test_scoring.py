@@ -34,7 +34,7 @@ from taxi_nb import (
     train,
 )
 from taxi_nb.registry.versions import DEFAULT_NAME
-from taxi_nb.review.verify.registry_state import RegistryBefore, recreate
+from taxi_nb.review.verify._registry_state import RegistryBefore, recreate
 from taxi_nb.scoring.predictions_file import OutputError, PredictionsFile
 from taxi_nb.scoring.result import Thresholds
 from taxi_nb.scoring.score import CHAMPION_MODEL

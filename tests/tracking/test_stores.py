@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
+from taxi_nb.tracking._reaching import reach
 from taxi_nb.tracking.experiments import artifact_root
-from taxi_nb.tracking.reaching import reach
 from taxi_nb.tracking.store import address_in, connect
 from taxi_nb.tracking.store_errors import StoreError
 from taxi_nb.tracking.stored_runs import finished_runs

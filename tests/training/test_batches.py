@@ -72,7 +72,7 @@ def test_a_parameter_that_cannot_be_kept_in_batches_is_refused(load: Load, store
 def test_xgboost_learns_from_several_pages_what_it_learns_from_one(
     load: Load, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taxi_nb.training.batches._PAGE_ROWS", 700)
+    monkeypatch.setattr("taxi_nb.training._batches._PAGE_ROWS", 700)
     part = train(
         "xgboost",
         load("2021-01", max_trips=500),

@@ -14,9 +14,9 @@ import pytest
 
 from taxi_nb.models.zones import boroughs
 from taxi_nb.project import publish
+from taxi_nb.trips._made_month import BROKEN_SHARES
 from taxi_nb.trips.errors import BrokenFileError, TripsError
 from taxi_nb.trips.loading import load_trips
-from taxi_nb.trips.made_month import BROKEN_SHARES
 from taxi_nb.trips.origin import provenance
 
 ROWS = 40_000

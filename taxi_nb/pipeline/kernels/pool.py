@@ -9,11 +9,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
-from taxi_nb.pipeline.kernels.directories import PrivateDirectory
+from taxi_nb.pipeline.kernels._directories import PrivateDirectory
 
 if TYPE_CHECKING:
-    from taxi_nb.pipeline.kernels.client import ForkServer
-    from taxi_nb.pipeline.kernels.provisioner import PoolKernelManager, SpawnProvisioner
+    from taxi_nb.pipeline.kernels._client import ForkServer
+    from taxi_nb.pipeline.kernels._provisioner import PoolKernelManager, SpawnProvisioner
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class KernelPool:
 
     def start(self) -> None:
         """Begin to start the fork server, if there is to be one, and return at once."""
-        from taxi_nb.pipeline.kernels.client import ForkServer
+        from taxi_nb.pipeline.kernels._client import ForkServer
 
         with self._lock:
             if self._directory is not None:
@@ -124,7 +124,7 @@ class KernelPool:
         and files go with it, at the latest when the pool closes. `env` is the kernel's whole
         environment (default: that of this process when it starts).
         """
-        from taxi_nb.pipeline.kernels.provisioner import PoolKernelManager
+        from taxi_nb.pipeline.kernels._provisioner import PoolKernelManager
 
         self.start()
         return PoolKernelManager(self._provisioner, env)
@@ -147,7 +147,7 @@ class KernelPool:
             directory.remove()
 
     def _provisioner(self, manager: PoolKernelManager) -> SpawnProvisioner:
-        from taxi_nb.pipeline.kernels.provisioner import ForkProvisioner, SpawnProvisioner
+        from taxi_nb.pipeline.kernels._provisioner import ForkProvisioner, SpawnProvisioner
 
         with self._lock:
             if self._directory is None:

@@ -11,12 +11,12 @@ from nbconvert.exporters import TemplateExporter
 from nbconvert.filters.highlight import Highlight2HTML
 
 from taxi_nb.pipeline.record import RunRecord, StepResult
+from taxi_nb.pipeline.report._links import PAGE, Links, cell_prefix
+from taxi_nb.pipeline.report._outputs import OutputHtml
+from taxi_nb.pipeline.report._page_summary import PageSummary, neighbours
+from taxi_nb.pipeline.report._pages import render
+from taxi_nb.pipeline.report._prose import Prose
 from taxi_nb.pipeline.report.executed import ExecutedNotebook, last_heading
-from taxi_nb.pipeline.report.links import PAGE, Links, cell_prefix
-from taxi_nb.pipeline.report.outputs import OutputHtml
-from taxi_nb.pipeline.report.page_summary import PageSummary, neighbours
-from taxi_nb.pipeline.report.pages import render
-from taxi_nb.pipeline.report.prose import Prose
 from taxi_nb.project import write_whole
 
 _TEMPLATES = Path(__file__).parent / "templates"

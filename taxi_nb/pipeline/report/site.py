@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline.record import StepResult
-from taxi_nb.pipeline.report.comparison import Comparison, compare, figure_pairs
+from taxi_nb.pipeline.report._comparison import Comparison, compare, figure_pairs
+from taxi_nb.pipeline.report._front_page import front_page
+from taxi_nb.pipeline.report._links import FIGURES, PAGE, Links, comparison_page, page_place
+from taxi_nb.pipeline.report._notebook_diff import NotebookDiff, notebook_diff
+from taxi_nb.pipeline.report._page_summary import PageSummary, neighbours, read_summary
+from taxi_nb.pipeline.report._pages import render
 from taxi_nb.pipeline.report.figures import Figure
-from taxi_nb.pipeline.report.front_page import front_page
-from taxi_nb.pipeline.report.links import FIGURES, PAGE, Links, comparison_page, page_place
-from taxi_nb.pipeline.report.notebook_diff import NotebookDiff, notebook_diff
-from taxi_nb.pipeline.report.page_summary import PageSummary, neighbours, read_summary
-from taxi_nb.pipeline.report.pages import render
 from taxi_nb.pipeline.report.past import RunOnDisk, runs_before
 from taxi_nb.project import write_whole
 

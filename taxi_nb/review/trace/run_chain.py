@@ -14,8 +14,8 @@ from taxi_nb.pipeline.report.executed import notebook_content
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.plain_data import from_plain
 from taxi_nb.review.trace import nodes
-from taxi_nb.review.trace.cells import cells_by_call, cells_by_time
-from taxi_nb.review.trace.commands import Recipe
+from taxi_nb.review.trace._cells import cells_by_call, cells_by_time
+from taxi_nb.review.trace._commands import Recipe
 from taxi_nb.review.trace.nodes import Node
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking import names

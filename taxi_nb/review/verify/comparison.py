@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taxi_nb.pipeline.report.past import RunOnDisk
-from taxi_nb.review.verify.cells import CellComparison, Normalise, compare_cells
+from taxi_nb.review.verify._cells import CellComparison, Normalise, compare_cells
 from taxi_nb.tracking.measuring import measures_the_machine
 from taxi_nb.tracking.run_tree import find_run, nested_runs
 

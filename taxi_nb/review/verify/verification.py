@@ -15,9 +15,9 @@ from taxi_nb.pipeline.record import RunRecord, Status
 from taxi_nb.pipeline.remote_file import is_remote, remote_digest
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.plain_data import from_plain
+from taxi_nb.review.verify._execution import ScratchExecution
 from taxi_nb.review.verify.checkout import VerificationError, check_out, link_files
 from taxi_nb.review.verify.comparison import Execution, StepVerdict, compare_executions
-from taxi_nb.review.verify.execution import ScratchExecution
 from taxi_nb.secrets.addresses import variable_without_credentials, without_credentials
 from taxi_nb.tracking.environment import installed_versions
 from taxi_nb.tracking.names import DIFF_ARTIFACT

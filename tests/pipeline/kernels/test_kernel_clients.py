@@ -14,7 +14,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from taxi_nb.pipeline.execute import execute_notebook
+from taxi_nb.pipeline._execute import execute_notebook
 from taxi_nb.pipeline.kernels.pool import KernelPool, default_kind
 from tests.pipeline.kernels.conftest import Execute
 

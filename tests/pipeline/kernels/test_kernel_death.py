@@ -16,7 +16,7 @@ import psutil
 import pytest
 from nbclient.exceptions import DeadKernelError
 
-from taxi_nb.pipeline.kernels.directories import PrivateDirectory
+from taxi_nb.pipeline.kernels._directories import PrivateDirectory
 from taxi_nb.pipeline.kernels.pool import KernelKind, KernelPool, default_kind
 from tests.pipeline.kernels.conftest import Execute
 
@@ -177,7 +177,7 @@ def test_directories_of_killed_pipelines_are_removed_and_no_others(
     mine = PrivateDirectory()
     code = """
     import os, signal
-    from taxi_nb.pipeline.kernels.directories import PrivateDirectory
+    from taxi_nb.pipeline.kernels._directories import PrivateDirectory
     print(PrivateDirectory().path, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
     """

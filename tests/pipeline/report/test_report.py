@@ -14,12 +14,12 @@ import nbformat
 import pytest
 
 from taxi_nb.pipeline.record import RunRecord, Status, StepError, StepResult
-from taxi_nb.pipeline.report.comparison import Change, MetricChange, compare
-from taxi_nb.pipeline.report.metrics import better, by_importance, main_metric
-from taxi_nb.pipeline.report.pages import difference
+from taxi_nb.pipeline.report._comparison import Change, MetricChange, compare
+from taxi_nb.pipeline.report._metrics import better, by_importance, main_metric
+from taxi_nb.pipeline.report._pages import difference
+from taxi_nb.pipeline.report._untrusted import held_back, sanitised
 from taxi_nb.pipeline.report.past import RunOnDisk, runs_before
 from taxi_nb.pipeline.report.site import write_site
-from taxi_nb.pipeline.report.untrusted import held_back, sanitised
 
 INPUTS = {
     "cells": {"3": "c1", "4": "c2"},

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from taxi_nb.pipeline.code_digest import digest
+from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.record import StepResult, slug
 from taxi_nb.plain_data import from_plain, to_plain

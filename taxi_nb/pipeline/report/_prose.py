@@ -11,7 +11,7 @@ from typing import Any
 
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from taxi_nb.pipeline.report.untrusted import Safe, sanitised
+from taxi_nb.pipeline.report._untrusted import Safe, sanitised
 
 
 @dataclass(frozen=True)

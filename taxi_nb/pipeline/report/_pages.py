@@ -12,11 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from taxi_nb.pipeline.record import RunRecord
-from taxi_nb.pipeline.report.untrusted import in_words
+from taxi_nb.pipeline.report._untrusted import in_words
 from taxi_nb.tracking.store import run_page
 
 if TYPE_CHECKING:
-    from taxi_nb.pipeline.report.comparison import MetricChange
+    from taxi_nb.pipeline.report._comparison import MetricChange
 
 
 @cache

@@ -12,9 +12,8 @@ from typing import Any
 
 from nbconvert.filters.ansi import ansi2html
 
-from taxi_nb.pipeline.report.figures import IMAGES, alt_text, encoded_image
-from taxi_nb.pipeline.report.prose import Prose
-from taxi_nb.pipeline.report.untrusted import (
+from taxi_nb.pipeline.report._prose import Prose
+from taxi_nb.pipeline.report._untrusted import (
     Held,
     Safe,
     held_back,
@@ -22,6 +21,7 @@ from taxi_nb.pipeline.report.untrusted import (
     needs_frame,
     sanitised,
 )
+from taxi_nb.pipeline.report.figures import IMAGES, alt_text, encoded_image
 
 # Of one output, in characters; more is a file to open, not a page to read.
 TEXT_LIMIT = 60_000

@@ -10,7 +10,7 @@ from html import unescape
 from pathlib import Path
 
 from taxi_nb.pipeline.record import StepResult
-from taxi_nb.pipeline.report.untrusted import Held
+from taxi_nb.pipeline.report._untrusted import Held
 from taxi_nb.plain_data import from_plain
 
 # It stands before the style sheet.

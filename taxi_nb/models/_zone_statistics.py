@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from .calendar_time import hour_of_week_part
+from ._calendar_time import hour_of_week_part
 from .zones import zone_table
 
 Floats = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from taxi_nb.pipeline.code_digest import named_in
+from taxi_nb.pipeline._code_digest import named_in
 from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import CHANGED_MEANWHILE, AskedRuns, Inputs, UsedFile
 from taxi_nb.pipeline.parameters import read_notebook

@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from taxi_nb.pipeline.record import RunRecord, StepResult
-from taxi_nb.pipeline.report.chart import line_chart, most_recent_series
+from taxi_nb.pipeline.report._chart import line_chart, most_recent_series
+from taxi_nb.pipeline.report._metrics import by_importance, lower_is_better, main_metric
+from taxi_nb.pipeline.report._page_summary import PageSummary
+from taxi_nb.pipeline.report._pages import moment
+from taxi_nb.pipeline.report._untrusted import Held
 from taxi_nb.pipeline.report.executed import ExecutedNotebook
 from taxi_nb.pipeline.report.figures import Figure
-from taxi_nb.pipeline.report.metrics import by_importance, lower_is_better, main_metric
-from taxi_nb.pipeline.report.page_summary import PageSummary
-from taxi_nb.pipeline.report.pages import moment
 from taxi_nb.pipeline.report.past import RunOnDisk
-from taxi_nb.pipeline.report.untrusted import Held
 from taxi_nb.tracking.outcomes import TrainedModel
 
 _MODEL_METRICS = 6

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from taxi_nb.pipeline._step_run import RunFolder
 from taxi_nb.pipeline.planned import Plan
 from taxi_nb.pipeline.record import (
     RUN_FILE,
@@ -20,7 +21,6 @@ from taxi_nb.pipeline.record import (
     point_latest_at,
 )
 from taxi_nb.pipeline.spec import Pipeline
-from taxi_nb.pipeline.step_run import RunFolder
 from taxi_nb.project import path_within, write_whole
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.context import authorship

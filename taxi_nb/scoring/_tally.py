@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from taxi_nb.evaluation.drift import COLUMNS, PREDICTIONS, Drift, counted
 from taxi_nb.evaluation.errors import ErrorSums, MonthError
-from taxi_nb.scoring.month_records import PredictableBatch
+from taxi_nb.scoring._month_records import PredictableBatch
 from taxi_nb.scoring.scored_model import ScoredModel
 
 Floats = npt.NDArray[np.float64]

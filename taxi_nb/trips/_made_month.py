@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from taxi_nb.trips.city import ZONES, City, build_city
+from taxi_nb.trips._city import ZONES, City, build_city
 from taxi_nb.trips.month_file import SYNTHETIC_KEY
 from taxi_nb.trips.records import STAMP_PREFIX
 

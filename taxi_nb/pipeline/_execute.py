@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.pipeline.execution import CellLog, Execution, KernelHandle, OnCell
+from taxi_nb.pipeline._execution import CellLog, Execution, KernelHandle, OnCell
 from taxi_nb.pipeline.record import Status, StepError
 from taxi_nb.project import publish
 from taxi_nb.secrets.known import KNOWN
@@ -37,7 +37,7 @@ def import_papermill() -> Any:
             del sys.modules[blocked]
     from papermill.engines import papermill_engines
 
-    from taxi_nb.pipeline.engine import StepEngine
+    from taxi_nb.pipeline._engine import StepEngine
 
     papermill_engines.register(StepEngine.name, StepEngine)
     return papermill
@@ -79,7 +79,7 @@ def execute_notebook(
         Code that the kernel executes before the first cell; it leaves no trace in the notebook.
     """
     papermill = import_papermill()
-    from taxi_nb.pipeline.engine import StepEngine
+    from taxi_nb.pipeline._engine import StepEngine
 
     handle = handle or KernelHandle()
     log = CellLog(on_cell)

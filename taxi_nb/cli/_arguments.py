@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli.stopping import FAILURE, USAGE, errors_stop, stop
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, stop
 from taxi_nb.project import project_file, project_root
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-from taxi_nb.pipeline.kernels.client import ForkFailedError, ForkServer
+from taxi_nb.pipeline.kernels._client import ForkFailedError, ForkServer
 from taxi_nb.pipeline.kernels.processes import ForkedProcess, KernelProcess, SpawnedProcess
 
 logger = logging.getLogger(__name__)

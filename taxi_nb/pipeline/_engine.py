@@ -10,7 +10,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine
 from papermill.log import logger
 
-from taxi_nb.pipeline.execution import CellLog, KernelHandle
+from taxi_nb.pipeline._execution import CellLog, KernelHandle
 from taxi_nb.pipeline.kernels.processes import usage_of
 from taxi_nb.secrets.known import KNOWN
 
@@ -75,7 +75,7 @@ class StepEngine(Engine):  # type: ignore[misc]
     name = "taxi-nb-step"
 
     @classmethod
-    def execute_managed_notebook(  # noqa: D102 - papermill's interface
+    def execute_managed_notebook(
         cls,
         nb_man: Any,
         kernel_name: str,

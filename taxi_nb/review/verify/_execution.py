@@ -17,8 +17,8 @@ import yaml
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.pipeline.spec import Step, read_pipeline
+from taxi_nb.review.verify._registry_state import RegistryBefore, recreate, registry_before
 from taxi_nb.review.verify.checkout import Checkout, VerificationError, ignore_in, without_store
-from taxi_nb.review.verify.registry_state import RegistryBefore, recreate, registry_before
 from taxi_nb.tracking import names
 from taxi_nb.tracking.run_tree import client_of
 

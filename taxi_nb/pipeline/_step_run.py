@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from taxi_nb.pipeline.execute import execute_notebook
-from taxi_nb.pipeline.execution import Execution, KernelHandle, OnCell
+from taxi_nb.pipeline._execute import execute_notebook
+from taxi_nb.pipeline._execution import Execution, KernelHandle, OnCell
+from taxi_nb.pipeline._recorded_inputs import InputsLostError, RecordedInputs
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.kernels.input_recorder import start_recording
 from taxi_nb.pipeline.kernels.pool import KernelPool, in_one_order
 from taxi_nb.pipeline.memory import Memory
 from taxi_nb.pipeline.record import Status, StepResult, file_names
-from taxi_nb.pipeline.recorded_inputs import InputsLostError, RecordedInputs
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.plain_data import to_plain
 from taxi_nb.project import path_within, write_whole

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from taxi_nb.pipeline.record import StepResult
+from taxi_nb.pipeline.report._metrics import better, by_importance
 from taxi_nb.pipeline.report.figures import Figure
-from taxi_nb.pipeline.report.metrics import better, by_importance
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.tracking.measuring import measures_the_machine
 
