@@ -23,8 +23,7 @@ def score(
         Path, typer.Option("--output", "-o", help="The parquet file for the predictions.")
     ],
     params: Annotated[
-        Path,
-        typer.Option(help="The pipeline file whose source, taxi, cleaning and limits count."),
+        Path, typer.Option(help="The pipeline file whose source, taxi, cleaning and limits count.")
     ] = DEFAULT_FILE,
     overrides: Overrides = None,
     taxi: Annotated[str | None, typer.Option(help="green or yellow.")] = None,

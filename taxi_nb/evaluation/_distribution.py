@@ -147,11 +147,7 @@ class Distribution:
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold; `from_dict` reads it."""
         bins = {"values": list(self.values)} if self.values else {"edges": list(self.edges)}
-        return {
-            **bins,
-            "counts": self.counts.tolist(),
-            "shares": np.round(self.shares, 6).tolist(),
-        }
+        return {**bins, "counts": self.counts.tolist(), "shares": np.round(self.shares, 6).tolist()}
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Self:

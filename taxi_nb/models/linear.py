@@ -92,13 +92,7 @@ class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None, *, reset: bool
     ) -> GroupStatistics:
         X, y = validate_data(
-            self,
-            X,
-            y,
-            reset=reset,
-            dtype=np.float64,
-            accept_sparse="csr",
-            y_numeric=True,
+            self, X, y, reset=reset, dtype=np.float64, accept_sparse="csr", y_numeric=True
         )
         weights = None
         if sample_weight is not None:
@@ -211,9 +205,7 @@ class SingleThreadedRidge(Ridge):  # type: ignore[misc]
         return self
 
 
-def _one_hot_parts(
-    X: csr_matrix,
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
+def _one_hot_parts(X: csr_matrix) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
     """Take a matrix of one-hot groups and a last column apart: groups, positions, x."""
     n_rows, n_columns = X.shape
     row = np.repeat(np.arange(n_rows), np.diff(X.indptr))

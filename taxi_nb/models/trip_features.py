@@ -14,13 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._calendar_time import is_day_off, time_of_day
 from ._zone_map import zone_positions
-from ._zone_statistics import (
-    ZONES,
-    ZoneStatistics,
-    borough_codes,
-    trip_groups,
-    zone_numbers,
-)
+from ._zone_statistics import ZONES, ZoneStatistics, borough_codes, trip_groups, zone_numbers
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -229,11 +223,7 @@ def _quantities(trips: pd.DataFrame, minutes: Floats) -> dict[str, Floats]:
     """Return what statistics are made of, NaN where an implausible distance spoils it."""
     miles = trips["trip_distance"].to_numpy(np.float64)
     log_miles = np.log(np.where(_plausible(miles), miles, np.nan))
-    return {
-        "distances": log_miles,
-        "durations": minutes,
-        "paces": np.log(minutes) - log_miles,
-    }
+    return {"distances": log_miles, "durations": minutes, "paces": np.log(minutes) - log_miles}
 
 
 def _distance(trips: pd.DataFrame, miles: Floats) -> dict[str, Any]:

@@ -196,10 +196,7 @@ def _metadata(result: Scoring) -> dict[str, str]:
 
 def _log(result: Scoring) -> None:
     contents = RunContents(
-        params={
-            "scored_model": result.model.address,
-            "scored_model_run": result.model.run_id,
-        },
+        params={"scored_model": result.model.address, "scored_model_run": result.model.run_id},
         metrics=_numbers(result),
         tags={VERDICT_TAG: result.verdict},
     )

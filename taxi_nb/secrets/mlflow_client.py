@@ -11,15 +11,7 @@ from typing import Any
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.references import SecretError
 
-_WRITING = (
-    "create_run",
-    "log_batch",
-    "log_dict",
-    "log_param",
-    "log_text",
-    "set_tag",
-    "update_run",
-)
+_WRITING = ("create_run", "log_batch", "log_dict", "log_param", "log_text", "set_tag", "update_run")
 _COPYING = ("log_artifact", "log_artifacts")
 
 

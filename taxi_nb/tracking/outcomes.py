@@ -7,13 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.tracking.model_address import ModelAddress
-from taxi_nb.tracking.names import (
-    CHAMPION,
-    DECISION_TAG,
-    KIND_TAG,
-    PARENT_TAG,
-    REGISTERED_PARAM,
-)
+from taxi_nb.tracking.names import CHAMPION, DECISION_TAG, KIND_TAG, PARENT_TAG, REGISTERED_PARAM
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

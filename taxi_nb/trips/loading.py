@@ -96,13 +96,7 @@ def load_trips(
     """
     require_count("max_trips", max_trips)
     batches = iter_trips(
-        taxi,
-        months,
-        source,
-        cleaning=cleaning,
-        seed=seed,
-        sample_rows=sample_rows,
-        engine=engine,
+        taxi, months, source, cleaning=cleaning, seed=seed, sample_rows=sample_rows, engine=engine
     )
     return batches.one_frame(max_trips)
 

@@ -82,11 +82,7 @@ class CleaningReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dict that JSON can hold; `from_dict` reads it."""
         months = [{**asdict(month), "rows_kept": month.rows_kept} for month in self.months]
-        totals = {
-            "rows_in": self.rows_in,
-            "taken_out": self.taken_out,
-            "rows_kept": self.rows_kept,
-        }
+        totals = {"rows_in": self.rows_in, "taken_out": self.taken_out, "rows_kept": self.rows_kept}
         return {**asdict(self), "months": months, **totals}
 
     @classmethod

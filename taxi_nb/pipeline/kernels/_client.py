@@ -65,11 +65,7 @@ class ForkServer:
         self._has_forked = self._closed = False
         self._control, theirs = socket.socketpair()
         with theirs, self._log_path.open("wb") as log:
-            settings = {
-                "control": theirs.fileno(),
-                "preload": preload,
-                "directory": str(directory),
-            }
+            settings = {"control": theirs.fileno(), "preload": preload, "directory": str(directory)}
             inherited = {k: v for k, v in env.items() if k not in KERNEL_ONLY}
             self._process = subprocess.Popen(
                 [sys.executable, str(SCRIPT), json.dumps(settings)],

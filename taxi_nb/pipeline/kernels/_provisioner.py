@@ -184,9 +184,7 @@ class PoolKernelClient(AsyncKernelClient):
 
 
 async def _first(
-    receive: Callable[..., Awaitable[Message]],
-    timeout: float,
-    is_wanted: Callable[[Message], bool],
+    receive: Callable[..., Awaitable[Message]], timeout: float, is_wanted: Callable[[Message], bool]
 ) -> Message:
     while not is_wanted(message := await receive(timeout=timeout)):
         pass

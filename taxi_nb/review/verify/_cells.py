@@ -47,9 +47,7 @@ class CellComparison:
 
 
 def compare_cells(
-    recorded: ExecutedNotebook,
-    again: ExecutedNotebook,
-    normalise: tuple[Normalise, Normalise],
+    recorded: ExecutedNotebook, again: ExecutedNotebook, normalise: tuple[Normalise, Normalise]
 ) -> CellComparison:
     """Compare two executions of a notebook.
 

@@ -58,12 +58,7 @@ class Verification:
 
 
 def verify_run(
-    folder: Path,
-    project: Path,
-    scratch: Path,
-    *,
-    jobs: int = 1,
-    say: Callable[[str], None],
+    folder: Path, project: Path, scratch: Path, *, jobs: int = 1, say: Callable[[str], None]
 ) -> Verification:
     """Execute a recorded run again in a scratch copy, and compare.
 
