@@ -59,9 +59,8 @@ class Cleaning:
     def __post_init__(self) -> None:
         for kind in ("minutes", "zone", "distance"):
             low, high = f"min_{kind}", f"max_{kind}"
-            given = {
-                name: bound for name in (low, high) if (bound := getattr(self, name)) is not None
-            }
+            bounds = {name: getattr(self, name) for name in (low, high)}
+            given = {name: value for name, value in bounds.items() if value is not None}
             for name, value in given.items():
                 _check_number(name, value, is_zone=kind == "zone")
             if len(given) == 2 and given[low] > given[high]:
