@@ -68,21 +68,14 @@ class _ScoredMonth(Protocol):
     def thresholds(self) -> _Limit: ...
 
 
-def _axes(
-    title: str, trips: pd.DataFrame | str | None = None, size: tuple[float, float] = _SIZE
-) -> Axes:
+def _axes(title: str, trips: pd.DataFrame | str, size: tuple[float, float] = _SIZE) -> Axes:
     """Return fresh axes whose title says which trips, and whether they are synthetic."""
+    origin = trips if isinstance(trips, str) else provenance(trips).title
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     _, axes = plt.subplots(figsize=size, layout="constrained")
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=22 if _of(trips) else 8)
-    axes.text(0, 1.02, _of(trips), transform=axes.transAxes, fontsize=9, color="0.35")
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=22)
+    axes.text(0, 1.02, origin, transform=axes.transAxes, fontsize=9, color="0.35")
     return axes
-
-
-def _of(trips: pd.DataFrame | str | None) -> str:
-    if trips is None or isinstance(trips, str):
-        return trips or ""
-    return provenance(trips).title
 
 
 def _bars(axes: Axes, values: pd.Series, form: str, label: str) -> None:
@@ -98,17 +91,10 @@ def _finished(axes: Axes) -> Figure:
     figure = axes.get_figure(root=True)
     assert figure is not None
     plt.close(figure)
-    _describe(figure, axes.get_title(loc="left"))
+    # A notebook keeps the title beside the picture, for those who cannot see it.
+    alt = {"image/png": {"alt": axes.get_title(loc="left")}}
+    figure._repr_mimebundle_ = lambda **_: ({}, alt)  # type: ignore[attr-defined]
     return figure
-
-
-def _describe(figure: Figure, title: str) -> None:
-    """Let a notebook keep the title beside the picture, for those who cannot see it."""
-
-    def metadata(**_: object) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-        return {}, {"image/png": {"alt": title}}
-
-    figure._repr_mimebundle_ = metadata  # type: ignore[attr-defined]
 
 
 def rows_left_out(trips: pd.DataFrame) -> Figure:
@@ -187,14 +173,8 @@ def predicted_against_actual(trips: pd.DataFrame, predicted: npt.ArrayLike) -> F
     """Density of predicted and actual minutes with the line where they agree."""
     axes = _axes("Predicted against actual", trips, (5.6, 4.8))
     top = float(trips["duration"].max())
-    drawn = axes.hexbin(
-        trips["duration"],
-        np.clip(np.asarray(predicted, float), 0, top),
-        gridsize=45,
-        bins="log",
-        mincnt=1,
-        cmap="viridis",
-    )
+    shown = np.clip(np.asarray(predicted, float), 0, top)
+    drawn = axes.hexbin(trips["duration"], shown, gridsize=45, bins="log", mincnt=1, cmap="viridis")
     axes.plot([0, top], [0, top], color="C1", linestyle="--", label="perfect")
     # Plain numbers and no small ticks: they would take half of the time that drawing takes.
     bar = axes.figure.colorbar(drawn, ax=axes, label="trips", format="{x:,.0f}")

@@ -33,15 +33,13 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Feature:
-    """A property of trips whose distribution is watched.
-
-    `read` makes it of the array of its raw column; `unit` is for axes.
-    """
+    """A property of trips whose distribution is watched."""
 
     column: str
-    unit: str
+    unit: str  # For axes.
     is_number: bool
-    read: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+    # Makes it of the raw column.
+    read: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = np.asarray
 
     def distribution(self, column: npt.NDArray[Any]) -> Distribution:
         """Count the column's values in bins of their own."""
@@ -49,14 +47,10 @@ class Feature:
         return make(self.read(column))
 
 
-def _as_it_is(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return column
-
-
 FEATURES: Mapping[str, Feature] = {
-    "trip_distance": Feature("trip_distance", "distance (miles)", True, _as_it_is),
-    "PULocationID": Feature("PULocationID", "pick-up zone", False, _as_it_is),
-    "DOLocationID": Feature("DOLocationID", "drop-off zone", False, _as_it_is),
+    "trip_distance": Feature("trip_distance", "distance (miles)", True),
+    "PULocationID": Feature("PULocationID", "pick-up zone", False),
+    "DOLocationID": Feature("DOLocationID", "drop-off zone", False),
     "pickup_hour": Feature("pickup_datetime", "hour of pick-up", False, hours_of),
     "pickup_weekday": Feature(
         "pickup_datetime", "weekday of pick-up, 0 is Monday", False, weekdays_of
@@ -82,8 +76,7 @@ class DriftReference:
     def of(cls, training: pd.DataFrame, validation: pd.DataFrame, predicted: npt.ArrayLike) -> Self:
         """Count the trips that a model learned from, and its predictions of the validation trips.
 
-        Of months beyond memory all trips are counted, batch by batch, in bins that the
-        trips in the frame decide.
+        Of months beyond memory all trips are counted, in bins that those in the frame decide.
         """
         features = {
             name: feature.distribution(training[feature.column].to_numpy())
@@ -92,12 +85,8 @@ class DriftReference:
         origin = provenance(training)
         if is_part(training):
             features = counted(features, reopen(origin).arrays(*COLUMNS))
-        return cls(
-            features,
-            Distribution.of_numbers(np.asarray(predicted, np.float64)),
-            origin.title,
-            provenance(validation).title,
-        )
+        predictions = Distribution.of_numbers(np.asarray(predicted, np.float64))
+        return cls(features, predictions, origin.title, provenance(validation).title)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold; `from_dict` reads it."""
@@ -148,13 +137,9 @@ class Drift:
     @classmethod
     def between(cls, name: str, expected: Distribution, found: Distribution) -> Self:
         """Compare what was expected with what was found."""
-        return cls(
-            name,
-            expected,
-            found,
-            population_stability_index(expected.counts, found.counts),
-            index_by_chance(len(expected.counts), expected.trips, found.trips),
-        )
+        index = population_stability_index(expected.counts, found.counts)
+        by_chance = index_by_chance(len(expected.counts), expected.trips, found.trips)
+        return cls(name, expected, found, index, by_chance)
 
     @property
     def unit(self) -> str:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 class ErrorSums:
     """Sums over trips from which their errors follow, in minutes.
 
-    Examples
-    --------
-    >>> import numpy as np
     >>> sums = ErrorSums()
     >>> sums.add(np.array([12.0, 9.0]), np.array([10.0, 10.0]))
     >>> sums.add(np.array([33.0]), np.array([30.0]))

@@ -26,23 +26,24 @@ _HOURS = 24
 _BINS = 10
 # Below this a 90 % interval would rest on a handful of trips.
 _FEWEST_TRIPS = 100
+# From so many trips on an hour's coverage is told apart from chance.
+_BUSY_HOUR_TRIPS = 500
 
 
 @dataclass(frozen=True)
 class ConformalIntervals:
     """A model's predictions of minutes, with intervals that say how sure they are.
 
-    Split conformal prediction (Papadopoulos and others, ECML 2002; Lei and others,
-    JASA 113, 2018): a copy of the model learns on the earlier training trips; its errors
-    on the later ones, which it has not seen, say how far the model may be off elsewhere.
-    Errors are divided by the usual error of predictions of that length (normalised scores).
-    Longer and shorter trips than predicted are measured apart, and so is each hour of the
-    day (Mondrian categories; Vovk, Gammerman and Shafer, Algorithmic Learning in a Random
-    World, 2005), together with its neighbours, so that quiet hours have trips enough.
+    Split conformal prediction (Papadopoulos and others, ECML 2002; Lei and others, JASA 113,
+    2018): a copy of the model learns on the earlier training trips. Its errors on the later ones
+    say how far the model may be off elsewhere, divided by the usual error of predictions of that
+    length (normalised scores). Too long and too short are measured apart. So is each hour of the
+    day with its neighbours (Mondrian categories; Vovk, Gammerman and Shafer, Algorithmic Learning
+    in a Random World, 2005).
 
-    The middle is the model that learned on all training trips. It is a little better than
-    its copy, so the intervals are rather too wide than too narrow. No method can promise
-    its coverage for a month that is unlike the one it was calibrated on.
+    The middle is the model that learned on all training trips. It is a little better than its
+    copy, so the intervals are rather too wide than too narrow. No method can promise its coverage
+    for a month that is unlike the one it was calibrated on.
 
     Attributes
     ----------
@@ -92,19 +93,12 @@ class ConformalIntervals:
         ----------
         estimator : sklearn.pipeline.Pipeline
             A model that was fitted on `training`.
-        training : DataFrame
-            The trips, as `load_trips` returned them.
         level : float
             The share of trips that shall be inside, between 0 and 1.
         share : float
             The share of trips, last by pick-up, that calibrate.
         neighbours : int
             How many hours before and after lend an hour their trips; 0 to 12.
-
-        Raises
-        ------
-        ValueError
-            If a number is out of its range or there are too few trips.
         """
         require(0 < level < 1, "level", level, "be between 0 and 1")
         require(0 < share < 1, "share", share, "be between 0 and 1")
@@ -152,10 +146,7 @@ class ConformalIntervals:
         return lower.clip(shortest, longest), upper.clip(shortest, longest)
 
     def log(self, run_id: str) -> None:
-        """Keep the calibration with the training run of the model that it belongs to.
-
-        Scoring finds it there, and gives its predictions intervals.
-        """
+        """Keep the calibration with the model's training run, where scoring finds it."""
         from mlflow import MlflowClient
 
         numbers = {name: value for name, value in vars(self).items() if name != "estimator"}
@@ -177,10 +168,8 @@ def coverage_by(trips: pd.DataFrame, intervals: pd.DataFrame, by: pd.Series) -> 
 
     Parameters
     ----------
-    trips : DataFrame
-        With ``duration`` in minutes.
-    intervals : DataFrame
-        What `ConformalIntervals.predict` gave for them.
+    trips, intervals : DataFrame
+        With ``duration`` in minutes; what `ConformalIntervals.predict` gave for them.
     by : Series, shape (n_trips,)
         The slice that each trip belongs to.
 
@@ -219,9 +208,8 @@ def coverage_metrics(trips: pd.DataFrame, intervals: pd.DataFrame) -> dict[str, 
     Returns
     -------
     dict
-        ``interval_coverage`` (a share), ``interval_width`` (mean, minutes) and, of
-        hours with 500 trips or more where there are any, ``interval_coverage_lowest_hour``
-        and ``interval_coverage_highest_hour``.
+        ``interval_coverage`` (a share), ``interval_width`` (mean, minutes) and, if any hour has
+        500 trips, ``interval_coverage_lowest_hour`` and ``interval_coverage_highest_hour``.
 
     Examples
     --------
@@ -236,15 +224,11 @@ def coverage_metrics(trips: pd.DataFrame, intervals: pd.DataFrame) -> dict[str, 
         "interval_coverage": float((by_hour["coverage"] * weights).sum()),
         "interval_width": float((by_hour["width"] * weights).sum()),
     }
-    busy = by_hour.loc[by_hour["trips"] >= BUSY_HOUR_TRIPS, "coverage"]
+    busy = by_hour.loc[by_hour["trips"] >= _BUSY_HOUR_TRIPS, "coverage"]
     if len(busy):
         metrics["interval_coverage_lowest_hour"] = float(busy.min())
         metrics["interval_coverage_highest_hour"] = float(busy.max())
     return metrics
-
-
-BUSY_HOUR_TRIPS = 500
-"""From so many trips on an hour's coverage is told apart from chance."""
 
 
 def _hours(trips: pd.DataFrame) -> Ints:

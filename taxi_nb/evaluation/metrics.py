@@ -13,7 +13,6 @@ def regression_metrics(actual: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[
     Parameters
     ----------
     actual, predicted : array-like, shape (n_trips,)
-        Minutes.
 
     Returns
     -------
@@ -46,13 +45,12 @@ def error_by(
     predicted : array-like, shape (n_trips,)
         Minutes.
     by : Series or array, shape (n_trips,)
-        The slice that each trip belongs to, in the order of `trips`.
+        The slice that each trip belongs to.
 
     Returns
     -------
     DataFrame, one row a slice
-        ``trips`` (a count), ``rmse``, ``mae`` and ``bias`` (mean of predicted
-        minus actual), all in minutes.
+        ``trips`` and, in minutes, ``rmse``, ``mae`` and ``bias`` (mean of predicted minus actual).
 
     Examples
     --------
@@ -76,16 +74,12 @@ def error_by(
 
 
 def rule_of_thumb(training: pd.DataFrame, trips: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Predict distance divided by the median speed of that hour of the day.
-
-    A person would estimate so without a model; a model has to be better.
+    """Predict distance divided by the median speed of the hour: a model has to be better.
 
     Parameters
     ----------
-    training : DataFrame
-        The trips that the median speeds come from.
-    trips : DataFrame
-        The trips to predict.
+    training, trips : DataFrame
+        The trips that the median speeds come from, and those to predict.
 
     Returns
     -------

@@ -25,7 +25,7 @@ def trip_slices(trips: pd.DataFrame) -> dict[str, pd.Series]:
 
     Parameters
     ----------
-    trips : DataFrame, shape (n_trips, n_columns)
+    trips : DataFrame
         As `load_trips` returned them.
 
     Returns
@@ -43,10 +43,9 @@ def trip_slices(trips: pd.DataFrame) -> dict[str, pd.Series]:
     """
     import pandas as pd
 
+    bands = pd.cut(trips["trip_distance"], _DISTANCE_EDGES, labels=_DISTANCE_LABELS)
     return {
         "hour": trips["pickup_datetime"].dt.hour.rename("hour"),
-        "distance": pd.cut(trips["trip_distance"], _DISTANCE_EDGES, labels=_DISTANCE_LABELS).rename(
-            "distance"
-        ),
+        "distance": bands.rename("distance"),
         "borough": boroughs(trips["PULocationID"]),
     }

@@ -43,11 +43,7 @@ def hand_over(
     """Make a version champion, unless the champion has changed since that was decided.
 
     Returns the promotion as it is in the history, or None if another process was first.
-
-    Raises
-    ------
-    RegistryError
-        If the version was deleted at the same moment.
+    `RegistryError` if the version was deleted at the same moment.
     """
     made = log.append(promotion, history.promotions)
     if made is None:
@@ -90,15 +86,8 @@ def _wait_for(log: PromotionLog, promotion: Promotion) -> None:
 
 
 def _moved_outside(latest: Promotion | None, champion: str | None) -> Promotion:
-    if latest is None:
-        reason = "the alias was there before this history"
-    else:
-        reason = f"found {'moved' if champion else 'removed'} outside taxi-nb"
-    return Promotion.now(
-        "outside",
-        latest.after if latest else None,
-        champion,
-        reason=f"{reason}; who did it is not known",
-        who="unknown",
-        commit=None,
-    )
+    reason = f"found {'moved' if champion else 'removed'} outside taxi-nb"
+    reason = reason if latest else "the alias was there before this history"
+    reason += "; who did it is not known"
+    before = latest.after if latest else None
+    return Promotion.now("outside", before, champion, reason=reason, who="unknown", commit=None)

@@ -129,7 +129,10 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
         "slice_titles": SLICES,
         "few": _FEW_TRIPS,
         "weakest": {name: _weakest(table) for name, table in slices.items()},
-        "rare": {name: _rare(table) for name, table in slices.items()},
+        "rare": {
+            name: [str(value) for value in table.index[table["trips"] < _FEW_TRIPS]]
+            for name, table in slices.items()
+        },
         "intervals": _interval_metrics(client, run),
         "example": _example(judged, columns),
     }
@@ -139,10 +142,6 @@ def _weakest(table: pd.DataFrame) -> Any:
     """Return the slice with the largest error, of those with enough trips to tell."""
     enough = table[table["trips"] >= _FEW_TRIPS]
     return None if enough.empty else enough.iloc[int(enough["rmse"].argmax())]
-
-
-def _rare(table: pd.DataFrame) -> list[str]:
-    return [str(value) for value in table.index[table["trips"] < _FEW_TRIPS]]
 
 
 def _interval_metrics(client: MlflowClient, run: Run) -> dict[str, float] | None:

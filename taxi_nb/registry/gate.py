@@ -34,9 +34,8 @@ class PromotionDecision:
     ----------
     promoted : bool
         Whether the alias ``champion`` moved to the challenger.
-    challenger_rmse, champion_rmse : float
-        Minutes, on the same validation trips; the champion's is None when
-        there was none.
+    challenger_rmse, champion_rmse : float or None
+        Minutes, on the same validation trips; None if there was no champion.
     margin : float
         Minutes by which the challenger had to be better.
     gain, gain_error : float or None
@@ -119,8 +118,15 @@ class Gate:
 
     def decide(self, challenger: Judged, champion: Judged | None) -> PromotionDecision:
         """Say whether the challenger replaces the champion, and why."""
-        gain = _gain(challenger, champion) if champion else (None, None)
+        gain, gain_error = _gain(challenger, champion) if champion else (None, None)
         objection = next(self._objections(challenger, champion), None)
+        if champion is None:
+            reason = f"there was no champion; RMSE {challenger.rmse:.3f} minutes"
+        else:
+            reason = (
+                f"{_versus(challenger, champion)}: better by {gain:.3f} ± {gain_error:.3f}, "
+                f"more than the margin of {self.margin}"
+            )
         return PromotionDecision(
             name=challenger.version.name,
             promoted=objection is None,
@@ -129,18 +135,9 @@ class Gate:
             champion_version=champion.number if champion else None,
             champion_rmse=champion.rmse if champion else None,
             margin=self.margin,
-            reason=objection or self._reason_to_promote(challenger, champion),
-            gain=gain[0],
-            gain_error=gain[1],
-        )
-
-    def _reason_to_promote(self, challenger: Judged, champion: Judged | None) -> str:
-        if champion is None:
-            return f"there was no champion; RMSE {challenger.rmse:.3f} minutes"
-        gain, error = _gain(challenger, champion)
-        return (
-            f"{_versus(challenger, champion)}: better by {gain:.3f} ± {error:.3f}, "
-            f"more than the margin of {self.margin}"
+            reason=objection or reason,
+            gain=gain,
+            gain_error=gain_error,
         )
 
     def _objections(self, challenger: Judged, champion: Judged | None) -> Iterator[str]:
@@ -188,10 +185,8 @@ class Gate:
 
 
 def _versus(challenger: Judged, champion: Judged) -> str:
-    return (
-        f"RMSE {challenger.rmse:.3f} against {champion.rmse:.3f} minutes of "
-        f"version {champion.number}"
-    )
+    before = f"{champion.rmse:.3f} minutes of version {champion.number}"
+    return f"RMSE {challenger.rmse:.3f} against {before}"
 
 
 def _gain(challenger: Judged, champion: Judged, rows: Any = slice(None)) -> tuple[float, float]:

@@ -1,14 +1,13 @@
 """Who became champion when, and why: a history that the store itself keeps append-only.
 
 MLflow moves an alias without asking what it names at that moment, so two promotions at once
-could both win. What every store does once and for all is writing a run's parameter: a second
-value for the same name is refused. The history is therefore a run whose parameters are the
-promotions, numbered from 1. The process that writes number n+1 has promoted; another one that
-decided against the same champion finds the number taken and decides again. A process that is
+could both win. A run's parameter, though, is written once: every store refuses a second value. So
+the history is a run whose parameters are the promotions, numbered from 1. Whoever writes number
+n+1 has promoted; another process finds the number taken and decides again. A process that is
 killed holds nothing that others wait for.
 
-The run lives in an experiment of its own, which is filled under another name and then renamed:
-names of experiments are unique, so that one history is made, however many processes begin it.
+The run's experiment is filled under another name and then renamed: names of experiments are
+unique, so that one history is made, however many processes begin it.
 """
 
 from __future__ import annotations
@@ -98,8 +97,7 @@ class PromotionHistory:
     @property
     def latest(self) -> Promotion | None:
         """The last one that holds."""
-        held = [promotion for promotion in self.promotions if promotion.carried_out]
-        return held[-1] if held else None
+        return next((one for one in reversed(self.promotions) if one.carried_out), None)
 
     @property
     def remark(self) -> str | None:
@@ -123,8 +121,13 @@ class PromotionHistory:
         """The versions that led to the last champion, which is at the end; rollbacks undone."""
         line: list[str] = []
         for promotion in self.promotions:
-            if promotion.carried_out and promotion.after is not None:
-                _succeed(line, promotion.kind, promotion.after)
+            version = promotion.after
+            if not promotion.carried_out or version is None:
+                continue
+            if promotion.kind == "rollback" and version in line:
+                del line[len(line) - line[::-1].index(version) :]
+            elif not line or line[-1] != version:
+                line.append(version)
         return line
 
     def to_frame(self) -> pd.DataFrame:
@@ -144,14 +147,6 @@ class PromotionHistory:
 
         remark = f"<p>Note: {escape(self.remark)}.</p>" if self.remark else ""
         return self.to_frame().to_html() + remark
-
-
-def _succeed(line: list[str], kind: Kind, version: str) -> None:
-    if kind == "rollback" and version in line:
-        while line[-1] != version:
-            line.pop()
-    elif not line or line[-1] != version:
-        line.append(version)
 
 
 def _version(version: str | None) -> str:
@@ -175,8 +170,7 @@ class PromotionLog:
     def append(self, promotion: Promotion, after: Sequence[Promotion]) -> Promotion | None:
         """Add one as the successor of those read before; None if another process was first."""
         numbered = replace(promotion, number=len(after) + 1)
-        content = {**to_plain(numbered), "id": uuid4().hex}
-        written = json.dumps(content, ensure_ascii=False)
+        written = json.dumps({**to_plain(numbered), "id": uuid4().hex}, ensure_ascii=False)
         return numbered if self._write_once(f"{numbered.number:05}", written) else None
 
     def settle(self, number: int, outcome: str = _MOVED) -> None:

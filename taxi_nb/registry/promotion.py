@@ -43,10 +43,10 @@ def promote_if_better(
     """Register a run's model and let it become champion if it is better by a margin.
 
     Both models predict the same validation trips here and now. The gain has to be above the
-    margin and more than chance, no slice of the trips may get much worse, neither model may have
-    learned from these trips, and a model of synthetic trips never replaces one of real ones. The
-    decision and its numbers are logged either way. If another process changes the champion
-    meanwhile, the challenger is judged again, against the new one.
+    margin and more than chance, and no slice of the trips may get much worse. Neither model may
+    have learned from these trips; a model of synthetic trips never replaces one of real ones. The
+    decision is logged either way. If another process changes the champion meanwhile, the
+    challenger is judged again.
 
     Parameters
     ----------
@@ -54,10 +54,9 @@ def promote_if_better(
         One of `trained_models`, or a training run as `training_runs` returns them.
     validation : DataFrame
         As `load_trips` returned them.
-    margin : float
-        Minutes of RMSE that a challenger must gain; 0 or more.
-    slice_margin : float
-        Minutes of RMSE that it may lose in an hour, a band of distances or a borough; 0 or more.
+    margin, slice_margin : float
+        Minutes of RMSE that it must gain, and those that it may lose in an hour, a band of
+        distances or a borough; 0 or more.
     name : str
         Of the registered model.
 
@@ -91,9 +90,8 @@ def promote_if_better(
             challenger = client.get_run(challenger.run_id)
         judged = judge(register(client, challenger, name), validation)
         attach_card(client, judged)
-        decision = _decision_on(
-            judged, Gate(margin, slice_margin), PromotionLog(client, name), run.info.run_id
-        )
+        gate, log = Gate(margin, slice_margin), PromotionLog(client, name)
+        decision = _decision_on(judged, gate, log, run.info.run_id)
         log_trips(validation, "validation")
         mlflow.log_params({REGISTERED_PARAM: name, "margin": margin, "slice_margin": slice_margin})
         mlflow.set_tag(DECISION_TAG, str(decision))
@@ -129,14 +127,9 @@ def _decision_on(
 def promote(version: str, *, reason: str, name: str = DEFAULT_NAME) -> Promotion:
     """Make a version champion without the gate; the history says who did, and why.
 
-    Raises
-    ------
-    RegistryError
-        If there is no such version, it cannot be used, it is champion already, or the champion
-        changed meanwhile; also if it learned from synthetic trips and the champion from real
-        ones.
-    ValueError
-        If no reason is given.
+    `RegistryError` if it cannot be used or is champion already, if the champion changed meanwhile,
+    or if it learned from synthetic trips and the champion from real ones. `ValueError` without a
+    reason.
     """
     if not reason.strip():
         raise ValueError("`reason` must say why, got nothing")
@@ -157,11 +150,7 @@ def rollback(
 ) -> Promotion:
     """Make the champion before this one champion again, or the former champion that is named.
 
-    Raises
-    ------
-    RegistryError
-        If there was no champion before, it cannot be used any more, or the champion changed
-        meanwhile.
+    `RegistryError` if there was none, it cannot be used any more, or the champion changed meanwhile.
     """
     log = PromotionLog(registry_client(), name)
     history = settled_history(log)
@@ -182,17 +171,12 @@ def rollback(
 
 
 def promotion_history(name: str = DEFAULT_NAME) -> PromotionHistory:
-    """Return who became champion when, by whom and why.
+    """Return who became champion when, by whom and why; a notebook shows a table.
 
     Parameters
     ----------
     name : str
         Of the registered model.
-
-    Returns
-    -------
-    PromotionHistory
-        A notebook shows it as a table.
 
     Examples
     --------
@@ -238,11 +222,6 @@ def _carry_out(
 
 
 def _numbers(decision: PromotionDecision) -> dict[str, float]:
-    numbers = {
-        "challenger_rmse": decision.challenger_rmse,
-        "champion_rmse": decision.champion_rmse,
-        "gain": decision.gain,
-        "gain_error": decision.gain_error,
-    }
-    known = {name: value for name, value in numbers.items() if value is not None}
+    names = ("challenger_rmse", "champion_rmse", "gain", "gain_error")
+    known = {name: getattr(decision, name) for name in names if getattr(decision, name) is not None}
     return {**known, "promoted": float(decision.promoted)}

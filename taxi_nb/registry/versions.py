@@ -30,10 +30,7 @@ _FROM_TAGS = {
     "lineage.pipeline_run": names.PIPELINE_RUN_TAG,
     "lineage.lock_sha256": names.LOCK_TAG,
 }
-_FROM_PARAMS = {
-    "lineage.training_digest": "training_digest",
-    "lineage.validation_digest": "validation_digest",
-}
+_FROM_PARAMS = {f"lineage.{name}": name for name in ("training_digest", "validation_digest")}
 
 
 class RegistryError(RuntimeError):
@@ -57,15 +54,12 @@ def champion(name: str) -> ModelVersion | None:
 
 @dataclass(frozen=True)
 class Champion:
-    """The model that people should use.
-
-    `comparable` says whether it was judged on the same validation data as the run asked for.
-    """
+    """The model that people should use."""
 
     version: str
     run_id: str
     metrics: Mapping[str, float]
-    comparable: bool
+    comparable: bool  # Judged on the same validation data as the run that is asked about.
 
 
 def champion_run(name: str, run_id: str) -> Champion | None:
@@ -141,8 +135,7 @@ def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
 def _lineage_tags(client: MlflowClient, run: Run) -> dict[str, str]:
     """Return where a training run's model came from, as tags of its version.
 
-    Some of it only the runs above know, such as the step of a refit after a search. Whatever
-    none of them knows is left out.
+    Some of it only the runs above know, such as the step of a refit after a search.
     """
     tags = {"lineage.run_id": str(run.info.run_id)}
     for one in _run_and_those_above(client, run):
@@ -165,13 +158,7 @@ def _run_and_those_above(client: MlflowClient, run: Run) -> Iterator[Run]:
 
 
 def usable(name: str, version: str) -> ModelVersion:
-    """Return a version that can be made champion.
-
-    Raises
-    ------
-    RegistryError
-        If it does not exist, is archived, or its files are gone.
-    """
+    """Return a version; `RegistryError` if there is none, it is archived, or its files are gone."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -182,13 +169,10 @@ def usable(name: str, version: str) -> ModelVersion:
         if error.error_code not in NOT_THERE:
             raise
         there = sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
+        rest = f"There are versions {', '.join(map(str, there))}"
+        rest = rest if there else "Nothing is registered under this name: run the notebooks first"
         raise RegistryError(
-            f"{name} has no version {version}: it was deleted, or never registered. "
-            + (
-                f"There are versions {', '.join(map(str, there))}"
-                if there
-                else "Nothing is registered under this name: run the notebooks first"
-            )
+            f"{name} has no version {version}: it was deleted, or never registered. {rest}"
         ) from error
     if found.current_stage == "Archived":
         raise RegistryError(f"{name} version {version} is archived; take it out of the archive")
@@ -204,29 +188,19 @@ def usable(name: str, version: str) -> ModelVersion:
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """A version, as a list of versions shows it.
-
-    `valid_rmse` is its own run's, in minutes, or None if that is gone; `created` counts
-    milliseconds since 1970.
-    """
+    """A version, as a list of versions shows it."""
 
     version: str
     aliases: tuple[str, ...]
     model: str
     synthetic: bool
-    valid_rmse: float | None
-    created: int
+    valid_rmse: float | None  # Of its own run, in minutes; None if that is gone.
+    created: int  # Milliseconds since 1970.
     tags: Mapping[str, str]
 
 
 def registered_versions(name: str) -> list[RegisteredVersion]:
-    """Return all versions of a registered model, newest first.
-
-    Raises
-    ------
-    RegistryError
-        If nothing is registered under this name.
-    """
+    """Return all versions of a registered model, newest first; `RegistryError` if it has none."""
     from mlflow.exceptions import MlflowException
 
     client = registry_client()

@@ -15,7 +15,7 @@ from taxi_nb.trips.cleaning import Cleaning, clean
 from taxi_nb.trips.errors import NoTripsError
 from taxi_nb.trips.origin import MonthFile, Provenance
 from taxi_nb.trips.reading import has_drop_offs, read_batches
-from taxi_nb.trips.records import COLUMNS, Records
+from taxi_nb.trips.records import COLUMNS, Mask, Records
 from taxi_nb.trips.report import CleaningReport, MonthCounts
 from taxi_nb.trips.sources import Source
 
@@ -25,10 +25,8 @@ BATCH_ROWS = 1 << 18
 # The rules that what happened after the pick-up can break.
 _ENDING_RULES = ("short", "long")
 
-AT_PICKUP = {
-    name: COLUMNS[name]
-    for name in ("pickup_datetime", "PULocationID", "DOLocationID", "trip_distance")
-}
+_AFTERWARDS = ("dropoff_datetime", "duration")
+AT_PICKUP = {name: attribute for name, attribute in COLUMNS.items() if name not in _AFTERWARDS}
 """The columns that a prediction can be made from, and what they are called among `Records`."""
 
 
@@ -39,8 +37,7 @@ class PredictableBatch:
     rows: npt.NDArray[np.int64]  # Their row numbers in the month's file, from 0.
     columns: dict[str, npt.NDArray[Any]]  # The columns of `AT_PICKUP`.
     duration: npt.NDArray[np.float64]  # Minutes; zero where durations are not known.
-    # Whether the record keeps all cleaning rules that can be checked.
-    is_clean: npt.NDArray[np.bool_]
+    is_clean: Mask  # By all cleaning rules that can be checked.
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -53,37 +50,20 @@ class PredictableBatch:
 
 
 class MonthRecords:
-    """A month, opened to be gone through once.
+    """A month, opened to be gone through once; `TripsError` if it is not there, broken or empty.
 
     A record with a time, zone or distance missing, or a zone that is none, cannot be predicted;
     others can, whether they are clean by the rules or not.
-
-    Attributes
-    ----------
-    durations_known : bool
-        Whether the file has drop-off times.
-    rows : int
-        Records in the file.
-    not_predicted : dict of str to int
-        How many records could not be predicted, by the rule that they break; known after
-        the loop.
-
-    Raises
-    ------
-    TripsError
-        If the month is not there, or its file broken or empty.
     """
 
     def __init__(self, place: Source, taxi: str, month: str, rules: Cleaning) -> None:
-        self._place = place
-        self._taxi = taxi
-        self._month = month
-        self._rules = rules
+        self._place, self._taxi, self._month, self._rules = place, taxi, month, rules
         self._content = place.fetch(taxi, month)
         self.rows = self._content.rows
         if not self.rows:
             raise NoTripsError(f"{self._content.path} holds no records")
         self.durations_known = has_drop_offs(self._content, taxi)
+        # By the rule that they break; known after the loop.
         self.not_predicted: Counter[str] = Counter()
         self._taken_out = Counter(dict.fromkeys(self._checked_rules(), 0))
         zones = {"min_zone": rules.min_zone, "max_zone": rules.max_zone}
@@ -110,9 +90,7 @@ class MonthRecords:
         self._taken_out.update({rule: taken_out[rule] for rule in self._taken_out})
         return PredictableBatch(
             rows=first + np.flatnonzero(possible),
-            columns={
-                name: getattr(records, attribute)[possible] for name, attribute in AT_PICKUP.items()
-            },
+            columns={name: getattr(records, at)[possible] for name, at in AT_PICKUP.items()},
             duration=records.duration[possible],
             is_clean=is_clean[possible],
         )

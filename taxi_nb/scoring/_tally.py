@@ -40,22 +40,21 @@ class Tally:
         found = counted(self._features, [{name: clean[name] for name in COLUMNS}])
         found[PREDICTIONS] = self._model.reference.predictions.of(predicted)
         self._found = {name: self._found[name] + more for name, more in found.items()}
-        if with_errors:
-            actual = batch.duration[batch.is_clean]
-            self._errors.add(predicted, actual)
-            days = clean["pickup_datetime"].astype("datetime64[D]")
-            for day in np.unique(days):
-                self._days[day].add(predicted[days == day], actual[days == day])
-        if with_errors and bounds:
+        if not with_errors:
+            return
+        actual = batch.duration[batch.is_clean]
+        self._errors.add(predicted, actual)
+        days = clean["pickup_datetime"].astype("datetime64[D]")
+        for day in np.unique(days):
+            self._days[day].add(predicted[days == day], actual[days == day])
+        if bounds:
             inside = (bounds[0] <= batch.duration) & (batch.duration <= bounds[1])
             self._covered += int(np.count_nonzero(inside & batch.is_clean))
 
     def drift(self) -> tuple[Drift, ...]:
         """Return how far each distribution is from the one to expect."""
-        return tuple(
-            Drift.between(name, expected, self._found[name])
-            for name, expected in self._expected.items()
-        )
+        expected = self._expected.items()
+        return tuple(Drift.between(name, usual, self._found[name]) for name, usual in expected)
 
     def error(self) -> MonthError:
         """Return how wrong the predictions were."""

@@ -25,7 +25,6 @@ _COLUMNS = {
     "upper": pa.float64(),
     "clean": pa.bool_(),
 }
-_INTERVAL = ("lower", "upper")
 _ZONES = ("PULocationID", "DOLocationID")
 
 
@@ -42,20 +41,14 @@ class PredictionsFile:
 
     The folder has to exist; a file that is there is replaced by a whole one. The part file is
     hidden, beside the file, and goes when the block ends; that of a process that was killed goes
-    the next time.
-
-    Raises
-    ------
-    OutputError
-        At once where no file can be written, later where the disk is full.
+    the next time. `OutputError` comes at once where no file can be written, later on a full disk.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, with_intervals: bool) -> None:
         self.path = _writable(path)
-        skipped = () if with_intervals else _INTERVAL
-        self._schema = pa.schema(
-            [(name, kind) for name, kind in _COLUMNS.items() if name not in skipped]
-        )
+        skipped = () if with_intervals else ("lower", "upper")
+        columns = ((name, kind) for name, kind in _COLUMNS.items() if name not in skipped)
+        self._schema = pa.schema(columns)
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -75,17 +68,14 @@ class PredictionsFile:
 
     def __exit__(self, *_: object) -> None:
         # After a full disk the footer cannot be written either; the part goes anyway.
-        with suppress(OSError):
-            self._writer.close()
-        with suppress(OSError):
-            self._file.close()
+        for opened in (self._writer, self._file):
+            with suppress(OSError):
+                opened.close()
         self._open.close()
 
     def write(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """Add rows, one array for each column."""
-        arrays = [
-            pa.array(columns[name], self._schema.field(name).type) for name in self._schema.names
-        ]
+        arrays = [pa.array(columns[field.name], field.type) for field in self._schema]
         with write_errors_named(self.path, OutputError):
             self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
 

@@ -56,7 +56,6 @@ class Scoring:
     Attributes
     ----------
     model : ScoredModel
-        The model that predicted.
     origin : Provenance
         The records, with what cleaning says of them.
     predicted : int
@@ -67,8 +66,8 @@ class Scoring:
         Of each feature that the model uses, and last of its predictions; of clean trips.
     error : MonthError or None
         Of clean trips; None where durations are not known yet.
+    thresholds : Thresholds
     run_id : str
-        Where MLflow has it.
 
     Examples
     --------
@@ -89,8 +88,20 @@ class Scoring:
     @property
     def reasons(self) -> list[str]:
         """Why the model should be trained again, a sentence each; none if it need not be."""
-        drifted = [self._drift_reason(drift) for drift in self.drift if self._is_too_far(drift)]
-        return [*drifted, *self._error_reasons()]
+        limits, error = self.thresholds, self.error
+        reasons = [
+            f"{drift.name} drifted: PSI {drift.index:.3f}, above max_psi {limits.max_psi:g} "
+            f"(most at {drift.most_changed})"
+            for drift in self.drift
+            if self._is_too_far(drift)
+        ]
+        if error and not error.rmse_increase <= limits.max_rmse_increase:
+            reasons.append(
+                f"RMSE {error.rmse:.3f} minutes is {error.rmse_increase:.3f} above the "
+                f"{error.at_training['rmse']:.3f} at training time, more than max_rmse_increase "
+                f"{limits.max_rmse_increase:g}"
+            )
+        return reasons
 
     @property
     def should_retrain(self) -> bool:
@@ -137,22 +148,6 @@ class Scoring:
     def _is_too_far(self, drift: Drift) -> bool:
         # Few trips are apart by chance.
         return drift.index > max(self.thresholds.max_psi, drift.by_chance)
-
-    def _drift_reason(self, drift: Drift) -> str:
-        return (
-            f"{drift.name} drifted: PSI {drift.index:.3f}, above max_psi "
-            f"{self.thresholds.max_psi:g} (most at {drift.most_changed})"
-        )
-
-    def _error_reasons(self) -> list[str]:
-        limit = self.thresholds.max_rmse_increase
-        if self.error is None or self.error.rmse_increase <= limit:
-            return []
-        return [
-            f"RMSE {self.error.rmse:.3f} minutes is {self.error.rmse_increase:.3f} above the "
-            f"{self.error.at_training['rmse']:.3f} at training time, more than max_rmse_increase "
-            f"{limit:g}"
-        ]
 
     def _error_in_words(self) -> str:
         if self.error is None:

@@ -46,10 +46,9 @@ def score(
 ) -> Scoring:
     """Predict a month's trips in batches, measure drift and error, and log a scoring run.
 
-    Every record is predicted whose pick-up time, zones and distance are there, in an amount of
-    memory that does not grow with the month. Drift and error are those of the clean ones among
-    them: only such trips did the model learn from. Where the month has no drop-off times
-    there is no error, and the rules on durations are left out.
+    Records with a pick-up time, zones and a distance are predicted, in memory that does not grow
+    with the month. Drift and error are those of the clean ones: only from such trips did the model
+    learn. A month without drop-off times has no error, and no rules on durations.
 
     Parameters
     ----------
@@ -63,14 +62,13 @@ def score(
         ``DOLocationID``, ``minutes``, for a model with intervals ``lower`` and ``upper``
         (minutes), and ``clean``. Its metadata name the model's version and the runs.
     model : str
-        The model's address in MLflow; its champion without it.
+        The model's address in MLflow.
     thresholds : Thresholds, optional
-        What is too much; the default ones without it.
+        What is too much.
 
     Returns
     -------
     Scoring
-        Drift, error and verdict; the run that has them.
 
     Raises
     ------
@@ -151,14 +149,8 @@ def _bounds(batch: PredictableBatch, minutes: Floats, model: ScoredModel) -> Bou
 def _columns(
     batch: PredictableBatch, minutes: Floats, bounds: Bounds | None
 ) -> dict[str, npt.NDArray[Any]]:
-    intervals = dict(zip(("lower", "upper"), bounds, strict=True)) if bounds else {}
-    return {
-        "row": batch.rows,
-        **batch.columns,
-        "minutes": minutes,
-        **intervals,
-        "clean": batch.is_clean,
-    }
+    found = {"row": batch.rows, **batch.columns, "minutes": minutes, "clean": batch.is_clean}
+    return found | (dict(zip(("lower", "upper"), bounds, strict=True)) if bounds else {})
 
 
 def _result(
@@ -195,11 +187,8 @@ def _metadata(result: Scoring) -> dict[str, str]:
 
 
 def _log(result: Scoring) -> None:
-    contents = RunContents(
-        params={"scored_model": result.model.address, "scored_model_run": result.model.run_id},
-        metrics=_numbers(result),
-        tags={VERDICT_TAG: result.verdict},
-    )
+    params = {"scored_model": result.model.address, "scored_model_run": result.model.run_id}
+    contents = RunContents(params, _numbers(result), {VERDICT_TAG: result.verdict})
     add_trips(contents, result.origin, "scored")
     drift = {one.name: one.to_dict() for one in result.drift}
     contents.files["drift/scored.json"] = json.dumps(drift, indent=2).encode()

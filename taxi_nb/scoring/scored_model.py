@@ -51,13 +51,7 @@ class ScoredModel:
         return tuple(name for name, one in FEATURES.items() if one.column in self.columns)
 
     def predict(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
-        """Predict minutes from the columns of `AT_PICKUP`.
-
-        Raises
-        ------
-        ModelError
-            If the model refuses them, or does not give a number for each trip.
-        """
+        """Predict minutes; `ModelError` if the model does not give a number for each trip."""
         import pandas as pd
 
         trips = pd.DataFrame({name: columns[name] for name in self.columns})
@@ -67,11 +61,7 @@ class ScoredModel:
 def load_scored_model(address: str) -> ScoredModel:
     """Load a model by its address in MLflow: that of an alias, a version or a run's model.
 
-    Raises
-    ------
-    ModelError
-        If there is no such model, it reads other columns than those of a trip at pick-up, or
-        nothing can be compared with what it learned from.
+    `ModelError` if it cannot be had or used, or nothing can be compared with what it learned from.
     """
     import mlflow.pyfunc
     from mlflow import MlflowClient
@@ -83,21 +73,25 @@ def load_scored_model(address: str) -> ScoredModel:
         predictor = mlflow.pyfunc.load_model(pinned)
         columns = _columns(predictor.metadata.signature, address)
         # The registry knows better than the model's own files which run made it.
-        run = _training_run(client, version_run or predictor.metadata.run_id, address)
+        run_id = version_run or predictor.metadata.run_id
+        if not run_id:
+            raise ModelError(
+                f"the model {address} was logged outside a run: what it learned from is not known"
+            )
+        run = client.get_run(run_id)
     intervals = _artifact(client, run, INTERVALS_FILE)
-    reference = _artifact(client, run, REFERENCE_FILE)
+    kept = _artifact(client, run, REFERENCE_FILE)
+    errors = _errors(run, address)
+    reference = DriftReference.from_dict(kept) if kept else None
+    reference = reference or _reference_again(run, predictor, columns, address)
     registered = ModelAddress.parse(pinned)
     return ScoredModel(
         address=pinned,
         title=registered.title if registered else address,
         columns=columns,
         run_id=run.info.run_id,
-        errors=_errors(run, address),
-        reference=(
-            DriftReference.from_dict(reference)
-            if reference
-            else _reference_again(run, predictor, columns, address)
-        ),
+        errors=errors,
+        reference=reference,
         intervals=ConformalIntervals.from_dict(intervals, predictor) if intervals else None,
         synthetic=run.data.tags.get(SYNTHETIC_TAG) == "true",
         predictor=predictor,
@@ -155,14 +149,6 @@ def _columns(signature: Any, address: str) -> tuple[str, ...]:
             f"a model for scoring reads some of {', '.join(AT_PICKUP)}"
         )
     return names
-
-
-def _training_run(client: Any, run_id: str | None, address: str) -> Run:
-    if not run_id:
-        raise ModelError(
-            f"the model {address} was logged outside a run: what it learned from is not known"
-        )
-    return client.get_run(run_id)
 
 
 def _errors(run: Run, address: str) -> dict[str, float]:

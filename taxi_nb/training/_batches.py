@@ -39,12 +39,8 @@ def require_learns_in_batches(choice: ModelChoice, training: pd.DataFrame) -> No
 def fit_in_batches(choice: ModelChoice, training: pd.DataFrame) -> Pipeline:
     """Fit a model to all trips that a frame stands for, reading them from their files.
 
-    The pipeline is of the same form as one that learned in memory.
-
-    Raises
-    ------
-    ValueError
-        If the model cannot learn in batches, or not with these parameters.
+    The pipeline is of the same form as one that learned in memory. `ValueError` if the model
+    cannot learn in batches, or not with these parameters.
     """
     require_learns_in_batches(choice, training)
     chosen = choice.in_batches()
@@ -71,10 +67,9 @@ def _fit_xgboost(regressor: Any, features: PairAndDistance, batches: TripBatches
 
         def next(self, input_data: Callable[..., Any]) -> bool:
             trips = next(self._frames, None)
-            if trips is None:
-                return False
-            input_data(data=features.transform(trips), label=trips["duration"])
-            return True
+            if trips is not None:
+                input_data(data=features.transform(trips), label=trips["duration"])
+            return trips is not None
 
         def reset(self) -> None:
             self._frames = iter(batches)

@@ -30,12 +30,9 @@ def log_evaluation(
 
     Parameters
     ----------
-    figures : mapping of str to Figure, optional
-        Logged as ``figures/<name>.png``.
-    tables : mapping of str to DataFrame, optional
-        Logged as ``tables/<name>.csv``.
+    figures, tables : mapping of str to Figure or DataFrame, optional
+        Logged as ``figures/<name>.png`` and ``tables/<name>.csv``.
     metrics : mapping of str to float, optional
-        Logged as the run's metrics.
     of : TrainedModel, optional
         The model that they are about; the run says so in its tag ``evaluated_run``.
     name : str

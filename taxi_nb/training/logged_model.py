@@ -24,11 +24,8 @@ MODEL_URI_TAG = "model.uri"
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 
 _ZONES = ("PULocationID", "DOLocationID")
-_COLUMN_TYPES = {
-    "pickup_datetime": "datetime",
-    **dict.fromkeys(_ZONES, "long"),
-    "trip_distance": "double",
-}
+_COLUMN_TYPES = dict.fromkeys(_ZONES, "long")
+_COLUMN_TYPES |= {"pickup_datetime": "datetime", "trip_distance": "double"}
 
 
 def log_model(choice: ModelChoice, estimator: Pipeline, trips: pd.DataFrame) -> str:
@@ -53,14 +50,7 @@ def log_model(choice: ModelChoice, estimator: Pipeline, trips: pd.DataFrame) -> 
 
 
 def model_signature(spec: ModelSpec) -> ModelSignature:
-    """Return the columns that a model reads, and what it gives: minutes.
-
-    Examples
-    --------
-    >>> from taxi_nb import MODELS
-    >>> model_signature(MODELS["linear"]).inputs.input_names()
-    ['PULocationID', 'DOLocationID', 'trip_distance']
-    """
+    """Return the columns that a model reads, and what it gives: minutes."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
@@ -71,16 +61,9 @@ def model_signature(spec: ModelSpec) -> ModelSignature:
 
 
 def model_requirements(spec: ModelSpec) -> list[str]:
-    """Return the pinned packages that the model needs.
+    """Return the packages that the model needs, pinned to the versions that made it.
 
-    The pins are the installed versions, since those made the model; in the
-    environment that ``make setup`` makes they are the lock's.
-
-    Examples
-    --------
-    >>> from taxi_nb import MODELS
-    >>> [pin.partition("==")[0] for pin in model_requirements(MODELS["xgboost"])][-2:]
-    ['skops', 'xgboost-cpu']
+    In the environment that ``make setup`` makes these are the lock's.
     """
     return [f"{name}=={_installed_version(name)}" for name in (*_REQUIREMENTS, *spec.requires)]
 

@@ -59,10 +59,11 @@ def pair_statistics(batches: Iterable[Any]) -> GroupStatistics:
     971
     """
     if isinstance(batches, TripBatches):
-        parts = batches.in_parts(_of_records)
-    else:
-        parts = iter([_of_chunks(_chunks(batches))])
-    return reduce(add, parts).present()
+        return reduce(add, batches.in_parts(_of_records)).present()
+    sums = _Sums()
+    for position, x, y in _chunks(batches):
+        sums.add(position, x, y, np.empty(0, np.intp))
+    return sums.statistics().present()
 
 
 class _Sums:
@@ -119,13 +120,6 @@ def _of_records(batches: Iterator[CheckedRecords]) -> GroupStatistics:
         position = np.multiply(records.pickup_zone, _ZONES, dtype=np.intp)
         position += records.dropoff_zone
         sums.add(position, records.distance, records.duration, np.flatnonzero(~kept))
-    return sums.statistics()
-
-
-def _of_chunks(chunks: Iterator[tuple[Positions, Floats, Floats]]) -> GroupStatistics:
-    sums = _Sums()
-    for position, x, y in chunks:
-        sums.add(position, x, y, np.empty(0, np.intp))
     return sums.statistics()
 
 

@@ -88,14 +88,12 @@ def train(
 ) -> TrainingResult:
     """Fit a model by name, evaluate it on both sets, and log all of it to MLflow.
 
-    Logged are the parameters, the data sets with digests and cleaning reports,
-    metrics on training and validation, two figures, and the model with its
-    signature, an input example and pinned requirements, saved without pickle.
-    In a pipeline step this joins the step's run.
+    Logged are the parameters, the data sets with digests and cleaning reports, the metrics, two
+    figures, and the model with its signature, an input example and pinned requirements, saved
+    without pickle. In a pipeline step this joins the step's run.
 
-    Where `load_trips` drew a frame from months too large for it, the model learns from all
-    their trips and is measured on all, read from the files batch by batch; only the figures
-    are of the trips in the frame.
+    Where `load_trips` drew a frame from months too large for it, the model learns from all their
+    trips and is measured on all, batch by batch; only the figures are of those in the frame.
 
     Parameters
     ----------
@@ -116,8 +114,8 @@ def train(
     Raises
     ------
     ValueError
-        For an unknown model or parameter, when the two sets share a month, or when the
-        training months are too large for a model that cannot learn in batches.
+        If the model or a parameter is unknown, the sets share a month, or the training months are
+        too large for a model that cannot learn in batches.
 
     Examples
     --------
@@ -160,10 +158,8 @@ def fit_and_log(
     contents = RunContents(params, metrics, {"model": choice.name})
     add_trips(contents, provenance(training), "training", training)
     add_trips(contents, provenance(validation), "validation", validation)
-    contents.add_figure(
-        plots.predicted_against_actual(validation, predicted), "predicted_against_actual"
-    )
-    contents.add_figure(plots.residuals(validation, predicted), "residuals")
+    for draw in (plots.predicted_against_actual, plots.residuals):
+        contents.add_figure(draw(validation, predicted), draw.__name__)
     reference = DriftReference.of(training, validation, predicted)
     contents.files[REFERENCE_FILE] = reference.to_json().encode()
     contents.log(run_id)

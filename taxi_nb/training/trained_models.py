@@ -92,8 +92,7 @@ class TrainedModels(tuple[TrainedModel, ...]):
 def trained_models(training: pd.DataFrame, validation: pd.DataFrame) -> TrainedModels:
     """Find the models that were trained and validated on these trips.
 
-    In a pipeline those of the steps before this one; in JupyterLab the
-    newest of each name in the experiment.
+    In a pipeline those of the steps before this one; in JupyterLab the newest of each name.
 
     Parameters
     ----------
@@ -136,7 +135,7 @@ def training_runs(training_digest: str, validation_digest: str) -> list[Run]:
     Raises
     ------
     LookupError
-        If there is none; it says what to run first.
+        As `trained_models`.
 
     Examples
     --------

@@ -21,8 +21,6 @@ from taxi_nb.trips.split import require_disjoint, split_by_time
 TUNABLE = ("xgboost-rich", "xgboost-before", "xgboost")
 """The models that `tune` can search: one family with the same parameters."""
 
-_INTEGERS = ("max_depth",)
-
 
 @dataclass(frozen=True)
 class TuningResult:
@@ -35,13 +33,7 @@ class TuningResult:
 
 
 def search_space() -> dict[str, Any]:
-    """Return the prior of each parameter, as hyperopt expressions.
-
-    Examples
-    --------
-    >>> sorted(search_space())[:3]
-    ['colsample_bytree', 'learning_rate', 'max_depth']
-    """
+    """Return the prior of each parameter, as hyperopt expressions."""
     from hyperopt import hp
 
     return {
@@ -68,9 +60,8 @@ def tune(
 ) -> TuningResult:
     """Search XGBoost's hyperparameters, refit the best, log everything.
 
-    Trials learn on the earlier part of the training trips and are scored, and
-    stopped early, on the later part. The validation months are looked at
-    once, for the model that is refitted with the best parameters.
+    Trials learn on the earlier training trips; the later ones score and stop them. The validation
+    months are looked at once, for the model that is refitted with the best parameters.
 
     Parameters
     ----------
@@ -80,10 +71,8 @@ def tune(
         Which of `TUNABLE`.
     max_evals : int
         Number of trials.
-    max_rounds : int
-        The most boosting rounds that a trial may take.
-    early_stopping_rounds : int
-        A trial ends after so many rounds without gain.
+    max_rounds, early_stopping_rounds : int
+        The most boosting rounds of a trial, and after how many without gain it ends.
     holdout_share : float
         The share of training trips, last by pick-up, that trials are scored on.
     seed : int
@@ -122,8 +111,7 @@ def tune(
         )
         contents.log(run.info.run_id)
         choice = ModelChoice(model, params, seed)
-        result = fit_and_log(choice, training, validation, run.info.run_id)
-    return TuningResult(trials, result)
+        return TuningResult(trials, fit_and_log(choice, training, validation, run.info.run_id))
 
 
 class _Search:
@@ -203,6 +191,5 @@ class _Search:
 
 def _cast(drawn: Mapping[str, Any]) -> dict[str, Any]:
     """Give parameters the types that XGBoost wants: hyperopt's integers are floats."""
-    return {
-        name: int(value) if name in _INTEGERS else float(value) for name, value in drawn.items()
-    }
+    floats = {name: float(value) for name, value in drawn.items()}
+    return {**floats, "max_depth": int(drawn["max_depth"])}

@@ -28,8 +28,7 @@ def log_trips(trips: pd.DataFrame, role: Literal["training", "validation"]) -> N
     trips : DataFrame
         As `load_trips` returned them.
     role : {"training", "validation"}
-        What they are used for; the prefix of the parameters and the context
-        of the MLflow data set.
+        The prefix of the parameters and the context of MLflow's data set.
 
     Raises
     ------
@@ -89,12 +88,7 @@ def logged_trips(run_id: str | None, role: Role) -> Provenance | None:
 def load_logged_trips(run_id: str, role: Role) -> pd.DataFrame:
     """Load the trips that a run used once more.
 
-    Raises
-    ------
-    LookupError
-        If the run does not say which they were.
-    TripsError
-        If one of their files is gone, or is not what it was.
+    `LookupError` if it does not say which; `TripsError` if a file is gone or no longer what it was.
     """
     origin = logged_trips(run_id, role)
     if origin is None:

@@ -35,36 +35,23 @@ _MANHATTAN_TILT = np.radians(29)
 
 # How pick-ups and drop-offs spread over the districts.
 _PICKUP_SHARES = {
-    "green": {
-        "Core Manhattan": 0.005,
-        "Upper Manhattan": 0.40,
-        "Brooklyn": 0.22,
-        "Queens": 0.27,
-        "Bronx": 0.09,
-        "Staten Island": 0.002,
-        "Airports": 0.006,
-        "EWR": 0.0002,
-        "Unknown": 0.0068,
-    },
-    "yellow": {
-        "Core Manhattan": 0.83,
-        "Upper Manhattan": 0.05,
-        "Brooklyn": 0.014,
-        "Queens": 0.014,
-        "Bronx": 0.002,
-        "Staten Island": 0.0001,
-        "Airports": 0.08,
-        "EWR": 0.0002,
-        "Unknown": 0.0097,
-    },
+    "Core Manhattan": {"green": 0.005, "yellow": 0.83},
+    "Upper Manhattan": {"green": 0.40, "yellow": 0.05},
+    "Brooklyn": {"green": 0.22, "yellow": 0.014},
+    "Queens": {"green": 0.27, "yellow": 0.014},
+    "Bronx": {"green": 0.09, "yellow": 0.002},
+    "Staten Island": {"green": 0.002, "yellow": 0.0001},
+    "Airports": {"green": 0.006, "yellow": 0.08},
+    "EWR": {"green": 0.0002, "yellow": 0.0002},
+    "Unknown": {"green": 0.0068, "yellow": 0.0097},
 }
 _DROPOFF_PULLS = {
-    "green": {"Core Manhattan": 0.22, "Upper Manhattan": 0.26, "Airports": 0.03},
-    "yellow": {"Core Manhattan": 0.80, "Upper Manhattan": 0.07, "Airports": 0.05},
-}
-_OTHER_PULLS = {
-    "green": {"Brooklyn": 0.18, "Queens": 0.2, "Bronx": 0.1},
-    "yellow": {"Brooklyn": 0.04, "Queens": 0.04, "Bronx": 0.01},
+    "Core Manhattan": {"green": 0.22, "yellow": 0.80},
+    "Upper Manhattan": {"green": 0.26, "yellow": 0.07},
+    "Brooklyn": {"green": 0.18, "yellow": 0.04},
+    "Queens": {"green": 0.2, "yellow": 0.04},
+    "Bronx": {"green": 0.1, "yellow": 0.01},
+    "Airports": {"green": 0.03, "yellow": 0.05},
 }
 _SMALL_PULL = 0.004
 
@@ -82,27 +69,18 @@ _OTHER_SPEED = 14.5
 
 @dataclass(frozen=True)
 class City:
-    """Zones, streets and habits, the same for all months of one seed and taxi.
+    """Zones, streets and habits, the same for all months of one seed and taxi."""
 
-    Positions are miles east and north, shape (265, 2). The others are of shape (265 * 265,), a
-    number for each pair of zones, row by row: how often it is driven (adding up to one), miles on
-    the road for each mile of beeline, and miles per hour in free traffic.
-    """
-
-    positions: Floats
-    pair_weights: Floats
-    detours: Floats
-    speeds: Floats
+    positions: Floats  # Miles east and north, shape (265, 2).
+    # A number for each pair of zones, row by row, shape (265 * 265,).
+    pair_weights: Floats  # How often it is driven; they add up to one.
+    detours: Floats  # Miles on the road for each mile of beeline.
+    speeds: Floats  # Miles per hour in free traffic.
 
 
 def build_city(taxi: str, geography: np.random.Generator, habits: np.random.Generator) -> City:
-    """Build the city.
-
-    `geography` places zones and streets, the same for both taxis; `habits` decides which zones
-    are popular, for each taxi anew.
-    """
-    boroughs = zone_table()["borough"].items()
-    districts = [_district(zone, borough) for zone, borough in boroughs]
+    """Place zones and streets, the same for both taxis, and choose each taxi's popular zones."""
+    districts = [_district(zone, borough) for zone, borough in zone_table()["borough"].items()]
     positions = _positions(districts, geography)
     size = (ZONES, ZONES)
     detours = 1.22 + geography.gamma(2.0, 0.07, size)
@@ -140,8 +118,9 @@ def _pair_weights(
     taxi: str, districts: list[str], positions: Floats, rng: np.random.Generator
 ) -> Floats:
     popularity = _zipf(districts, rng)
-    pulls = dict.fromkeys(_DISTRICTS, _SMALL_PULL) | _OTHER_PULLS[taxi] | _DROPOFF_PULLS[taxi]
-    pickups = _spread(_PICKUP_SHARES[taxi], districts, popularity)
+    shares = {name: of[taxi] for name, of in _PICKUP_SHARES.items()}
+    pulls = {name: _DROPOFF_PULLS.get(name, {}).get(taxi, _SMALL_PULL) for name in _DISTRICTS}
+    pickups = _spread(shares, districts, popularity)
     dropoffs = _spread(pulls, districts, popularity)
     steps = positions[:, None, :] - positions[None, :, :]
     beelines = np.hypot(steps[..., 0], steps[..., 1])

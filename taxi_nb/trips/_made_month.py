@@ -12,7 +12,6 @@ import hashlib
 from calendar import monthrange
 from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -22,23 +21,17 @@ from taxi_nb.trips._city import ZONES, City, build_city
 from taxi_nb.trips.month_file import SYNTHETIC_KEY
 from taxi_nb.trips.records import STAMP_PREFIX
 
-BROKEN_SHARES = MappingProxyType(
-    {"missing": 0.0010, "month": 0.0005, "zone": 0.0010, "short": 0.0150, "long": 0.0120}
-)
-"""The share of broken records by the name of the cleaning rule that finds them.
-
-A month of n records holds exactly ``round(share * n)`` of each, no record breaks two rules, and
-all others keep the default rules:
-
-- missing: a null zone or distance;
-- month: a pick-up years ago, in the month before or in the month after;
-- zone: 0, 266 or 999;
-- short: zero seconds (a quarter of them) to under a minute;
-- long: over an hour to four hours, or about 24 hours (a quarter of them).
-"""
-
+# The share of broken records by the cleaning rule that finds them. A month of n records holds
+# exactly round(share * n) of each; no record breaks two rules, all others keep the default rules.
+BROKEN_SHARES = {
+    "missing": 0.0010,  # A null zone or distance.
+    "month": 0.0005,  # A pick-up years ago, in the month before or in the month after.
+    "zone": 0.0010,  # 0, 266 or 999.
+    "short": 0.0150,  # Zero seconds (a quarter of them) to under a minute.
+    "long": 0.0120,  # Over an hour to four hours, or about 24 hours (a quarter of them).
+}
+# The share of records with a distance of hundreds or thousands of miles.
 ABSURD_SHARE = 0.0001
-"""The share of records with a distance of hundreds or thousands of miles."""
 
 # Part of every file's name: raise it with every change of what is generated.
 VERSION = 1
@@ -69,7 +62,6 @@ _WEEKEND_SPEED = _by_hour(
 )
 
 _DAY = 86_400
-_MICROSECOND = 1_000_000
 
 
 def make_month(taxi: str, month: str, seed: int, rows: int) -> pa.Table:
@@ -117,10 +109,9 @@ def _good_records(city: City, month: str, rows: int, rng: np.random.Generator) -
     order = np.argsort(pickup, kind="stable")
     pickup, speed_factor = pickup[order], speed_factor[order]
     distance = _distances(city, pair, rng)
-    seconds = _seconds(city, pair, distance, speed_factor, rng)
     return _Records(
         pickup=pickup,
-        seconds=seconds,
+        seconds=_seconds(city, pair, distance, speed_factor, rng),
         pickup_zone=pair // ZONES + 1,
         dropoff_zone=pair % ZONES + 1,
         distance=distance,
@@ -185,12 +176,14 @@ def _break_some(records: _Records, month: str, rng: np.random.Generator) -> None
     rows = rng.permutation(len(records))[: sum(counts.values())]
     bounds = np.cumsum(list(counts.values()))[:-1]
     chosen = dict(zip(counts, np.split(rows, bounds), strict=True))
-    missing, short = chosen["missing"], chosen["short"]
+    missing, zone, short = chosen["missing"], chosen["zone"], chosen["short"]
     records.null_pickup_zone[missing[0::3]] = True
     records.null_dropoff_zone[missing[1::3]] = True
     records.null_distance[missing[2::3]] = True
     _break_month(records, chosen["month"], month, rng)
-    _break_zone(records, chosen["zone"], rng)
+    wrong = rng.choice([0, 266, 999], size=len(zone))
+    records.pickup_zone[zone[0::2]] = wrong[0::2]
+    records.dropoff_zone[zone[1::2]] = wrong[1::2]
     records.seconds[short] = rng.integers(1, 60, len(short))
     records.seconds[short[0::4]] = 0
     _break_long(records, chosen["long"], rng)
@@ -205,12 +198,6 @@ def _break_month(records: _Records, rows: Ints, month: str, rng: np.random.Gener
     records.pickup[rows] = np.choose(np.arange(len(rows)) % 3, [before, after, years_ago])
 
 
-def _break_zone(records: _Records, rows: Ints, rng: np.random.Generator) -> None:
-    wrong = rng.choice([0, 266, 999], size=len(rows))
-    records.pickup_zone[rows[0::2]] = wrong[0::2]
-    records.dropoff_zone[rows[1::2]] = wrong[1::2]
-
-
 def _break_long(records: _Records, rows: Ints, rng: np.random.Generator) -> None:
     over_an_hour = 3601 + rng.exponential(2400, len(rows)).astype(np.int64)
     records.seconds[rows] = np.minimum(over_an_hour, 4 * 3600)
@@ -220,13 +207,13 @@ def _break_long(records: _Records, rows: Ints, rng: np.random.Generator) -> None
 
 def _as_published(records: _Records, taxi: str, rng: np.random.Generator) -> pa.Table:
     columns = _trip_columns(records, taxi, rng) | _money_columns(records, taxi, rng)
-    return pa.table({name: columns[name] for name in _COLUMNS[taxi]})
+    return pa.table({name: columns[name] for name in _COLUMNS[taxi].split()})
 
 
 def _trip_columns(records: _Records, taxi: str, rng: np.random.Generator) -> dict[str, pa.Array]:
     size = len(records)
-    pickup = records.first + (records.pickup * _MICROSECOND).astype("timedelta64[us]")
-    dropoff = pickup + (records.seconds * _MICROSECOND).astype("timedelta64[us]")
+    pickup = records.first + records.pickup.astype("timedelta64[s]")
+    dropoff = pickup + records.seconds.astype("timedelta64[s]")
     # Records that came in without the meter's details lack all of them at once.
     bare = rng.random(size) < 0.06
     forwarded = pa.DictionaryArray.from_arrays(
@@ -294,19 +281,15 @@ def _weekday_and_days(month: str) -> tuple[int, int]:
     return monthrange(int(year), int(number))
 
 
-def _names(text: str) -> list[str]:
-    return text.split()
-
-
 # The order in which the TLC publishes them.
 _COLUMNS = {
-    "green": _names(
+    "green": (
         "VendorID lpep_pickup_datetime lpep_dropoff_datetime store_and_fwd_flag RatecodeID "
         "PULocationID DOLocationID passenger_count trip_distance fare_amount extra mta_tax "
         "tip_amount tolls_amount ehail_fee improvement_surcharge total_amount payment_type "
         "trip_type congestion_surcharge"
     ),
-    "yellow": _names(
+    "yellow": (
         "VendorID tpep_pickup_datetime tpep_dropoff_datetime passenger_count trip_distance "
         "RatecodeID store_and_fwd_flag PULocationID DOLocationID payment_type fare_amount extra "
         "mta_tax tip_amount tolls_amount improvement_surcharge total_amount congestion_surcharge "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,16 +52,19 @@ class MonthReader:
         self._counting = Lock()
         self._rows = 0
         self._negative = 0
-        self._taken_out = dict.fromkeys(self.rules.rules, 0)
+        self._taken_out = Counter(dict.fromkeys(self.rules.rules, 0))
 
     def checked(
         self, batch_rows: int, row_groups: Sequence[int] | None = None
     ) -> Iterator[CheckedRecords]:
         """Yield batches of the month, or of some row groups: records, and which are trips."""
-        found = read_batches(self.content, self.taxi, batch_rows, row_groups, self.engine)
-        for records in found:
+        for records in read_batches(self.content, self.taxi, batch_rows, row_groups, self.engine):
             kept, taken_out = clean(records, self.month, self.rules)
-            self._count(records, kept, taken_out)
+            negative = int(np.count_nonzero((records.distance < 0) & kept))
+            with self._counting:
+                self._rows += len(records)
+                self._negative += negative
+                self._taken_out.update(taken_out)
             yield records, kept
 
     def batches(self, columns: Sequence[str], batch_rows: int) -> Iterator[Arrays]:
@@ -72,17 +76,9 @@ class MonthReader:
                 self._report_use()
                 raise
 
-    def _count(self, records: Records, kept: Mask, taken_out: dict[str, int]) -> None:
-        negative = int(np.count_nonzero((records.distance < 0) & kept))
-        with self._counting:
-            self._rows += len(records)
-            self._negative += negative
-            for rule, count in taken_out.items():
-                self._taken_out[rule] += count
-
     def finish(self) -> ReadMonth:
         """Check what was read, once it has been, and return what to remember of it."""
-        counts = MonthCounts(self.month, self._rows, self._taken_out)
+        counts = MonthCounts(self.month, self._rows, dict(self._taken_out))
         if not counts.rows_kept:
             raise NoTripsError(
                 f"no trip of {self.content.path} is left: of {counts.rows_in:,} records, "
@@ -109,6 +105,5 @@ class MonthReader:
 
 
 def _kept_columns(records: Records, kept: Mask, columns: Sequence[str]) -> Arrays:
-    every = bool(kept.all())
     arrays = {column: getattr(records, COLUMNS[column]) for column in columns}
-    return arrays if every else {name: values[kept] for name, values in arrays.items()}
+    return arrays if kept.all() else {name: values[kept] for name, values in arrays.items()}

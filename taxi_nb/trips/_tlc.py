@@ -62,18 +62,15 @@ class Tlc:
         if not path.exists():
             used_variable("TAXI_NB_TLC_URL")
             base = os.environ.get("TAXI_NB_TLC_URL") or PUBLISHED_AT
-            _download(f"{base.rstrip('/')}/{path.name}", path, taxi, month)
+            url = f"{base.rstrip('/')}/{path.name}"
+            logger.info("downloading %s", without_credentials(url))
+            _remove_stale_parts(path)
+            with write_errors_named(path), part_file(path) as part:
+                _fetch_with_retries(url, part, taxi, month)
+                _put_in_place(part, path, url)
         content = read_file(path)
         _check_record(content)
         return content
-
-
-def _download(url: str, path: Path, taxi: str, month: str) -> None:
-    logger.info("downloading %s", without_credentials(url))
-    _remove_stale_parts(path)
-    with write_errors_named(path), part_file(path) as part:
-        _fetch_with_retries(url, part, taxi, month)
-        _put_in_place(part, path, url)
 
 
 def _fetch_with_retries(url: str, part: Path, taxi: str, month: str) -> None:

@@ -14,14 +14,7 @@ _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 def require(
     holds: bool, name: str, value: object, must: str, error: type[ValueError] = ValueError
 ) -> None:
-    """Raise an error that names an argument unless its condition holds.
-
-    Examples
-    --------
-    >>> require(0 < 1.5 < 1, "share", 1.5, "be between 0 and 1")
-    Traceback (most recent call last):
-    ValueError: `share` must be between 0 and 1, got: 1.5
-    """
+    """Raise an error that names an argument unless its condition holds."""
     if not holds:
         raise error(f"`{name}` must {must}, got: {value!r}")
 

@@ -60,15 +60,20 @@ class TripBatches:
     def in_parts(self, work: Callable[[Iterator[CheckedRecords]], T]) -> Iterator[T]:
         """Do some work on all records, in parts that are read side by side by all cores.
 
-        How the files are cut into parts, and these into batches, depends on the files alone.
-        While a month is worked on the next one is fetched. `work` is called in other threads
-        with the batches of a part: its records, and which of them are trips. Its results are
-        yielded in the order of the parts.
+        `work` gets the batches of a part, in another thread; results come in the order of parts.
+        How files are cut depends on the files alone. While a month is worked on the next one is
+        fetched.
         """
         read: list[ReadMonth] = []
         with ThreadPoolExecutor(pa.cpu_count()) as workers:
+
+            def begin(month: str, content: MonthContent) -> tuple[MonthReader, list[Future[T]]]:
+                reader = self._reader(month, content)
+                parts = (reader.checked(PART_BATCH_ROWS, part) for part in content.parts())
+                return reader, [workers.submit(work, part) for part in parts]
+
             try:
-                begun = (self._begin(*found, work, workers) for found in self._fetched())
+                begun = (begin(*found) for found in self._fetched())
                 for reader, results in _one_ahead(begun):
                     for result in results:
                         yield result.result()
@@ -117,21 +122,13 @@ class TripBatches:
     ) -> Iterator[Arrays]:
         read: list[ReadMonth] = []
         for month, content in fetched:
-            reader = MonthReader(content, self.taxi, month, self.rules, self.engine)
+            reader = self._reader(month, content)
             yield from reader.batches(columns, self.batch_rows)
             self._finish(reader, read)
         self._provenance = self._origin(read)
 
-    def _begin(
-        self,
-        month: str,
-        content: MonthContent,
-        work: Callable[[Iterator[CheckedRecords]], T],
-        workers: ThreadPoolExecutor,
-    ) -> tuple[MonthReader, list[Future[T]]]:
-        reader = MonthReader(content, self.taxi, month, self.rules, self.engine)
-        parts = (reader.checked(PART_BATCH_ROWS, part) for part in content.parts())
-        return reader, [workers.submit(work, part) for part in parts]
+    def _reader(self, month: str, content: MonthContent) -> MonthReader:
+        return MonthReader(content, self.taxi, month, self.rules, self.engine)
 
     def _finish(self, reader: MonthReader, read: list[ReadMonth]) -> None:
         read.append(reader.finish())

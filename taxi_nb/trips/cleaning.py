@@ -79,16 +79,16 @@ class Cleaning:
         rules["zone"] = f"zone outside {self.min_zone} to {self.max_zone}"
         rules["short"] = f"shorter than {_count(self.min_minutes, 'minute')}"
         rules["long"] = f"longer than {_count(self.max_minutes, 'minute')}"
-        if self.min_distance is not None or self.max_distance is not None:
-            rules["distance"] = self._distance_rule()
+        match self.min_distance, self.max_distance:
+            case None, None:
+                pass
+            case low, None:
+                rules["distance"] = f"distance under {_count(low, 'mile')}"
+            case None, high:
+                rules["distance"] = f"distance over {_count(high, 'mile')}"
+            case low, high:
+                rules["distance"] = f"distance outside {low:g} to {_count(high, 'mile')}"
         return rules
-
-    def _distance_rule(self) -> str:
-        if self.max_distance is None:
-            return f"distance under {_count(self.min_distance, 'mile')}"
-        if self.min_distance is None:
-            return f"distance over {_count(self.max_distance, 'mile')}"
-        return f"distance outside {self.min_distance:g} to {_count(self.max_distance, 'mile')}"
 
 
 CleaningSettings = Cleaning | Mapping[str, Any]
@@ -96,21 +96,7 @@ CleaningSettings = Cleaning | Mapping[str, Any]
 
 
 def cleaning_of(settings: CleaningSettings | None) -> Cleaning:
-    """Return the rules of some settings.
-
-    Raises
-    ------
-    TripsError
-        If a setting is unknown or wrong.
-
-    Examples
-    --------
-    >>> cleaning_of({"max_distance": 100}).max_distance
-    100
-    >>> cleaning_of({"max_miles": 100})  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    taxi_nb.trips.errors.TripsError: `cleaning` has no setting 'max_miles'; its settings are ...
-    """
+    """Return the rules of some settings; `TripsError` if a setting is unknown or wrong."""
     if settings is None or isinstance(settings, Cleaning):
         return settings or Cleaning()
     if not isinstance(settings, Mapping):
@@ -130,8 +116,7 @@ def cleaning_of(settings: CleaningSettings | None) -> Cleaning:
 def clean(records: Records, month: str, cleaning: Cleaning) -> tuple[Mask, dict[str, int]]:
     """Tell which records of a month are trips, and how many each rule takes out.
 
-    A record counts once, under the first rule that it breaks. The month is the one that the file
-    is named after, such as ``"2021-01"``.
+    A record counts once, under the first rule that it breaks.
     """
     kept = np.ones(len(records), dtype=np.bool_)
     taken_out = {}

@@ -20,13 +20,7 @@ ENGINE_VARIABLE = "TAXI_NB_ENGINE"
 
 
 def chosen_engine(engine: str | None) -> str:
-    """Return the engine to use: the one given, else what ``TAXI_NB_ENGINE`` names, else pyarrow.
-
-    Raises
-    ------
-    TripsError
-        If there is no such engine.
-    """
+    """Return the engine given, else what ``TAXI_NB_ENGINE`` names, else pyarrow."""
     asked = "`engine`"
     if engine is None:
         used_variable(ENGINE_VARIABLE)
@@ -47,12 +41,7 @@ def decoded(
     """Decode some columns of some row groups of a month's file, batch by batch.
 
     Columns have the types that the file's footer says, but text may be coded as a dictionary, and
-    numbers may have another type of number.
-
-    Raises
-    ------
-    BrokenFileError
-        If the file is damaged, or holds what the engine does not know.
+    numbers may have another type of number. `BrokenFileError` where the engine cannot read it.
     """
     try:
         yield from _DECODERS[engine](content.file, row_groups, columns, batch_rows)

@@ -51,41 +51,37 @@ def load_trips(
 
         - ``"sample"``: synthetic months, made from `seed`, of `sample_rows` records each;
         - ``"tlc"``: the months that the TLC publishes, downloaded once into ``data/tlc/``;
-        - a folder that holds files such as ``green_tripdata_2021-01.parquet``; a relative
-          path starts from the project's root;
+        - a folder of files such as ``green_tripdata_2021-01.parquet``; a relative path starts
+          from the project's root;
         - ``s3://bucket/prefix``, or any other URL that fsspec can read.
 
-        Without it: what the environment variable ``TAXI_NB_DATA_DIR`` names if it is set,
-        else ``"sample"``.
+        Without it: what ``TAXI_NB_DATA_DIR`` names in the environment, else ``"sample"``.
     cleaning : Cleaning or dict, optional
-        The cleaning rules' settings, such as ``{"max_distance": 100}``; the default rules
-        without it.
+        The settings of the cleaning rules that differ, such as ``{"max_distance": 100}``.
     seed : int
         The seed of a sample. Months of one seed share their zones and streets.
     sample_rows : int
         The records of each month of a sample, broken ones included.
     max_trips : int
-        The most trips in the frame. Where the files have more records than that, the frame
-        holds trips drawn from them by chance, the same ones each time; a warning, the
-        frame's provenance and every title say so. The digest and the cleaning report are
-        those of all trips, and training reads all of them, batch by batch.
+        The most trips in the frame. If the files have more, it holds trips drawn by chance, the
+        same ones each time. A warning, the frame's provenance and every title say so. Digest and
+        cleaning report are those of all trips, and training reads all, batch by batch.
     engine : {"pyarrow", "fastparquet"}, optional
-        The library that decodes the files; the trips are the same. Without it: what the
-        environment variable ``TAXI_NB_ENGINE`` names if it is set, else ``"pyarrow"``.
+        What decodes the files; the trips are the same. Without it: what ``TAXI_NB_ENGINE``
+        names in the environment, else ``"pyarrow"``.
 
     Returns
     -------
     pandas.DataFrame
-        One row for each trip, in the files' order, months in the order given:
-        ``pickup_datetime`` and ``dropoff_datetime`` (datetime64[us], New York's clock),
-        ``PULocationID`` and ``DOLocationID`` (int32), ``trip_distance`` (float64, miles),
-        ``duration`` (float64, minutes). `provenance` tells where they came from.
+        A row for each trip, months in the order given: ``pickup_datetime`` and
+        ``dropoff_datetime`` (datetime64[us], New York's clock), ``PULocationID`` and
+        ``DOLocationID`` (int32), ``trip_distance`` (float64, miles), ``duration`` (float64,
+        minutes). `provenance` tells where they came from.
 
     Raises
     ------
     TripsError
-        If an argument is not as described, a month is missing, a file is broken, or no
-        trip of a month is left after cleaning.
+        If an argument is wrong, a month missing, a file broken, or no trip left in a month.
 
     Examples
     --------
@@ -129,8 +125,7 @@ def iter_trips(
     Raises
     ------
     TripsError
-        At once if an argument is not as described; in the loop if a month is missing, a
-        file is broken, or no trip of a month is left after cleaning.
+        At once if an argument is wrong; in the loop as `load_trips`.
 
     Examples
     --------

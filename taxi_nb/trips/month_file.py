@@ -57,10 +57,10 @@ class MonthContent:
             raise BrokenFileError(f"{self.path} changed while it was read; load it again")
 
     def _is_as_opened(self, state: FileState) -> bool:
-        if state == self.state:
-            return True
         # A link made or removed changes the inode's time, and no byte.
-        return state[:-1] == self.state[:-1] and _sha256(self.file, state) == self.sha256
+        return state == self.state or (
+            state[:-1] == self.state[:-1] and _sha256(self.file, state) == self.sha256
+        )
 
     def starts_as_parquet(self) -> bool:
         """Tell whether the file begins as parquet does, however it goes on."""

@@ -43,19 +43,16 @@ class Provenance:
     ----------
     taxi : str
         ``"green"`` or ``"yellow"``.
-    months : tuple of str
-        The months, in the order they were asked for.
+    months, files : tuple
+        In the order they were asked for.
     source : str
         ``"sample"``, ``"tlc"``, a folder, or a URL without credentials.
     synthetic : bool
         Whether any of the trips were made up, as the files themselves say.
-    files : tuple of MonthFile
-        The files, in the order of `months`.
     cleaning : CleaningReport
         What cleaning took out.
     drawn : int, optional
-        The trips in the frame, where these were drawn by chance from all that the months
-        have; None where the frame holds all.
+        The trips in the frame if it holds a part drawn by chance; None if it holds all.
 
     Examples
     --------
@@ -75,18 +72,13 @@ class Provenance:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that stand for these trips.
-
-        The same files, cleaned by the same rules, have the same digest, wherever the
-        files are.
-        """
+        """Twelve hexadecimal digits: the same for the same files, wherever, and the same rules."""
         identity = {
             "taxi": self.taxi,
             "files": [[file.month, file.sha256] for file in self.files],
             "cleaning": dict(self.cleaning.settings),
         }
-        text = json.dumps(identity, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def title(self) -> str:
@@ -121,8 +113,7 @@ def provenance(trips: pd.DataFrame) -> Provenance:
     Parameters
     ----------
     trips : pandas.DataFrame
-        What `load_trips` returned, or a copy or slice of it: pandas carries the record
-        along in ``trips.attrs``.
+        From `load_trips`, or a copy or slice: pandas carries the record in ``trips.attrs``.
 
     Returns
     -------

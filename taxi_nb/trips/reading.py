@@ -45,23 +45,10 @@ def read_batches(
 ) -> Iterator[Records]:
     """Read a month's records, cast to one set of types, in a fixed amount of memory.
 
-    Of the file's columns only those that a trip is made of are read.
-
-    Parameters
-    ----------
-    row_groups : sequence of int, optional
-        Read these alone, in the caller's thread. Without it all of the file is read, and in
-        another thread a little ahead.
-    engine : str
-        As `chosen_engine` returned it. The footer is always read by pyarrow.
-    with_drop_offs : bool
-        Whether drop-off times are read. Without them the file need not have any, and all
-        durations are zero.
-
-    Raises
-    ------
-    BrokenFileError
-        If the file is not a whole parquet file of this taxi's records.
+    Only the columns that a trip is made of are read. Row groups that are named are read in the
+    caller's thread; all of the file is read a little ahead in another one. Without drop-offs the
+    file need not have any, and all durations are zero. The footer is always read by pyarrow.
+    `BrokenFileError` if it is not a whole parquet file of this taxi's records.
     """
     names = source_names(taxi, with_drop_offs=with_drop_offs)
     parquet = content.opened()
@@ -247,8 +234,8 @@ def _is_text(kind: Any) -> bool:
 
 
 def _is_number(kind: Any) -> bool:
-    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-    return any(test(kind) for test in tests)
+    types = pa.types
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
 
 
 def _listing(names: list[str]) -> str:

@@ -12,24 +12,17 @@ Mask = npt.NDArray[np.bool_]
 # The prefix that the time stamps' columns have in each taxi's files.
 STAMP_PREFIX = {"green": "lpep", "yellow": "tpep"}
 
-COLUMNS: dict[str, str] = {
-    "pickup_datetime": "pickup",
-    "dropoff_datetime": "dropoff",
-    "PULocationID": "pickup_zone",
-    "DOLocationID": "dropoff_zone",
-    "trip_distance": "distance",
-    "duration": "duration",
-}
+_COLUMNS = (
+    ("pickup_datetime", "pickup", "datetime64[us]"),
+    ("dropoff_datetime", "dropoff", "datetime64[us]"),
+    ("PULocationID", "pickup_zone", "int32"),
+    ("DOLocationID", "dropoff_zone", "int32"),
+    ("trip_distance", "distance", "float64"),
+    ("duration", "duration", "float64"),
+)
+COLUMNS = {column: attribute for column, attribute, _ in _COLUMNS}
 """The columns of a frame of trips, and what they are called among `Records`."""
-
-COLUMN_TYPES: dict[str, str] = {
-    "pickup_datetime": "datetime64[us]",
-    "dropoff_datetime": "datetime64[us]",
-    "PULocationID": "int32",
-    "DOLocationID": "int32",
-    "trip_distance": "float64",
-    "duration": "float64",
-}
+COLUMN_TYPES = {column: kind for column, _, kind in _COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -54,19 +47,10 @@ class Records:
 
 
 def source_names(taxi: str, *, with_drop_offs: bool = True) -> dict[str, str]:
-    """Return which columns of a frame a file has, and the names that they have there.
-
-    Examples
-    --------
-    >>> source_names("green")["dropoff_datetime"]
-    'lpep_dropoff_datetime'
-    """
-    prefix = STAMP_PREFIX[taxi]
-    names = {
-        column: f"{prefix}_{column}" if column.endswith("_datetime") else column
+    """Return which columns of a frame a file has, and the names that they have there."""
+    skipped = ("duration",) if with_drop_offs else ("duration", "dropoff_datetime")
+    return {
+        column: f"{STAMP_PREFIX[taxi]}_{column}" if column.endswith("_datetime") else column
         for column in COLUMNS
-        if column != "duration"
+        if column not in skipped
     }
-    if not with_drop_offs:
-        del names["dropoff_datetime"]
-    return names

@@ -12,8 +12,6 @@ from taxi_nb.plain_data import from_plain
 if TYPE_CHECKING:
     import pandas as pd
 
-ROWS_IN = "rows in"
-ROWS_KEPT = "rows kept"
 TOTAL = "total"
 
 
@@ -45,9 +43,9 @@ class CleaningReport:
     Attributes
     ----------
     settings : mapping of str to object
-        The settings of the rules: the fields of `Cleaning`.
+        The fields of `Cleaning`.
     rules : mapping of str to str
-        Each rule in force, by name, with what it says, in the order it is applied.
+        The rules in force, with what each says, in the order they are applied.
     months : tuple of MonthCounts
         The counts of each month, in the order the months were asked for.
 
@@ -96,20 +94,17 @@ class CleaningReport:
 
         columns = {month.month: self._column(month) for month in self.months}
         columns[TOTAL] = self._column(self)
-        index = pd.Index([ROWS_IN, *self.rules.values(), ROWS_KEPT], name="cleaning")
+        index = pd.Index(["rows in", *self.rules.values(), "rows kept"], name="cleaning")
         return pd.DataFrame(columns, index=index)
 
     def __str__(self) -> str:
         table = [["", *self._headings(), "share"], *self._lines()]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = (
-            [
-                cell.rjust(width) if position else cell.ljust(width)
-                for position, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ]
-            for line in table
-        )
-        return "\n".join("  ".join(cells).rstrip() for cells in lines)
+        lines = []
+        for label, *cells in table:
+            padded = map(str.rjust, cells, widths[1:])
+            lines.append("  ".join([label.ljust(widths[0]), *padded]).rstrip())
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in ["", *self._headings(), "share"])
@@ -125,9 +120,8 @@ class CleaningReport:
         return months if len(months) == 1 else [*months, TOTAL]
 
     def _lines(self) -> list[list[str]]:
-        frame = self.to_frame()
-        all_rows = self.rows_in
-        shares = (f"{count / all_rows:.2%}" if all_rows else "" for count in frame[TOTAL])
+        frame, rows = self.to_frame(), self.rows_in
+        shares = (f"{count / rows:.2%}" if rows else "" for count in frame[TOTAL])
         counts = frame[self._headings()].itertuples()
         return [
             [label, *(f"{count:,}" for count in row), share]

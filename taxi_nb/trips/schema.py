@@ -10,23 +10,20 @@ from taxi_nb.trips.errors import SchemaError
 from taxi_nb.trips.records import COLUMN_TYPES
 
 
-def trips_schema(cleaning: Cleaning | None = None) -> pa.DataFrameSchema:
-    """Return the schema of a frame that was cleaned by these rules, or by the default ones.
-
-    Exact columns in their order, exact types, no nulls, ranges as in the rules.
-    """
-    rules = cleaning or Cleaning()
+def trips_schema(rules: Cleaning) -> pa.DataFrameSchema:
+    """Return the schema: exact columns in order, exact types, no nulls, ranges as in the rules."""
     # pandera's own check of the type lets every unit pass.
     microseconds = pa.Check(
         lambda stamps: bool(stamps.dtype == "datetime64[us]"), name="dtype('datetime64[us]')"
     )
     zone = pa.Check.in_range(rules.min_zone, rules.max_zone)
+    bounds = ((pa.Check.ge, rules.min_distance), (pa.Check.le, rules.max_distance))
     checks: dict[str, pa.Check | list[pa.Check]] = {
         "pickup_datetime": microseconds,
         "dropoff_datetime": microseconds,
         "PULocationID": zone,
         "DOLocationID": zone,
-        "trip_distance": _distance_checks(rules),
+        "trip_distance": [check(miles) for check, miles in bounds if miles is not None],
         "duration": pa.Check.in_range(rules.min_minutes, rules.max_minutes),
     }
     columns = {name: pa.Column(kind, checks[name]) for name, kind in COLUMN_TYPES.items()}
@@ -47,18 +44,9 @@ def validate_trips(trips: pd.DataFrame, cleaning: Cleaning | None = None) -> Non
     >>> validate_trips(load_trips("green", ["2021-01"], "sample", sample_rows=1_000))
     """
     try:
-        trips_schema(cleaning).validate(trips, lazy=True)
+        trips_schema(cleaning or Cleaning()).validate(trips, lazy=True)
     except pa.errors.SchemaErrors as error:
         raise SchemaError(_describe(error.failure_cases)) from None
-
-
-def _distance_checks(rules: Cleaning) -> list[pa.Check]:
-    checks = []
-    if rules.min_distance is not None:
-        checks.append(pa.Check.ge(rules.min_distance))
-    if rules.max_distance is not None:
-        checks.append(pa.Check.le(rules.max_distance))
-    return checks
 
 
 def _describe(cases: pd.DataFrame) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Protocol
@@ -47,10 +46,13 @@ class Place(ABC):
 
     def fetch(self, taxi: str, month: str) -> MonthContent:
         """Return the month's file, or raise an error that lists the months that are there."""
-        found = self.find(taxi, month)
-        if found is None:
-            raise _missing_month(self.label, taxi, month, self.names())
-        return found
+        if found := self.find(taxi, month):
+            return found
+        pattern = re.compile(re.escape(f"{taxi}_tripdata_") + r"(\d{4}-\d{2})\.parquet")
+        months = sorted(match[1] for match in map(pattern.fullmatch, self.names()) if match)
+        there = f"months of {taxi} there: {', '.join(months)}"
+        there = there if months else f"no month of {taxi} there"
+        raise MissingMonthError(f"{self.label} has no {month_file_name(taxi, month)}; {there}")
 
 
 def month_file_name(taxi: str, month: str) -> str:
@@ -65,11 +67,11 @@ def open_place(text: str) -> Place:
     try:
         parts = urlsplit(text)
     except ValueError as error:
-        raise unknown_source(without_credentials(text), str(error)) from None
+        raise _unknown_source(without_credentials(text), str(error)) from None
     if parts.scheme == "file":
         return Folder(_existing_folder(url2pathname(unquote(parts.path)), text))
     if not parts.scheme:
-        raise unknown_source(without_credentials(text), "no such protocol")
+        raise _unknown_source(without_credentials(text), "no such protocol")
     return Remote(text)
 
 
@@ -137,7 +139,7 @@ class Remote(Place):
             raise TripsError(self._needs_package(error)) from None
         except ValueError as error:
             if "Protocol not known" in str(error):
-                raise unknown_source(self.label, "no such protocol") from None
+                raise _unknown_source(self.label, "no such protocol") from None
             raise self._failure(error) from None
         except Exception as error:
             raise self._failure(error) from None
@@ -186,8 +188,7 @@ def open_file(path: str) -> MonthContent:
     return found
 
 
-def unknown_source(source: str, why: str) -> TripsError:
-    """Return the error for a source that is none of those that exist."""
+def _unknown_source(source: str, why: str) -> TripsError:
     return TripsError(
         "`source` must be one of 'sample', 'tlc', a folder of months or a URL such as "
         f"s3://bucket/prefix, got: {source!r} ({why})"
@@ -207,17 +208,8 @@ def _existing_folder(path: str, shown: str) -> Path:
     try:
         folder = project_root() / Path(path).expanduser()
     except RuntimeError as error:
-        raise unknown_source(shown, str(error)) from None
+        raise _unknown_source(shown, str(error)) from None
     if folder.is_dir():
         return folder.resolve()
     why = "a file, not a folder" if folder.exists() else f"there is no folder {folder}"
-    raise unknown_source(shown, why)
-
-
-def _missing_month(label: str, taxi: str, month: str, names: Iterable[str]) -> MissingMonthError:
-    pattern = re.compile(re.escape(f"{taxi}_tripdata_") + r"(\d{4}-\d{2})\.parquet")
-    months = sorted(match[1] for match in map(pattern.fullmatch, names) if match)
-    there = (
-        f"months of {taxi} there: {', '.join(months)}" if months else f"no month of {taxi} there"
-    )
-    return MissingMonthError(f"{label} has no {month_file_name(taxi, month)}; {there}")
+    raise _unknown_source(shown, why)

@@ -40,12 +40,11 @@ def load_split(
     Returns
     -------
     training, validation : DataFrame
-        As `load_trips` returns them.
 
     Raises
     ------
     TripsError
-        As `load_trips` raises it.
+        As `load_trips`.
 
     Examples
     --------
@@ -88,16 +87,6 @@ def require_disjoint(training: pd.DataFrame, validation: pd.DataFrame) -> None:
 
 
 def split_by_time(trips: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the earlier trips, and the share of them that is last by pick-up.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> pickups = pd.date_range("2021-01-01", periods=4, freq="D")
-    >>> earlier, later = split_by_time(pd.DataFrame({"pickup_datetime": pickups}), 0.25)
-    >>> len(earlier), len(later)
-    (3, 1)
-    """
-    border = trips["pickup_datetime"].quantile(1 - share)
-    is_earlier = trips["pickup_datetime"] < border
+    """Return the earlier trips, and the share of them that is last by pick-up."""
+    is_earlier = trips["pickup_datetime"] < trips["pickup_datetime"].quantile(1 - share)
     return trips[is_earlier], trips[~is_earlier]
