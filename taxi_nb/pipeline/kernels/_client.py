@@ -15,7 +15,7 @@ from typing import Any
 
 from taxi_nb.pipeline.kernels.processes import ForkedProcess
 
-SCRIPT = Path(__file__).with_name("fork_server.py")
+SCRIPT = Path(__file__).with_name("_fork_server.py")
 
 # No thread may run in the server, so whatever a library would start there is off. Kernels do not
 # inherit this: they get the environment that their client gives.
