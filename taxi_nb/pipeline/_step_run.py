@@ -51,8 +51,8 @@ class RunFolder:
 
     def files(self, step: str) -> dict[str, Path]:
         """Return where a step's files are, or are to be, by their names in a record."""
-        places = {"executed_notebook": self.notebook, "html": self.page, "inputs": self.inputs}
-        return {key: place(step) for key, place in places.items()}
+        notebook, page, inputs = self.notebook(step), self.page(step), self.inputs(step)
+        return {"executed_notebook": notebook, "html": page, "inputs": inputs}
 
 
 @dataclass(frozen=True)

@@ -121,11 +121,9 @@ def defaults_of(source: str) -> dict[str, Any] | None:
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     values[name] = ast.literal_eval(value)
-                case ast.AnnAssign(target=ast.Name(id=name), value=None):
-                    pass
                 case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
                     values[name] = ast.literal_eval(value)
-                case ast.Expr(value=ast.Constant()):
+                case ast.AnnAssign(target=ast.Name()) | ast.Expr(value=ast.Constant()):
                     pass
                 case _:
                     return None
