@@ -29,15 +29,10 @@ def digest(text: str) -> str:
 
 
 def cell_digests(notebook: Mapping[str, Any]) -> dict[int, str]:
-    """Digest a notebook's code cells by what they do.
+    """Digest a notebook's code cells, numbered among all from 1, by what they do.
 
     The parameters cell counts by its values, which are compared one by one, where it holds
     nothing but literals.
-
-    Returns
-    -------
-    dict
-        Number among all cells, from 1, -> digest.
     """
     return {
         number: digest(said)
@@ -56,9 +51,7 @@ def _what_a_cell_says(source: str, tags: set[str]) -> str:
 
 def what_code_says(source: str) -> str:
     """Return a form of a cell's code that only a change of what it does changes."""
-    if source.lstrip().startswith("%%"):
-        return source.strip()
-    tree = _parsed(source)
+    tree = None if source.lstrip().startswith("%%") else _parsed(source)
     if tree is None:
         return source.strip()
     if not tree.body:
@@ -93,13 +86,8 @@ def _ends_in_semicolon(source: str) -> bool:
 def definition_digests(source: str) -> dict[str, str]:
     """Digest a module by its top-level definitions, for reasons that name one.
 
-    Documentation strings do not count, as for ``python -OO``.
-
-    Returns
-    -------
-    dict
-        Name -> digest; what defines no name is under `MODULE_LEVEL` and `IMPORTS`.
-        Of a file that is not Python: one digest of its text.
+    Documentation strings do not count, as for ``python -OO``. Code that defines no name is under
+    `MODULE_LEVEL` and `IMPORTS`. Of a file that is not Python there is one digest of its text.
     """
     try:
         tree = ast.parse(source)

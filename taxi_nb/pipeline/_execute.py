@@ -56,27 +56,13 @@ def execute_notebook(
 ) -> Execution:
     """Execute a notebook and keep what it showed, however it ends.
 
-    Parameters
-    ----------
-    source : Path
-        The notebook; it is read, never written.
-    target : Path
-        Where the executed notebook goes. It is made under another name and
-        renamed when it is whole. What the kernel says past Jupyter, such as
-        the stack of a crash, stays beside it as ``.log`` after a failure.
-    parameters : mapping
-        Injected by papermill after the parameters cell.
-    manager : AsyncKernelManager
-        Of a kernel that has not been started; its working folder will be the
-        notebook's, as in JupyterLab.
-    timeout : float, optional
-        Seconds that the whole notebook may take.
-    handle : KernelHandle, optional
-        Takes charge of the kernel, for another thread to end it.
-    on_cell : callable
-        Called with a cell's number and their count when the cell starts.
-    before_cells : str
-        Code that the kernel executes before the first cell; it leaves no trace in the notebook.
+    `target` is made under another name and renamed when it is whole. What the kernel says past
+    Jupyter, such as the stack of a crash, stays beside it as ``.log`` after a failure.
+
+    `manager` is of a kernel that has not been started; its working folder will be the
+    notebook's, as in JupyterLab. `handle` takes charge of it, for another thread to end it.
+    The whole notebook may take `timeout` seconds. `before_cells` is code that the kernel
+    executes before the first cell; it leaves no trace in the notebook.
     """
     papermill = import_papermill()
     from taxi_nb.pipeline._engine import StepEngine
@@ -171,22 +157,14 @@ def _mark(notebook: Any, log: CellLog, status: Status, error: StepError) -> None
 
     assert log.current is not None
     # Papermill puts a banner before the first cell and one before the failing cell.
-    cells = [
-        cell
-        for cell in notebook.cells
-        if "papermill-error-cell-tag" not in cell.metadata.get("tags", [])
-    ]
+    banner = "papermill-error-cell-tag"
+    cells = [cell for cell in notebook.cells if banner not in cell.metadata.get("tags", [])]
     notebook.metadata.setdefault("papermill", {})["exception"] = True
     failing = cells[log.current - 1]
     failing.metadata.setdefault("papermill", {}).update(status="failed", exception=True)
     for cell in cells[log.current :]:
         cell.metadata.setdefault("papermill", {}).update(status="pending", exception=None)
     if status is not Status.FAILED and failing.cell_type == "code":
-        failing.outputs.append(
-            nbformat.v4.new_output(
-                "error",
-                ename=error.type,
-                evalue=error.message,
-                traceback=[f"{error.type}: {error.message}"],
-            )
-        )
+        shown = {"ename": error.type, "evalue": error.message}
+        traceback = [f"{error.type}: {error.message}"]
+        failing.outputs.append(nbformat.v4.new_output("error", **shown, traceback=traceback))

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,21 +21,15 @@ OnCell = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Execution:
-    """How the execution of a notebook ended.
-
-    Attributes
-    ----------
-    cells : tuple of dict
-        For each code cell that ended its number, from 1, and its seconds.
-    usage : mapping
-        Metrics of the kernel's process.
-    """
+    """How the execution of a notebook ended."""
 
     status: Status
     seconds: float
     error: StepError | None = None
+    # For each code cell that ended its number, from 1, and its seconds.
     cells: tuple[dict[str, float], ...] = ()
     startup_seconds: float | None = None
+    # Metrics of the kernel's process.
     usage: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -59,18 +54,15 @@ class KernelHandle:
             self.killed_because = self.killed_because or because
             provisioner = self._manager and self._manager.provisioner
         pid = getattr(provisioner, "pid", None)
-        if pid is None:
-            return
-        try:
+        if pid is not None:
             # A kernel leads its own process group; what its cells started belongs to it.
-            os.killpg(os.getpgid(pid), signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(os.getpgid(pid), signal.SIGKILL)
 
 
 @dataclass
 class CellLog:
-    """What the engine reports while it executes: it is the truth about a run.
+    """The engine's report while it executes: it is the truth about a run.
 
     Papermill's own metadata calls cells completed that never ran.
     """

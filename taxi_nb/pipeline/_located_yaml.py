@@ -54,20 +54,12 @@ class LocatedYaml:
 
     def line(self, location: Location) -> int | None:
         """Return the line of a part, or of the nearest part that holds it."""
-        for length in range(len(location), -1, -1):
-            if location[:length] in self.lines:
-                return self.lines[location[:length]]
-        return None
+        around = (location[:length] for length in range(len(location), -1, -1))
+        return next((self.lines[part] for part in around if part in self.lines), None)
 
 
 def read_located_yaml(path: Path) -> LocatedYaml:
-    """Read a YAML file.
-
-    Raises
-    ------
-    YamlError
-        With the line, if the text is not YAML or a mapping repeats a key.
-    """
+    """Read a YAML file; YamlError, with the line, if it is none or a mapping repeats a key."""
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
@@ -76,9 +68,10 @@ def read_located_yaml(path: Path) -> LocatedYaml:
     try:
         node = loader.get_single_node()
         lines: dict[Location, int] = {}
+        value = None
         if node is not None:
             _locate(node, (), lines)
-        value = None if node is None else loader.construct_document(node)
+            value = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None

@@ -32,14 +32,7 @@ from taxi_nb.tracking.store_errors import StoreError
 class RecordKeeper:
     """Opens a pipeline's run, keeps its record, and closes it; nobody else writes the record.
 
-    Safe to use from several threads.
-
-    Attributes
-    ----------
-    run_id : str
-        The pipeline's run in MLflow.
-    record : RunRecord
-        As it stands.
+    Safe to use from several threads. `run_id` is the pipeline's run in MLflow.
     """
 
     def __init__(
@@ -84,7 +77,6 @@ class RecordKeeper:
         self._results = {result.name: result for result in self.record.steps}
 
     def __getitem__(self, step: str) -> StepResult:
-        """Return how a step stands."""
         return self._results[step]
 
     def begin(self) -> None:

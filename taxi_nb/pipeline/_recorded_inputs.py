@@ -28,10 +28,7 @@ class InputsLostError(RuntimeError):
 class RecordedInputs:
     """The record that `input_recorder` left of one step's kernel.
 
-    Raises
-    ------
-    InputsLostError
-        If there is none, or it is not whole.
+    Raises InputsLostError if there is none, or it is not whole.
     """
 
     def __init__(self, record: Path, root: Path, digests: FileDigests) -> None:
@@ -44,9 +41,6 @@ class RecordedInputs:
         self._data: dict[str, tuple[str, str]] = {}
         self._variables: dict[str, str | None] = {}
         self._asked: list[AskedRuns] = []
-        self._read_record(record)
-
-    def _read_record(self, record: Path) -> None:
         try:
             lines = [json.loads(line) for line in record.read_text("utf-8").splitlines()]
         except (OSError, ValueError) as error:
@@ -84,8 +78,7 @@ class RecordedInputs:
             modules={self._shown(path): self._module(path) for path in sorted(code)},
             files=self._files(code),
             folders={
-                self._shown(folder): self._digests.names(folder, ignored)
-                for folder in sorted(self._folders)
+                self._shown(f): self._digests.names(f, ignored) for f in sorted(self._folders)
             },
             packages=versions_of(self._modules),
             variables=self._variables,

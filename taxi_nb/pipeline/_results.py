@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,32 +21,21 @@ FOLDER = ".results"
 
 @dataclass(frozen=True)
 class Attempt:
-    """The last time that a step of a pipeline was begun.
-
-    Attributes
-    ----------
-    problem : str or None
-        Why it left nothing that can be used again: ``failed``, ``did not end``.
-    last_good : str or None
-        The file of the last result that can.
-    """
+    """The last time that a step of a pipeline was begun."""
 
     key: str
+    # Why it left nothing that can be used again: ``failed``, ``did not end``.
     problem: str | None
+    # The file of the last result that can.
     last_good: str | None
 
 
 class KeptResults:
-    """The results that a project keeps.
+    """The results that a project keeps in its ``runs/``.
 
     Results are found by the part of their inputs that is known before a step runs; results of
     one key differ in what was recorded. Nothing is replaced, so that branches and variants keep
     theirs. Files are written aside and renamed: a file that can be read is whole.
-
-    Parameters
-    ----------
-    runs : Path
-        The project's ``runs/``.
     """
 
     def __init__(self, runs: Path) -> None:
@@ -54,13 +44,10 @@ class KeptResults:
 
     def candidates(self, pipeline: str, step: str, key: str) -> list[StepResult]:
         """Return the results of a key, the newest first, and the last one of the step."""
-        try:
-            kept = sorted(
-                os.scandir(self._of_key(key)), key=lambda e: e.stat().st_mtime_ns, reverse=True
-            )
-            files = [Path(entry) for entry in kept]
-        except OSError:
-            files = []
+        files: list[Path] = []
+        with suppress(OSError):
+            kept = [Path(entry) for entry in os.scandir(self._of_key(key))]
+            files += sorted(kept, key=lambda file: file.stat().st_mtime_ns, reverse=True)
         attempt = self.attempt(pipeline, step)
         if attempt is not None and attempt.last_good is not None:
             files.append(self.folder / attempt.last_good)

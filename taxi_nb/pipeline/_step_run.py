@@ -25,30 +25,19 @@ from taxi_nb.tracking.pipeline_runs import PipelineTracking, step_environment
 
 
 class RunFolder:
-    """``runs/<id>``: where each step's files are.
-
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    steps : sequence of str
-        The names of the steps.
-    """
+    """``runs/<id>``: where each step's files are."""
 
     def __init__(self, path: Path, steps: Sequence[str]) -> None:
         self.path = path
         self._stems = file_names(list(steps))
 
     def notebook(self, step: str) -> Path:
-        """Return the executed notebook."""
         return self.path / f"{self._stems[step]}.ipynb"
 
     def page(self, step: str) -> Path:
-        """Return the executed notebook as HTML."""
         return self.path / f"{self._stems[step]}.html"
 
     def inputs(self, step: str) -> Path:
-        """Return the file of a step's inputs."""
         return self.path / f"{self._stems[step]}.inputs.json"
 
     def notes(self, step: str) -> Path:
@@ -62,18 +51,15 @@ class RunFolder:
 
     def files(self, step: str) -> dict[str, Path]:
         """Return where a step's files are, or are to be, by their names in a record."""
-        places = {"executed_notebook": self.notebook, "html": self.page, "inputs": self.inputs}
-        return {key: place(step) for key, place in places.items()}
+        notebook, page, inputs = self.notebook(step), self.page(step), self.inputs(step)
+        return {"executed_notebook": notebook, "html": page, "inputs": inputs}
 
 
 @dataclass(frozen=True)
 class StepRunner:
     """Executes steps of one pipeline run; its methods may be called from several threads.
 
-    Attributes
-    ----------
-    parent : str
-        The pipeline's run in MLflow.
+    `parent` is the pipeline's run in MLflow.
     """
 
     pipeline: Pipeline
@@ -93,25 +79,11 @@ class StepRunner:
         on_run: Callable[[StepResult], None],
         on_cell: OnCell,
     ) -> StepResult:
-        """Execute a step once.
+        """Execute a step once; the result has its inputs if it was kept to be used again.
 
-        Parameters
-        ----------
-        step : Step
-            What to execute.
-        begun : StepResult
-            The attempt, as far as it is known.
-        upstream : mapping
-            Step -> run id, of the steps that it needs.
-        handle : KernelHandle
-            Takes charge of the kernel, for another thread to end it.
-        on_run, on_cell : callable
-            Called when the step's run is open, and when a cell starts.
-
-        Returns
-        -------
-        StepResult
-            How it ended; with its inputs if it was kept to be used again.
+        `begun` is the attempt, as far as it is known; `upstream` has the run ids of the steps
+        that it needs. `handle` takes charge of the kernel, for another thread to end it.
+        `on_run` is called when the step's run is open, `on_cell` when a cell starts.
         """
         before = self.memory.inputs_before(step)
         notes = self.folder.notes(step.name)

@@ -20,19 +20,13 @@ from taxi_nb.secrets.addresses import variable_without_credentials
 
 @dataclass(frozen=True)
 class Present:
-    """A step at this moment: what its kept results are compared with.
-
-    Attributes
-    ----------
-    before : mapping
-        The decision for each step that comes before it.
-    writers : mapping
-        Path -> step, of the files that steps will write which have yet to run.
-    """
+    """A step at this moment, with which its kept results are compared."""
 
     step: Step
     memory: Memory
+    # The decision for each step that comes before it.
     before: Mapping[str, PlannedStep]
+    # Path -> step, of the files that steps will write which have yet to run.
     writers: Mapping[str, str]
 
     @cached_property
@@ -47,7 +41,7 @@ class Present:
         return self.step.needs_are_declared or notebook.get("asks_mlflow", False)
 
     def path(self, shown: str) -> Path:
-        """Return the file that a path relative to the project names."""
+        """Return the file of a path that is relative to the project."""
         return self.memory.pipeline.root / shown
 
 
@@ -104,8 +98,7 @@ def _cells(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
         if change == "equal":
             continue
         if change == "delete":
-            removed = ", ".join(list(old)[start:end])
-            yield f"notebook cell {removed} removed"
+            yield f"notebook cell {', '.join(list(old)[start:end])} removed"
             continue
         cells = ", ".join(numbers[first:last])
         plural = "s" if last - first > 1 else ""

@@ -27,11 +27,7 @@ class FileDigests:
 
     Digests decide what changed. Stamps (size, times of change, inode) only save reading a
     file that cannot have changed; the time of the inode's change is one that no program sets.
-
-    Parameters
-    ----------
-    memory : Path
-        The file to remember in; it may be deleted at any time.
+    The file `memory` may be deleted at any time.
     """
 
     def __init__(self, memory: Path) -> None:
@@ -62,13 +58,10 @@ class FileDigests:
         return self._look_up("definitions", path, _definitions)
 
     def notebook(self, path: Path) -> dict[str, Any]:
-        """Return what of a notebook decides its results.
+        """Return the parts of a notebook that decide its results.
 
-        Returns
-        -------
-        dict
-            ``cells``: number as text -> digest; ``defaults``: parameter -> value;
-            ``asks_mlflow``: whether its code reads runs or models from MLflow itself.
+        ``cells``: number as text -> digest; ``defaults``: parameter -> value;
+        ``asks_mlflow``: whether its code reads runs or models from MLflow itself.
         """
         return self._look_up("notebook", path, _notebook) or {}
 
@@ -78,11 +71,8 @@ class FileDigests:
             there = sorted(entry.name for entry in os.scandir(folder))
         except OSError:
             return None
-        shown = [
-            name
-            for name in there
-            if not name.startswith((".", "__pycache__")) and folder / name not in ignored
-        ]
+        visible = (name for name in there if not name.startswith((".", "__pycache__")))
+        shown = [name for name in visible if folder / name not in ignored]
         return hashlib.sha256("\0".join(shown).encode()).hexdigest()
 
     def stamp(self, path: Path) -> list[int] | None:

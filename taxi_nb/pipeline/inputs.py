@@ -15,20 +15,13 @@ CHANGED_MEANWHILE = "changed while it was used"
 
 @dataclass(frozen=True)
 class UsedFile:
-    """A file that a step read.
+    """A file that a step read."""
 
-    Attributes
-    ----------
-    digest : str or None
-        sha256 of its content; None: it was looked for and not there.
-    name : str or None
-        What the code that read it calls it.
-    stamp : str or None
-        Of a remote file: what its server says of its version.
-    """
-
+    # sha256 of its content; None: it was looked for and not there.
     digest: str | None
+    # As the code that read it calls it.
     name: str | None = None
+    # Of a remote file: what its server says of its version.
     stamp: str | None = None
 
 
@@ -45,32 +38,25 @@ class Inputs:
     """Everything that decides whether a step's results still hold.
 
     Paths are relative to the project where they are inside.
-
-    Attributes
-    ----------
-    cells : mapping
-        Number of a code cell -> digest.
-    modules : mapping
-        Path -> definition -> digest, of code that was imported.
-    upstream : mapping
-        Step -> run id: the runs that it could have asked for.
-    outputs : mapping
-        Path -> digest of the files that it wrote.
     """
 
     step: str
     notebook: str
+    # Number of a code cell -> digest.
     cells: Mapping[str, str]
     parameters: Mapping[str, Any]
     store: str
     experiment: str
+    # Path -> definition -> digest, of code that was imported.
     modules: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     files: Mapping[str, UsedFile] = field(default_factory=dict)
     folders: Mapping[str, str | None] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str | None] = field(default_factory=dict)
+    # Step -> run id: the runs that it could have asked for.
     upstream: Mapping[str, str] = field(default_factory=dict)
     asked: tuple[AskedRuns, ...] = ()
+    # Path -> digest of the files that it wrote.
     outputs: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -26,17 +26,8 @@ RUNS = "runs"
 class Memory:
     """Digests of files, results of earlier runs, and which of these the store still has.
 
-    It is read once, at one moment; `recall` reads it anew.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        As `read_pipeline` checked it.
-
-    Raises
-    ------
-    StoreError
-        If the store is there and cannot be asked for runs.
+    It is read once, at one moment; `recall` reads it anew. Raises StoreError if the store is
+    there and cannot be asked for runs.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:

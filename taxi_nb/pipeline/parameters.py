@@ -26,24 +26,15 @@ class NotebookError(ValueError):
 
 @dataclass(frozen=True)
 class Parameter:
-    """A name that a parameters cell declares.
-
-    Attributes
-    ----------
-    type : Any
-        From the annotation, or else from the default; `Any` where neither tells.
-    described : str
-        The type as the notebook writes it.
-    required : bool
-        Whether it has no default.
-    default : Any
-        The default, where the notebook writes it out.
-    """
+    """A name that a parameters cell declares."""
 
     name: str
+    # From the annotation, or else from the default; `Any` where neither tells.
     type: Any
+    # The type as the notebook writes it.
     described: str
     required: bool
+    # None as well where the notebook computes one.
     default: Any = None
 
     @cached_property
@@ -77,13 +68,7 @@ def _unwritable(value: Any) -> Any:
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
-    """Read a notebook's JSON.
-
-    Raises
-    ------
-    NotebookError
-        If it is not a notebook of format 4.
-    """
+    """Read a notebook's JSON; NotebookError if it is not a notebook of format 4."""
     try:
         notebook = json.loads(path.read_bytes())
     except ValueError as error:
@@ -103,10 +88,7 @@ def code_cells(notebook: Mapping[str, Any]) -> Iterator[tuple[int, str, set[str]
 def declared_parameters(path: Path) -> dict[str, Parameter]:
     """Read which parameters a notebook declares.
 
-    Raises
-    ------
-    NotebookError
-        If it is not a notebook, has no parameters cell or one that is not Python.
+    Raises NotebookError if it is none, has no parameters cell or one that is not Python.
     """
     sources = _parameter_cells(read_notebook(path))
     if not sources:
@@ -126,10 +108,7 @@ def _parameter_cells(notebook: Mapping[str, Any]) -> list[str]:
 
 
 def default_values(notebook: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that a notebook's parameters have where nobody gives others.
-
-    None are known of a cell that computes one.
-    """
+    """Return a notebook's own values of its parameters; none of a cell that computes one."""
     sources = _parameter_cells(notebook)
     return (defaults_of(sources[0]) or {}) if sources else {}
 
@@ -142,11 +121,9 @@ def defaults_of(source: str) -> dict[str, Any] | None:
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     values[name] = ast.literal_eval(value)
-                case ast.AnnAssign(target=ast.Name(id=name), value=None):
-                    pass
                 case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
                     values[name] = ast.literal_eval(value)
-                case ast.Expr(value=ast.Constant()):
+                case ast.AnnAssign(target=ast.Name()) | ast.Expr(value=ast.Constant()):
                     pass
                 case _:
                     return None

@@ -26,19 +26,8 @@ class UnknownStepError(ValueError):
 def plan(pipeline: Pipeline, memory: Memory, force: Collection[str] = ()) -> Plan:
     """Decide for each step whether it has to run; nothing is changed by that.
 
-    Parameters
-    ----------
-    pipeline : Pipeline
-        As `read_pipeline` checked it.
-    memory : Memory
-        Digests and kept results of this pipeline.
-    force : collection of str
-        Names of steps, or of their groups, that run in any case; `EVERY_STEP`: all.
-
-    Raises
-    ------
-    UnknownStepError
-        If `force` names a step that is not there.
+    `force` names steps, or their groups, that run in any case; `EVERY_STEP`: all. Raises
+    UnknownStepError if it names a step that is not there.
     """
     forced = _forced(pipeline, force)
     planned: dict[str, PlannedStep] = {}
@@ -61,15 +50,7 @@ def decide(
     before: Mapping[str, PlannedStep],
     writers: Mapping[str, str] | None = None,
 ) -> PlannedStep:
-    """Decide for one step.
-
-    Parameters
-    ----------
-    before : mapping
-        The decision for each step that comes before it.
-    writers : mapping, optional
-        Path -> step, of the files that steps will write which have yet to run.
-    """
+    """Decide for one step; see `Present` for `before` and `writers`."""
     present = Present(step, memory, before, writers or {})
     former = _former(step, memory)
     found: list[list[str]] = []

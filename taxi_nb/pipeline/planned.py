@@ -13,10 +13,7 @@ from taxi_nb.pipeline.spec import Step
 class PlannedStep:
     """A step with its decision: `result` is used again, or there are `reasons` to run.
 
-    Attributes
-    ----------
-    former : StepResult or None
-        The newest result that the step once had, whether it still holds or not.
+    `former` is the newest result that the step once had, whether it still holds or not.
     """
 
     step: Step
@@ -26,7 +23,7 @@ class PlannedStep:
 
     @property
     def will_run(self) -> bool:
-        """Whether it has to run."""
+        """Whether there is no result to use again."""
         return self.result is None
 
     @property

@@ -20,12 +20,7 @@ _POLL_SECONDS = 0.2
 def project_lock(runs: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a project's lock; the system releases it when this process ends, however it does.
 
-    Parameters
-    ----------
-    runs : Path
-        The project's ``runs/``, which holds the lock.
-    say : callable
-        Is told once who holds the lock, when there is to be waited.
+    If it has to wait, `say` is told once who holds the lock.
     """
     from filelock import FileLock, Timeout
 

@@ -48,13 +48,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class StepError:
-    """Why a step did not end well.
-
-    Attributes
-    ----------
-    cell : int or None
-        The cell's number among all cells of the executed notebook, from 1.
-    """
+    """Why a step did not end well; `cell` counts all cells of the executed notebook, from 1."""
 
     cell: int | None
     type: str
@@ -67,27 +61,7 @@ class StepError:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step was given and how it ended. Paths are relative to the run's folder.
-
-    Attributes
-    ----------
-    reason : str or None
-        Why it ran: ``params.alpha 0.01 -> 0.1``, ``never ran``.
-    reused_from : str or None
-        Of a cached step: the id of the pipeline run that executed it.
-    startup_seconds : float or None
-        The part of `seconds` until its kernel took the first cell.
-    inputs : str or None
-        The file of its inputs: cells, modules, files, packages, upstream runs.
-    kind : str or None
-        Of its MLflow run, such as ``training``.
-    executed_in : str or None
-        The pipeline run that executed it: a folder's name in ``runs/``.
-    notebook_size : int or None
-        Bytes of the executed notebook: half of one is none.
-    used : Inputs or None
-        Its inputs, where they are known. They are kept in a file of their own.
-    """
+    """A step's parameters and how it ended. Paths are relative to the run's folder."""
 
     name: str
     notebook: str
@@ -101,44 +75,34 @@ class StepResult:
     error: StepError | None = None
     data_source: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    # Why it ran: ``params.alpha 0.01 -> 0.1``, ``never ran``.
     reason: str | None = None
+    # Of a cached step: the id of the pipeline run that executed it.
     reused_from: str | None = None
+    # The part of `seconds` until its kernel took the first cell.
     startup_seconds: float | None = None
+    # The file of its inputs.
     inputs: str | None = None
+    # Of its MLflow run, such as ``training``.
     kind: str | None = field(default=None, compare=False)
+    # The pipeline run that executed it: a folder's name in ``runs/``.
     executed_in: str | None = field(default=None, compare=False)
+    # Bytes of the executed notebook: half of one is none.
     notebook_size: int | None = field(default=None, compare=False)
+    # Its inputs, where they are known.
     used: Inputs | None = field(default=None, compare=False)
 
     def recorded(self) -> dict[str, Any]:
         """Return the part that a record keeps, as plain values."""
+        # With a kept result, and not in a run's record.
+        kept_apart = ("kind", "executed_in", "notebook_size", "used")
         plain = to_plain(replace(self, used=None))
-        return {name: value for name, value in plain.items() if name not in _KEPT_APART}
-
-
-# With a kept result, and not in a run's record.
-_KEPT_APART = ("kind", "executed_in", "notebook_size", "used")
+        return {name: value for name, value in plain.items() if name not in kept_apart}
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A pipeline run: what `run.json` holds.
-
-    Attributes
-    ----------
-    developer, commit, branch, dirty : str or bool, optional
-        Who ran it from which state of the project; None where that is not known.
-    models : tuple of TrainedModel
-        Every model trained by its steps, reused ones included.
-    decision : str or None
-        Whether a model was promoted, and why, in one sentence.
-    champion : str or None
-        The model to use when the run ended, also where an earlier run trained it.
-    overrides : tuple of str
-        What ``--set`` gave: ``NAME=VALUE``.
-    threads : int or None
-        How many threads each kernel's numerical libraries could use; None: as many as they like.
-    """
+    """A pipeline run: what `run.json` holds."""
 
     id: str
     pipeline: str
@@ -151,14 +115,20 @@ class RunRecord:
     steps: tuple[StepResult, ...]
     seconds: float | None = None
     experiment_id: str | None = None
+    # Who ran it from which state of the project; None where that is not known.
     developer: str | None = None
     commit: str | None = None
     branch: str | None = None
     dirty: bool | None = None
+    # All models trained by its steps, reused ones included.
     models: tuple[TrainedModel, ...] = ()
+    # Whether a model was promoted, and why, in one sentence.
     decision: str | None = None
+    # The model to use when the run ended, also where an earlier run trained it.
     champion: str | None = None
+    # ``NAME=VALUE`` of ``--set``.
     overrides: tuple[str, ...] = ()
+    # Of each kernel's numerical libraries; None: as many as they like.
     threads: int | None = None
 
     def to_json(self) -> str:
@@ -170,13 +140,7 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, text: str) -> RunRecord:
-        """Read what `to_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the text is not a record.
-        """
+        """Read the text of `to_json`; ValueError if it is not a record."""
         try:
             return from_plain(cls, json.loads(text))
         except ValueError as error:

@@ -26,13 +26,7 @@ def remote_stamp(location: str) -> str | None:
 
 
 def remote_digest(location: str) -> str | None:
-    """Read a remote file; return its sha256, or None if it is not there.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    """
+    """Return a remote file's sha256, None if it is not there; OSError if it cannot be read."""
     try:
         files, path = _connect(location)
         with files.open(path, "rb") as file:

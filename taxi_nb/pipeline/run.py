@@ -56,35 +56,13 @@ def run_pipeline(
 ) -> tuple[RunRecord, Path]:
     """Execute those of a pipeline's steps that have to run; keep what a reviewer needs.
 
-    The caller holds the project's lock (`project_lock`).
+    The caller holds the project's lock (`project_lock`), and has started the pool. `jobs` steps
+    may run at the same time, where none needs the other. `planned` is the plan, where the caller
+    has made it already, and the memory that it was made from.
 
-    Parameters
-    ----------
-    pipeline : Pipeline
-        As `read_pipeline` checked it.
-    pool : KernelPool
-        Where kernels come from; it has been started.
-    jobs : int
-        How many steps may run at the same time, where none needs the other.
-    listener : Listener
-        Is told of the progress.
-    planned : Memory and Plan, optional
-        The plan, where the caller has made it already, and the memory that it was made from.
-
-    Returns
-    -------
-    record : RunRecord
-        Also in ``run.json``.
-    folder : Path
-        ``runs/<id>``; ``runs/latest`` points at it.
-
-    Raises
-    ------
-    StoreError
-        If the MLflow store cannot be used.
-    Interrupted
-        After kernels have been ended and all runs closed, when a signal
-        handler raised it.
+    Returns the record, which is also in ``run.json``, and the folder ``runs/<id>``, which
+    ``runs/latest`` points at. Raises StoreError if the MLflow store cannot be used, and
+    Interrupted, if a signal handler raised it, after kernels have been ended and all runs closed.
     """
     for variable in pipeline.secrets:
         KNOWN.remember(variable)
@@ -98,14 +76,11 @@ def run_pipeline(
         try:
             return run.carry_out(jobs), run.folder.path
         except StoreError as error:
-            raise StoreError(
-                f"{error}. What notebooks made is kept in {run.folder.path}"
-            ) from error
+            kept = f"What notebooks made is kept in {run.folder.path}"
+            raise StoreError(f"{error}. {kept}") from error
 
 
 class _Run:
-    """One run of one pipeline."""
-
     def __init__(
         self, pipeline: Pipeline, pool: KernelPool, listener: Listener, memory: Memory, made: Plan
     ) -> None:

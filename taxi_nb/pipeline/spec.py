@@ -44,50 +44,28 @@ class PipelineFileError(ValueError):
 
 @dataclass(frozen=True)
 class Step:
-    """One execution of one notebook.
+    """One execution of one notebook."""
 
-    Attributes
-    ----------
-    name : str
-        ``03_train`` or, of a matrix, ``03_train[lasso]``.
-    group : str
-        The name without the matrix values; what `needs` may name.
-    parameters : mapping
-        What the notebook is given; only names that it declares.
-    needs : tuple of str
-        Names of the steps that have to be done before.
-    timeout : float or None
-        Seconds that the whole notebook may take.
-    retries : int
-        How often it is tried again after it failed.
-    needs_are_declared : bool
-        Whether the file names its `needs`: it then runs again whenever one of them does.
-        Otherwise it waits for all before it, and what it uses of them is recorded.
-    """
-
+    # ``03_train`` or, of a matrix, ``03_train[lasso]``.
     name: str
+    # The name without the matrix values; `needs` may name it.
     group: str
     notebook: Path
+    # Only names that the notebook declares.
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    # Names of the steps that have to be done before.
     needs: tuple[str, ...] = ()
+    # Seconds that the whole notebook may take.
     timeout: float | None = None
     retries: int = 0
+    # Whether the file names its `needs`: it then runs again whenever one of them does.
+    # Otherwise it waits for all before it, and what it uses of them is recorded.
     needs_are_declared: bool = False
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A checked pipeline file: nothing in it can fail before a notebook runs.
-
-    Attributes
-    ----------
-    overrides : tuple of str
-        The ``NAME=VALUE`` that it was read with.
-    mlflow_run : str or None
-        A run that is open already and is to be the pipeline's.
-    secrets : frozenset of str
-        The environment variables that parameters name as ``env:NAME``.
-    """
+    """A checked pipeline file: nothing in it can fail before a notebook runs."""
 
     name: str
     file: Path
@@ -96,43 +74,26 @@ class Pipeline:
     tracking_uri: str | None
     artifact_root: str | None
     steps: tuple[Step, ...]
+    # The ``NAME=VALUE`` that it was read with.
     overrides: tuple[str, ...] = ()
+    # A run that is open already and is to be the pipeline's.
     mlflow_run: str | None = None
+    # The environment variables that parameters name as ``env:NAME``.
     secrets: frozenset[str] = frozenset()
 
 
 def read_pipeline(file: Path, root: Path, overrides: Sequence[str] = ()) -> Pipeline:
-    """Read a pipeline file and check all of it against the notebooks.
+    """Read a pipeline file and check all of it against the notebooks in ``notebooks/`` of `root`.
 
-    Parameters
-    ----------
-    file : Path
-        The YAML file.
-    root : Path
-        The project's folder, which holds ``notebooks/``.
-    overrides : sequence of str
-        ``NAME=VALUE``, the value written as in YAML.
-
-    Raises
-    ------
-    PipelineFileError
-        With every mistake: unreadable file, unknown key, step or parameter,
-        wrong type, missing notebook, notebook without a parameters cell.
+    `overrides` are ``NAME=VALUE``, the value written as in YAML. Raises PipelineFileError with
+    every mistake: unreadable file, unknown key, step or parameter, wrong type, missing notebook,
+    notebook without a parameters cell.
     """
     return _Reader(file, root).read(overrides)
 
 
 class _Reader:
-    """Reads one file and collects its mistakes.
-
-    Attributes
-    ----------
-    declared : dict of int to dict
-        Position of a step -> the parameters that its notebook declares. A notebook that cannot
-        be used is missing.
-    given : dict
-        The values of ``--set``.
-    """
+    """Reads one file and collects its mistakes."""
 
     def __init__(self, file: Path, root: Path) -> None:
         self.file = file
@@ -141,7 +102,9 @@ class _Reader:
         self.problems: list[Problem] = []
         self.secrets: set[str] = set()
         self.line: Callable[[Location], int | None] = lambda _: None
+        # Position of a step -> parameters; without the notebooks that cannot be used.
         self.declared: dict[int, dict[str, Parameter]] = {}
+        # The values of ``--set``.
         self.given: dict[str, Any] = {}
 
     def read(self, overrides: Sequence[str]) -> Pipeline:
@@ -167,9 +130,8 @@ class _Reader:
         )
 
     def _wrong(self, location: Location, message: str) -> None:
-        key = "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}" for part in location
-        ).lstrip(".")
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+        key = "".join(parts).lstrip(".")
         self.problems.append(Problem(self.shown, self.line(location), key, message))
 
     def _stop_if_wrong(self) -> None:
@@ -213,10 +175,10 @@ class _Reader:
             self._wrong(place, f"{shown} {error}")
             return
         for name, parameter in self.declared[index].items():
-            if parameter.default and not any(secret_variables(parameter.default)):
-                mistake = secret_mistake(name, parameter.default)
-                if mistake:
-                    self._wrong(place, f"{shown}: {name!r} {mistake}")
+            default = parameter.default
+            is_written_out = default and not any(secret_variables(default))
+            if is_written_out and (mistake := secret_mistake(name, default)):
+                self._wrong(place, f"{shown}: {name!r} {mistake}")
 
     def _override(self, override: str) -> None:
         """Read a `--set` value; it counts for every notebook that declares the name."""
@@ -251,10 +213,8 @@ class _Reader:
         before: dict[str, list[str]] = {}
         for index, step in enumerate(self.form.steps):
             if step.group in before:
-                self._wrong(
-                    ("steps", index),
-                    f"a step named {step.group!r} is there already; give this one a `name`",
-                )
+                message = f"a step named {step.group!r} is there already; give this one a `name`"
+                self._wrong(("steps", index), message)
             needs = self._needs(index, step, before)
             names = before.setdefault(step.group, [])
             for values in self._executions(index, step):
@@ -285,10 +245,8 @@ class _Reader:
             found = before.get(name) or executions.get(name)
             if found is None:
                 hint = close_to(name, list(before))
-                self._wrong(
-                    ("steps", index, "needs", position),
-                    f"{name!r} is not a step that comes before {step.group}{hint}",
-                )
+                message = f"{name!r} is not a step that comes before {step.group}{hint}"
+                self._wrong(("steps", index, "needs", position), message)
             needed += found or []
         return tuple(dict.fromkeys(needed))
 
@@ -309,11 +267,8 @@ class _Reader:
         for axis, values in step.matrix.items():
             for position, value in enumerate(values):
                 self._check(("steps", index, "matrix", axis, position), index, axis, value)
-        set_here = {
-            name: value
-            for name, value in self.given.items()
-            if name in declared and name not in step.matrix
-        }
+        settable = declared.keys() - step.matrix.keys()
+        set_here = {name: value for name, value in self.given.items() if name in settable}
         for name, value in set_here.items():
             if mistake := declared[name].mistake(value):
                 self._wrong_set(name, f"{mistake} in {step.notebook}")

@@ -103,12 +103,8 @@ class ForkServer:
     ) -> ForkedProcess:
         """Have a kernel forked that the command `argv` would spawn, with these descriptors.
 
-        Raises
-        ------
-        ForkFailedError
-            If the server has died, holds threads or does not answer.
-        RuntimeError
-            If the server was closed.
+        Raises ForkFailedError if the server has died, holds threads or does not answer, and
+        RuntimeError if it was closed.
         """
         launch = {"argv": argv, "env": env, "cwd": cwd}
         try:
@@ -145,10 +141,10 @@ class ForkServer:
         return ours
 
     def _log_tail(self) -> str:
+        text = ""
         with contextlib.suppress(OSError):
             text = self._log_path.read_text(errors="replace").strip()
-            return f"; its last words: {text[-1000:]}" if text else ""
-        return ""
+        return f"; its last words: {text[-1000:]}" if text else ""
 
 
 async def _launch(channel: socket.socket, launch: dict[str, Any]) -> ForkedProcess:

@@ -26,10 +26,7 @@ class PrivateDirectory:
     def __init__(self) -> None:
         """Make the directory, and remove those of killed processes.
 
-        Raises
-        ------
-        OSError
-            If no directory for temporary files is writable and has a short enough path.
+        Raises OSError if no folder for temporary files is writable and has a short enough path.
         """
         parent = _parent()
         for path in parent.glob(PREFIX + "*"):

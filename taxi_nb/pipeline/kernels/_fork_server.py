@@ -1,8 +1,8 @@
 """The process that kernels are forked from: it imports libraries once and then only forks.
 
-Run by path, ``python fork_server.py SETTINGS``, with a Unix socket (the *control* socket) that
-it inherits. It uses the standard library alone, so neither it nor any kernel forked from it
-holds a module of this project that the notebook did not import.
+Run by path, ``python _fork_server.py SETTINGS``, with a Unix socket (the *control* socket) that
+it inherits. It uses the standard library and a module beside it that it forgets again, so no
+kernel forked from it holds a module of this project that the notebook did not import.
 
 The protocol
 ------------
@@ -37,25 +37,24 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taxi_nb.pipeline.kernels._process_groups import EndedLeader, has_ended
+else:  # This file's folder is on the path of a program that is run by path.
+    from _process_groups import EndedLeader, has_ended
 
 # Importing these does something that depends on the kernel it happens in (registering figures
 # with the shell, choosing a progress bar), so every kernel has to import them itself. The
 # project's own code, of which MLflow imports a plug-in, must be read by each kernel, too.
 KERNEL_SPECIFIC = (
-    "taxi_nb",
-    "ipywidgets",
-    "matplotlib_inline",
-    "tqdm.auto",
-    "tqdm.autonotebook",
-    "tqdm.notebook",
+    *("taxi_nb", "_process_groups", "ipywidgets", "matplotlib_inline"),
+    *("tqdm.auto", "tqdm.autonotebook", "tqdm.notebook"),
 )
 
-# How long a thread that is to end may take, the last messages of a kernel, and processes that
-# it leaves in its group.
+# How long a thread that is to end may take, and the last messages of a kernel.
 THREAD_GRACE_SECONDS = 1.0
 CONTROL_GRACE_SECONDS = 2.0
-GROUP_GRACE_SECONDS = 1.0
 GROUP_POLL_MILLISECONDS = 5
 
 PR_SET_PDEATHSIG = 1
@@ -76,7 +75,7 @@ class KernelRequest:
 def preload(modules: Iterable[str]) -> dict[str, str]:
     """Import modules, as far as possible, and return the variables that they have set."""
     before = dict(os.environ)
-    builtins.get_ipython = lambda: _LooksLikeAKernel()  # type: ignore[attr-defined]
+    builtins.get_ipython = _SHELL  # type: ignore[attr-defined]
     try:
         for name in modules:
             try:
@@ -89,14 +88,8 @@ def preload(modules: Iterable[str]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in before}
 
 
-class _LooksLikeAKernel:
-    """Stands for the shell while importing: pandas asks whether it runs in a terminal."""
-
-    kernel = None
-    config: dict[str, Any] = {"IPKernelApp": {}}  # noqa: RUF012 - read once, by others
-
-
-_LooksLikeAKernel.__name__ = _LooksLikeAKernel.__qualname__ = "ZMQInteractiveShell"
+# Stands for the shell while importing: pandas asks whether it runs in a terminal.
+_SHELL = type("ZMQInteractiveShell", (), {"kernel": None, "config": {"IPKernelApp": {}}})
 
 
 def _forget(packages: Iterable[str]) -> None:
@@ -141,60 +134,6 @@ def _extra_threads_now() -> list[str]:
     return python if len(python) >= len(native) else native
 
 
-# --- process groups --------------------------------------------------------------------------
-
-
-class EndedLeader:
-    """A process that has ended and not been waited for, whose group has to end too.
-
-    Until it is waited for, its number cannot become that of a stranger's group.
-    """
-
-    def __init__(self, pid: int) -> None:
-        """Ask the rest of the group to end."""
-        self.pid = pid
-        self._deadline = time.monotonic() + GROUP_GRACE_SECONDS
-        signal_group(pid, signal.SIGTERM)
-
-    def is_alone(self) -> bool:
-        """Whether the rest of the group has ended, killed if it would not do so in time.
-
-        The time is for processes that clean up when they lose their parent, such as
-        multiprocessing's resource tracker, which removes semaphores.
-        """
-        if group_members(self.pid) and time.monotonic() < self._deadline:
-            return False
-        signal_group(self.pid, signal.SIGKILL)
-        return True
-
-
-def has_ended(pid: int) -> bool:
-    """Whether a child has ended; it is still to be waited for."""
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return True
-
-
-def group_members(group: int) -> list[int]:
-    """Numbers of the running processes in a group; none where there is no /proc."""
-    members = []
-    with contextlib.suppress(OSError):
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
-                # The second field is a name in brackets that may hold anything.
-                state, _, pgrp = file.read().rpartition(")")[2].split()[:3]
-                if int(pgrp) == group and state not in "ZX":
-                    members.append(int(pid))
-    return members
-
-
-def signal_group(pid: int, signum: int) -> None:
-    """Send a signal to the processes of a group, if there are any left."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signum)
-
-
 # --- the server ------------------------------------------------------------------------------
 
 
@@ -202,7 +141,6 @@ class Server:
     """Forks kernels, waits for their ends, and takes them along when it goes."""
 
     def __init__(self, control: socket.socket) -> None:
-        """Take the socket that requests come from."""
         self._control = control
         self._channels: dict[int, socket.socket] = {}
         self._ended: dict[int, EndedLeader] = {}
@@ -211,7 +149,13 @@ class Server:
 
     def serve(self) -> KernelRequest | None:
         """Serve until the client hangs up; returns in every forked child with its request."""
-        self._listen()
+        for end in (self._wakeup_read, self._wakeup_write):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup_write.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        self._poll.register(self._control, select.POLLIN)
+        self._poll.register(self._wakeup_read, select.POLLIN)
         while True:
             for fd, _ in self._poll.poll(GROUP_POLL_MILLISECONDS if self._ended else None):
                 if fd == self._control.fileno():
@@ -232,24 +176,14 @@ class Server:
             self._reap()
             time.sleep(GROUP_POLL_MILLISECONDS / 1000)
 
-    def _listen(self) -> None:
-        for end in (self._wakeup_read, self._wakeup_write):
-            end.setblocking(False)
-        signal.set_wakeup_fd(self._wakeup_write.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        self._poll.register(self._control, select.POLLIN)
-        self._poll.register(self._wakeup_read, select.POLLIN)
-
     def _accept(self) -> tuple[bool, KernelRequest | None]:
         byte, fds, _, _ = socket.recv_fds(self._control, 1, 3)
         if not byte:
             return True, None
         channel = socket.socket(fileno=fds[0])
-        request = KernelRequest(channel, *fds[1:])
         threads = extra_threads()
-        if not threads and self._fork(request.channel):
-            return False, request
+        if not threads and self._fork(channel):
+            return False, KernelRequest(channel, *fds[1:])
         for fd in fds[1:]:
             os.close(fd)
         if threads:
@@ -261,22 +195,21 @@ class Server:
         """Fork; return whether this is the child."""
         pid = os.fork()
         if pid == 0:
-            self._close_in_child()
+            self._close()
             return True
         self._channels[pid] = channel
         # No event asked for: what the client writes is for the kernel; a hang-up always shows.
         self._poll.register(channel, 0)
         return False
 
-    def _close_in_child(self) -> None:
-        """Close in a forked child what belongs to the server."""
+    def _close(self) -> None:
+        """Close in a forked child all that belongs to the server."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for end in (self._control, self._wakeup_read, self._wakeup_write):
+        own = (self._control, self._wakeup_read, self._wakeup_write)
+        for end in (*own, *self._channels.values()):
             end.close()
-        for channel in self._channels.values():
-            channel.close()
         self._channels.clear()
 
     def _kill_kernel_of(self, fd: int) -> None:
@@ -292,14 +225,11 @@ class Server:
         for pid in [pid for pid, leader in self._ended.items() if leader.is_alone()]:
             del self._ended[pid]
             _, status = os.waitpid(pid, 0)
-            self._report(pid, os.waitstatus_to_exitcode(status))
-
-    def _report(self, pid: int, returncode: int) -> None:
-        channel = self._channels.pop(pid)
-        with contextlib.suppress(KeyError):
-            self._poll.unregister(channel)
-        _send(channel, {"returncode": returncode})
-        channel.close()
+            channel = self._channels.pop(pid)
+            with contextlib.suppress(KeyError):
+                self._poll.unregister(channel)
+            _send(channel, {"returncode": os.waitstatus_to_exitcode(status)})
+            channel.close()
 
 
 def _send(channel: socket.socket, message: dict[str, Any]) -> None:
@@ -318,8 +248,11 @@ def become_kernel(request: KernelRequest, server_pid: int, set_by_imports: dict[
     os.setsid()
     _die_with_server(server_pid)
     _send(request.channel, {"pid": os.getpid()})
-    launch = json.loads(_read_line(request.channel))
-    request.channel.close()
+    with request.channel, request.channel.makefile("rb") as file:
+        line = file.readline()
+    if not line.endswith(b"\n"):
+        os._exit(1)
+    launch = json.loads(line)
     _take_streams(request.stdout, request.stderr)
     _take_environment(set_by_imports | launch["env"])
     _take_place(launch["argv"], launch["cwd"])
@@ -336,14 +269,6 @@ def _die_with_server(server_pid: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != server_pid:
         os._exit(1)
-
-
-def _read_line(channel: socket.socket) -> bytes:
-    with channel.makefile("rb") as file:
-        line = file.readline()
-    if not line.endswith(b"\n"):
-        os._exit(1)
-    return line
 
 
 def _take_streams(stdout: int, stderr: int) -> None:
@@ -401,11 +326,7 @@ def _take_place(argv: list[str], cwd: str) -> None:
     del sys.modules["ipykernel_launcher"]
     os.chdir(cwd)
     importlib.invalidate_caches()
-    _renew_standard_library(cwd)
-
-
-def _renew_standard_library(cwd: str) -> None:
-    """Renew what modules keep from when they were imported or first used."""
+    # Modules keep these from when they were imported or first used.
     process: Any = sys.modules.get("multiprocessing.process")
     if process is not None:
         process.ORIGINAL_DIR = cwd
@@ -430,15 +351,9 @@ def _run_kernel(server_pid: int) -> None:
     for handler in handlers:
         handler.setStream(sys.stderr)
     app.start()  # type: ignore[no-untyped-call]
-    _end_control_thread(app)
-
-
-def _end_control_thread(app: Any) -> None:
-    """Let the reply to a shutdown request out before `IPKernelApp.close`, at exit, ends its way.
-
-    Otherwise the thread now and then waits for ever for another that has ended, and the kernel
-    for it, until a signal kills it and no exit handler of a library runs.
-    """
+    # The reply to a shutdown request has to be out before `IPKernelApp.close`, at exit, ends its
+    # way. Otherwise the thread now and then waits for ever for another that has ended, and the
+    # kernel for it, until a signal kills it and no exit handler of a library runs.
     if app.control_thread is not None and app.control_thread.is_alive():
         app.control_thread.stop()
         app.control_thread.join(CONTROL_GRACE_SECONDS)

@@ -55,7 +55,6 @@ class SpawnProvisioner(LocalProvisioner):
         return getattr(self._latest, "returncode", None)
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Start a new process with `cmd`."""
         info = await super().launch_kernel(cmd, **kwargs)
         assert self.process is not None
         self._watch(SpawnedProcess(self.process) if hasattr(os, "waitid") else self.process)
@@ -94,13 +93,7 @@ class ForkProvisioner(SpawnProvisioner):
     server: ForkServer
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Fork a kernel where `cmd` would start one.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the directory `cwd` does not exist.
-        """
+        """Fork a kernel where `cmd` would start one; FileNotFoundError if `cwd` is missing."""
         try:
             process = await self._fork(cmd, **kwargs)
         except ForkFailedError as error:
@@ -194,12 +187,8 @@ async def _first(
 class PoolKernelManager(AsyncKernelManager):
     """Manages one kernel of the running interpreter over Unix sockets in a private directory.
 
-    Made by `KernelPool.manager`.
-
-    Attributes
-    ----------
-    kernel_ready_seconds : float or None
-        Time from the start to the first reply of the latest kernel.
+    Made by `KernelPool.manager`. `kernel_ready_seconds` is the time from the start to the first
+    reply of the latest kernel.
     """
 
     client_factory = traitlets.Type(klass=PoolKernelClient, default_value=PoolKernelClient)
@@ -209,7 +198,6 @@ class PoolKernelManager(AsyncKernelManager):
         make_provisioner: Callable[[PoolKernelManager], SpawnProvisioner],
         env: Mapping[str, str] | None,
     ) -> None:
-        """Prepare a manager; directory and process are made when it starts."""
         super().__init__()
         self._make_provisioner = make_provisioner
         self._env = env
@@ -248,10 +236,9 @@ class PoolKernelManager(AsyncKernelManager):
             self.connection_file = str(provisioner.directory / "kernel.json")
             if self.transport == "ipc":
                 self.ip = str(provisioner.directory / "s")
-        cmd, kw = await super()._async_pre_start_kernel(
+        return await super()._async_pre_start_kernel(
             transport_encryption=transport_encryption, **kw
         )
-        return cmd, kw
 
     pre_start_kernel = _async_pre_start_kernel
 

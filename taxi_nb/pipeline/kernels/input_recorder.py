@@ -173,12 +173,9 @@ class InputRecorder:
         return not any(part.startswith(".") or part == "__pycache__" for part in parts)
 
     def _as_source(self, path: str) -> str:
-        if not path.endswith(".pyc"):
-            return path
-        try:
-            return importlib.util.source_from_cache(path)
-        except ValueError:
-            return path
+        with contextlib.suppress(ValueError):
+            return importlib.util.source_from_cache(path) if path.endswith(".pyc") else path
+        return path
 
 
 def places_of_packages() -> Iterator[str]:
@@ -219,16 +216,8 @@ def _words(arguments: Iterable[str]) -> Iterator[str]:
 def start_recording(root: Place, record: Place, ignored: Iterable[Place] = ()) -> str:
     """Return the code by which a kernel, of any client, starts to record its inputs.
 
-    It assigns no name and imports no module of this project.
-
-    Parameters
-    ----------
-    root
-        The project's folder: files below it are inputs.
-    record
-        The file to write.
-    ignored
-        Files and folders below `root` that are no inputs.
+    It assigns no name and imports no module of this project. Files below `root`, the project's
+    folder, are inputs, except those in `ignored`.
     """
     call = f"start({str(root)!r}, {str(record)!r}, {[str(path) for path in ignored]!r})"
     with open(__file__, encoding="utf-8") as file:

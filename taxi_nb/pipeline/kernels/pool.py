@@ -63,15 +63,10 @@ class KernelPool:
 
     May be used from several threads. A context manager: starts on entry, closes on exit.
 
-    Parameters
-    ----------
-    kind
-        "fork" or "spawn". Where forking is not possible, "fork" spawns and logs a warning.
-    preload
-        Modules that the fork server imports. Those that cannot be imported are skipped.
-    env
-        The fork server's environment (default: that of this process). A kernel whose own
-        differs in variables that are read only once, such as PYTHONHASHSEED, is spawned.
+    Where forking is not possible, "fork" spawns and logs a warning. The fork server imports
+    `preload`, as far as possible. `env` is its environment (default: that of this process); a
+    kernel whose own differs in variables that are read only once, such as PYTHONHASHSEED, is
+    spawned.
     """
 
     def __init__(
@@ -81,7 +76,6 @@ class KernelPool:
         *,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepare a pool; `start` begins to start its server."""
         if kind not in get_args(KernelKind):
             raise ValueError(f"`kind` must be one of {list(get_args(KernelKind))}, got: {kind!r}")
         self.kind: KernelKind = kind
@@ -93,12 +87,10 @@ class KernelPool:
         self._provisioners: set[SpawnProvisioner] = set()
 
     def __enter__(self) -> KernelPool:
-        """Start."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
         self.close()
 
     def start(self) -> None:
@@ -130,10 +122,7 @@ class KernelPool:
         return PoolKernelManager(self._provisioner, env)
 
     def close(self) -> None:
-        """Kill what is left of kernels and server and remove their files.
-
-        The pool may be started again afterwards.
-        """
+        """Kill what is left of kernels and server, remove their files; it may start again."""
         with self._lock:
             provisioners = tuple(self._provisioners)
             self._provisioners.clear()
@@ -153,9 +142,8 @@ class KernelPool:
             if self._directory is None:
                 raise RuntimeError("the kernel pool is closed")
             kind = ForkProvisioner if self._server else SpawnProvisioner
-            made = kind(
-                parent=manager, kernel_id=manager.kernel_id, kernel_spec=manager.kernel_spec
-            )
+            kernel_id, kernel_spec = manager.kernel_id, manager.kernel_spec
+            made = kind(parent=manager, kernel_id=kernel_id, kernel_spec=kernel_spec)
             if isinstance(made, ForkProvisioner) and self._server:
                 made.server = self._server
             made.directory = self._directory.subdirectory()

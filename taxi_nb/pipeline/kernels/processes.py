@@ -12,7 +12,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 
-from taxi_nb.pipeline.kernels._fork_server import EndedLeader, has_ended, signal_group
+from taxi_nb.pipeline.kernels._process_groups import EndedLeader, has_ended, signal_group
 from taxi_nb.tracking.measuring import peak_memory
 from taxi_nb.tracking.names import CPU_METRIC, PEAK_METRIC
 
@@ -28,7 +28,6 @@ class KernelProcess(ABC):
     stdin = stdout = stderr = None
 
     def __init__(self, pid: int) -> None:
-        """Watch process `pid`."""
         self.pid = pid
         self.returncode: int | None = None
         self._lock = threading.Lock()

@@ -34,7 +34,6 @@ class MetricChange:
 
     @property
     def difference(self) -> float:
-        """Return after minus before."""
         return self.after - self.before
 
     @property
@@ -65,15 +64,7 @@ class FigurePair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The differences between an earlier run and a later one.
-
-    Attributes
-    ----------
-    unknown : tuple of str
-        What could not be compared, and why.
-    same_metrics : int
-        How many metrics have the same value in both, the machine's left out.
-    """
+    """The differences between an earlier run and a later one."""
 
     before: RunOnDisk
     after: RunOnDisk
@@ -82,8 +73,10 @@ class Comparison:
     data: tuple[Change, ...]
     code: tuple[Change, ...]
     environment: tuple[Change, ...]
+    # Parts that could not be compared, and why.
     unknown: tuple[str, ...]
     metrics: tuple[MetricChange, ...]
+    # How many have the same value in both, the machine's left out.
     same_metrics: int
 
     @property
@@ -96,6 +89,11 @@ class Comparison:
             ("Code", self.code),
             ("Environment", self.environment),
         ]
+
+
+def as_written(value: Any) -> str:
+    """Return a parameter's value on one line."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def compare(before: RunOnDisk, after: RunOnDisk) -> Comparison:
@@ -113,7 +111,7 @@ def compare(before: RunOnDisk, after: RunOnDisk) -> Comparison:
     parameters = (
         change
         for old, new in pairs
-        for change in _differences(old.parameters, new.parameters, new.name, _as_written)
+        for change in _differences(old.parameters, new.parameters, new.name, as_written)
     )
     kept = [(step, before.inputs.get(step, {}), after.inputs.get(step, {})) for step in both]
     return Comparison(
@@ -213,15 +211,11 @@ def _data_digests(files: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _other_digests(files: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        path: str(file.get("digest"))
-        for path, file in files.items()
-        if isinstance(file, dict) and not file.get("name")
-    }
+    found = {path: file for path, file in files.items() if isinstance(file, dict)}
+    return {path: str(file.get("digest")) for path, file in found.items() if not file.get("name")}
 
 
 def _module_digests(modules: Mapping[str, Any]) -> dict[str, str]:
-    """Return the digest of each part of each module."""
     return {
         f"{path}: {part}": str(digest)
         for path, parts in modules.items()
@@ -252,10 +246,6 @@ def _unknown(before: RunOnDisk, after: RunOnDisk) -> Iterator[str]:
         yield f"Files, modules and packages: {' and '.join(without)} kept no list of them."
     if not (before.record.commit and after.record.commit):
         yield "The commit: it is not known for both runs."
-
-
-def _as_written(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _setting(value: Any) -> str:

@@ -33,8 +33,6 @@ class Bar:
 
 @dataclass(frozen=True)
 class StepView:
-    """A step as the front page shows it."""
-
     result: StepResult
     title: str | None
     parameters: dict[str, Any]
@@ -49,12 +47,7 @@ def front_page(
 ) -> dict[str, Any]:
     """Return the content of the front page's template.
 
-    Parameters
-    ----------
-    earlier : sequence of RunOnDisk
-        Runs of the same pipeline, oldest first.
-    summaries : mapping
-        Step -> the summary of its page, for those that have one.
+    `earlier` are runs of the same pipeline, oldest first; `summaries` those of the steps' pages.
     """
     shared = shared_parameters(run.record)
     return {
@@ -109,7 +102,6 @@ def _models(models: Sequence[TrainedModel]) -> dict[str, Any]:
 
 
 def _history(runs: Sequence[RunOnDisk]) -> dict[str, Any]:
-    """Return the history of runs, oldest first."""
     metric = main_metric([step.metrics for run in runs for step in run.record.steps])
     values = [{step.name: step.metrics for step in run.record.steps} for run in runs]
     series = most_recent_series(values, metric) if metric else []

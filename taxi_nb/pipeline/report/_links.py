@@ -18,17 +18,10 @@ COMPARISONS = "against"
 class Links:
     """The addresses that a page of ``runs/<id>`` uses.
 
-    Parameters
-    ----------
-    base : str
-        From the page to the run's folder.
-    compared : collection of str
-        Ids of the runs that there is a comparison with.
-    elsewhere : Path, optional
-        Another run's folder that may have a figure already.
-    one_file : bool
-        Whether all pages are in one file, which can be sent to somebody: links lead to places
-        in it, and pictures are in its text.
+    `base` leads from the page to the run's folder, `compared` has the ids of the runs that there
+    is a comparison with, and the run's folder `elsewhere` may have a figure already. With
+    `one_file` all pages are in one file, which can be sent to somebody: links lead to places in
+    it, and pictures are in its text.
     """
 
     def __init__(
@@ -48,7 +41,6 @@ class Links:
         self.pictures: dict[str, Figure] = {}
 
     def front(self) -> str:
-        """Return the run's first page."""
         return "#content" if self.one_file else f"{self.base}{PAGE}"
 
     def page(self, step: str, cell: int | None = None) -> str:
@@ -62,7 +54,6 @@ class Links:
         return f"{self.base}{result.html}" + (f"#{place}" if place else "")
 
     def picture(self, figure: Figure) -> str:
-        """Return a figure's image."""
         if self.one_file:
             return f"data:{figure.kind};base64,{base64.b64encode(figure.data).decode()}"
         there = self.elsewhere and self.elsewhere / FIGURES / figure.file_name
@@ -72,13 +63,11 @@ class Links:
         return f"{self.base}{FIGURES}/{figure.file_name}"
 
     def run(self, other: RunOnDisk) -> str:
-        """Return another run's first page."""
         if self.one_file:
             return self.comparison(other) or "#history"
         return f"{self.base}../{other.folder.name}/{PAGE}"
 
     def comparison(self, other: RunOnDisk) -> str | None:
-        """Return the comparison with another run, if there is one."""
         if other.record.id not in self.compared:
             return None
         return "#comparison" if self.one_file else f"{self.base}{comparison_page(other)}"

@@ -12,15 +12,9 @@ from typing import Any
 
 from nbconvert.filters.ansi import ansi2html
 
+from taxi_nb.pipeline.report import _untrusted as untrusted
 from taxi_nb.pipeline.report._prose import Prose
-from taxi_nb.pipeline.report._untrusted import (
-    Held,
-    Safe,
-    held_back,
-    in_words,
-    needs_frame,
-    sanitised,
-)
+from taxi_nb.pipeline.report._untrusted import Safe, in_words
 from taxi_nb.pipeline.report.figures import IMAGES, alt_text, encoded_image
 
 # Of one output, in characters; more is a file to open, not a page to read.
@@ -48,7 +42,7 @@ class OutputHtml:
     def __init__(self, prose: Prose, notebook: str | None) -> None:
         self.prose = prose
         self.notebook = notebook
-        self.held: Held = Counter()
+        self.held: untrusted.Held = Counter()
         self.written = 0
 
     def cell(self, outputs: list[Any], title: str) -> str:
@@ -85,15 +79,15 @@ class OutputHtml:
             beside = _held_note("an interactive widget; this is its text")
         renderers: dict[str, Callable[[str], str]] = {
             "text/html": partial(self._html, title=title),
-            "text/markdown": self._markdown,
-            "text/latex": self._markdown,
+            "text/markdown": lambda text: self.noted(self.prose.output(text)),
+            "text/latex": lambda text: self.noted(self.prose.output(text)),
             "application/javascript": lambda _: self.noted(Safe("", Counter({"script": 1}))),
             "text/plain": _pre,
         }
         for kind, render in renderers.items():
             if kind in data:
-                is_plain = kind == "text/plain"
-                return self._bounded(data[kind], render, with_end=is_plain) + beside
+                with_end = kind == "text/plain"
+                return self._bounded(data[kind], render, with_end=with_end) + beside
         found = next(iter(data.values()), "")
         text = found if isinstance(found, str) else json.dumps(found, indent=2)
         return self._bounded(text, _pre) + beside
@@ -105,16 +99,16 @@ class OutputHtml:
         if len(encoded) > IMAGE_LIMIT:
             return self._left_out(f"A figure of {len(encoded) * 3 // 4 / 1e6:.1f} MB is")
         # An image cannot run the scripts that an SVG file may hold, nor load anything.
-        held = held_back(data) if kind == "image/svg+xml" else Counter()
+        held = untrusted.held_back(data) if kind == "image/svg+xml" else Counter()
         self.held += held
         source = f"data:{kind};base64,{encoded}"
         figure = f'<figure><img src="{source}" alt="{escape(title)}"></figure>'
         return figure + (_held_note(in_words(held)) if held else "")
 
     def _html(self, text: str, title: str) -> str:
-        if not needs_frame(text):
-            return self.noted(sanitised(text))
-        safe = sanitised(text, keep_styles=True)
+        if not untrusted.needs_frame(text):
+            return self.noted(untrusted.sanitised(text))
+        safe = untrusted.sanitised(text, keep_styles=True)
         rows = len(re.findall(r"<(?:tr|p|li|div|h\d)\b", text))
         frame = (
             f'<iframe sandbox loading="lazy" title="{escape(title)}" '
@@ -122,9 +116,6 @@ class OutputHtml:
             f'srcdoc="{escape(_FRAME.format(safe.html))}"></iframe>'
         )
         return self.noted(Safe(frame, safe.held))
-
-    def _markdown(self, text: str) -> str:
-        return self.noted(self.prose.output(text))
 
     def noted(self, safe: Safe) -> str:
         """Return the HTML with a note on what was taken out of it."""

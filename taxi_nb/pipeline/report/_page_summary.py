@@ -27,7 +27,6 @@ class PageSummary:
     next: str | None
 
     def to_json(self) -> str:
-        """Return the text that `read_summary` reads."""
         return json.dumps(vars(self))
 
 

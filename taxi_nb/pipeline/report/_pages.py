@@ -6,22 +6,19 @@ import base64
 import hashlib
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from taxi_nb.pipeline.record import RunRecord
+from taxi_nb.pipeline.report._comparison import MetricChange, as_written
 from taxi_nb.pipeline.report._untrusted import in_words
 from taxi_nb.tracking.store import run_page
-
-if TYPE_CHECKING:
-    from taxi_nb.pipeline.report._comparison import MetricChange
 
 
 @cache
 def templates() -> Environment:
-    """Return the templates with the site's filters."""
     found = Environment(
         loader=PackageLoader("taxi_nb.pipeline.report"),
         autoescape=True,
@@ -34,7 +31,7 @@ def templates() -> Environment:
         "moment": moment,
         "number": number,
         "difference": difference,
-        "value": value,
+        "value": as_written,
         "held": in_words,
     }
     script = _source(found, "page.js")
@@ -48,7 +45,6 @@ def templates() -> Environment:
 
 
 def render(template: str, **context: Any) -> str:
-    """Return a page."""
     return templates().get_template(template).render(**context)
 
 
@@ -105,11 +101,6 @@ def difference(change: MetricChange) -> str:
         return f"{sign}{size:,.0f}"
     is_coarse = abs(change.after) >= 0.1 and size >= 0.001
     return f"{sign}{size:.3f}" if is_coarse else f"{sign}{size:.2g}"
-
-
-def value(given: Any) -> str:
-    """Return a parameter's value on one line."""
-    return ", ".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
 
 
 def mlflow_address(record: RunRecord, run_id: str | None) -> str | None:

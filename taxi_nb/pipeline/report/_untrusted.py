@@ -55,16 +55,9 @@ class Safe:
 
 
 def sanitised(html: str, *, ids: Collection[str] = (), keep_styles: bool = False) -> Safe:
-    """Keep of some HTML what cannot run, load or pose as part of the page.
+    """Keep of some HTML the parts that cannot run, load or pose as part of the page.
 
-    Parameters
-    ----------
-    html : str
-        From a notebook: nothing about it is trusted.
-    ids : collection of str
-        The ids that elements may keep.
-    keep_styles : bool
-        Whether ``<style>`` stays, for HTML that goes into a frame of its own.
+    Elements may keep `ids`. ``<style>`` is kept for HTML that goes into a frame of its own.
     """
     import nh3
 

@@ -42,12 +42,8 @@ def notebook_context(
 ) -> dict[str, Any]:
     """Return the content of a notebook's template.
 
-    Parameters
-    ----------
-    folder : Path
-        The run's, ``runs/<id>`` in the project.
-    alone : bool
-        Whether the page will be without the notebook's file beside it.
+    `folder` is ``runs/<id>`` in the project. A page that is `alone` will be without the
+    notebook's file beside it.
     """
     source = folder.parent.parent / step.notebook
     prefix = cell_prefix(step)

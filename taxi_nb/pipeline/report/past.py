@@ -27,12 +27,7 @@ class RunOnDisk:
     def read(cls, folder: Path) -> RunOnDisk:
         """Read a run's folder.
 
-        Raises
-        ------
-        FileNotFoundError
-            If it has no ``run.json``.
-        ValueError
-            If that is not a record.
+        Raises FileNotFoundError if it has no ``run.json``, ValueError if that is not a record.
         """
         return cls(RunRecord.from_json((folder / RUN_FILE).read_text("utf-8")), folder)
 
@@ -99,8 +94,7 @@ def _when(run: RunOnDisk) -> tuple[str, str]:
 
 
 def _inside(folder: Path, name: str | None) -> Path | None:
-    path = folder / name if name else None
-    return path if path is not None and path.is_file() else None
+    return folder / name if name and (folder / name).is_file() else None
 
 
 def _known(path: Path) -> dict[str, Any]:

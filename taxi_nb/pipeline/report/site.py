@@ -24,29 +24,12 @@ _MOST_COMPARISONS = 8
 def write_site(folder: Path, against: Sequence[Path] = (), *, anew: bool = False) -> Path:
     """Write all pages of a run from its ``run.json`` and its executed notebooks.
 
-    The page of a reused step, if the step's folder has it, stays: it tells how
-    its notebook was made, and making it again would take longer than all else.
+    The page of a reused step, if the step's folder has it, stays unless it is made `anew`: it
+    tells how its notebook was made, and making it again would take longer than all else.
 
-    Parameters
-    ----------
-    folder : Path
-        ``runs/<id>``.
-    against : sequence of Path
-        Folders of further runs to compare it with, outputs included.
-    anew : bool
-        Make the pages of reused steps, too.
-
-    Returns
-    -------
-    Path
-        The front page.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a folder has no ``run.json``.
-    ValueError
-        If that is not a run's record.
+    `against` are folders of further runs to compare it with, outputs included. Returns the front
+    page. Raises FileNotFoundError if a folder has no ``run.json``, and ValueError if that is not
+    a run's record.
     """
     site = _Site(RunOnDisk.read(folder), [RunOnDisk.read(other) for other in against])
     return site.write(anew=anew)
@@ -66,8 +49,6 @@ _Page = tuple[str, str, Links, dict[str, Any]]
 
 
 class _Site:
-    """The pages of one run."""
-
     def __init__(self, run: RunOnDisk, asked_for: Sequence[RunOnDisk]) -> None:
         self.run = run
         self.record = run.record
@@ -109,12 +90,8 @@ class _Site:
         compared = {**recent, **self.fully_compared}
         for id_, other in compared.items():
             full = id_ in self.fully_compared
-            links = Links(
-                self.record.steps,
-                base="../",
-                compared=compared,
-                elsewhere=None if full else other.folder,
-            )
+            elsewhere = None if full else other.folder
+            links = Links(self.record.steps, base="../", compared=compared, elsewhere=elsewhere)
             context = self._comparison(compare(other, self.run), full)
             yield comparison_page(other), "comparison.html", links, context
         links = Links(self.record.steps, compared=compared)
@@ -159,8 +136,7 @@ class _Site:
     def _diffs(self, other: RunOnDisk) -> Iterator[NotebookDiff]:
         for step, notebook in self.run.notebooks.items():
             before = other.notebooks.get(step)
-            found = before and notebook_diff(step, before, notebook)
-            if found:
+            if before and (found := notebook_diff(step, before, notebook)):
                 yield found
 
     def _front(self, summaries: Mapping[str, PageSummary]) -> dict[str, Any]:
