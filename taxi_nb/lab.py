@@ -51,17 +51,13 @@ def register(shell: InteractiveShell) -> None:
 
 @dataclass(frozen=True)
 class GivenParameters:
-    """The parameters that a pipeline gives a step; they show themselves as a table.
-
-    `others` are further executions of the same notebook that could have been meant, `kept` the
-    parameters that the pipeline leaves at the notebook's own values.
-    """
+    """The parameters that a pipeline gives a step; they show themselves as a table."""
 
     file: str
     step: str
     values: Mapping[str, Any]
-    others: tuple[str, ...]
-    kept: tuple[str, ...]
+    others: tuple[str, ...]  # Executions of the same notebook that could have been meant.
+    kept: tuple[str, ...]  # The parameters that stay at the notebook's own values.
 
     def __str__(self) -> str:
         lines = [f"{name} = {value!r}" for name, value in self.values.items()]
@@ -92,11 +88,7 @@ class GivenParameters:
 def set_parameters(shell: InteractiveShell, line: str) -> GivenParameters:
     """Set a shell's variables as a pipeline would give them, for the line after ``%params``.
 
-    Raises
-    ------
-    UsageError
-        For a file with mistakes, or where no step or more than one is meant;
-        IPython shows its message without a traceback.
+    Mistakes are a `UsageError`, which IPython shows without a traceback.
     """
     words = shlex.split(line)
     overrides = [word for word in words if "=" in word]
@@ -118,13 +110,7 @@ def set_parameters(shell: InteractiveShell, line: str) -> GivenParameters:
 
 
 def plan_of(line: str) -> Plan:
-    """Plan a pipeline, as ``taxi-nb plan`` does, for the line after ``%plan``.
-
-    Raises
-    ------
-    UsageError
-        For a file with mistakes, or a store that cannot be asked.
-    """
+    """Plan a pipeline, as ``taxi-nb plan`` does, for the line after ``%plan``."""
     from taxi_nb.pipeline.memory import Memory
     from taxi_nb.pipeline.plan import plan
     from taxi_nb.tracking.store_errors import StoreError
@@ -152,16 +138,13 @@ def _candidates(pipeline: Pipeline, wanted: str | None) -> list[Step]:
     """Return the executions that are meant, the chosen one first."""
     names = ", ".join(step.name for step in pipeline.steps)
     if wanted is not None:
-        found = [step for step in pipeline.steps if wanted in (step.name, step.group)]
-        if not found:
-            raise _usage(f"{pipeline.file.name} has no step {wanted!r}; it has {names}")
-        return found
-    here = Origin.here()
+        if found := [step for step in pipeline.steps if wanted in (step.name, step.group)]:
+            return found
+        raise _usage(f"{pipeline.file.name} has no step {wanted!r}; it has {names}")
+    here, root = Origin.here(), pipeline.root
     if here.kind != "NOTEBOOK":
         raise _usage(f"which notebook this is cannot be told here; name a step, one of {names}")
-    found = [
-        step for step in pipeline.steps if path_within(pipeline.root, step.notebook) == here.name
-    ]
+    found = [step for step in pipeline.steps if path_within(root, step.notebook) == here.name]
     if not found:
         raise _usage(f"{pipeline.file.name} does not run {here.name}; name a step, one of {names}")
     return found

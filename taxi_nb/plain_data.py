@@ -13,8 +13,6 @@ T = TypeVar("T")
 def to_plain(value: Any) -> Any:
     """Return a dataclass as dicts, lists, texts and numbers.
 
-    Examples
-    --------
     >>> from dataclasses import dataclass
     >>> @dataclass
     ... class Place:
@@ -33,12 +31,8 @@ def _plain(value: Any) -> Any:
 def from_plain(kind: type[T], values: Any) -> T:
     """Make a dataclass again from what `to_plain` returned.
 
-    Names that the class does not know are left out: a later version may have written them.
-
-    Raises
-    ------
-    ValueError
-        If a value is missing or of another type.
+    Names that the class does not know are left out: a later version may have written them. A
+    value that is missing or of another type is a `ValueError`.
     """
     made: T = _validator()(kind).validate_python(values)
     return made

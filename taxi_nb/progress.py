@@ -11,15 +11,10 @@ if TYPE_CHECKING:
 
 
 def progress_bar(**options: Any) -> tqdm[Any]:
-    """Return tqdm's bar for wherever this runs.
+    """Return tqdm's bar, with its options, for wherever this runs.
 
     A pipeline step has none: each of its states would stay in the executed notebook. Nor has
     an output that is no terminal.
-
-    Parameters
-    ----------
-    **options
-        As `tqdm.tqdm` takes them.
     """
     from tqdm.auto import tqdm
 

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 # The experiment of runs that name no other.
@@ -13,32 +14,22 @@ DEFAULT_EXPERIMENT = "nyc-taxi-experiment"
 
 
 def project_root() -> Path:
-    """
-    Return the folder that the project's relative paths start from.
+    """Return the folder that the project's relative paths start from, as absolute.
 
-    Returns
-    -------
-    Path
-        The folder in the environment variable ``TAXI_NB_ROOT`` if it is set; else the
-        nearest folder, from the current one upwards, that holds both ``params/`` and
-        ``notebooks/``; else the nearest that holds a ``pyproject.toml``; else the
-        current folder. Always absolute.
-
-    Raises
-    ------
-    NotADirectoryError
-        If ``TAXI_NB_ROOT`` does not name a folder.
+    It is the one in the environment variable ``TAXI_NB_ROOT``; else the nearest, from the current
+    one upwards, with ``params/`` and ``notebooks/``; else the nearest with a ``pyproject.toml``;
+    else the current folder. A variable that names no folder is a `NotADirectoryError`.
     """
-    given = os.environ.get("TAXI_NB_ROOT")
-    if given:
-        return _existing_folder(given)
+    if given := os.environ.get("TAXI_NB_ROOT"):
+        folder = Path(given).expanduser().absolute()
+        if not folder.is_dir():
+            raise NotADirectoryError(f"`TAXI_NB_ROOT` must be an existing folder, got: {given!r}")
+        return folder
     here = Path.cwd()
     candidates = (here, *here.parents)
-    return (
-        next(filter(_holds_notebooks, candidates), None)
-        or next(filter(_holds_pyproject, candidates), None)
-        or here
-    )
+    ours = (f for f in candidates if (f / "params").is_dir() and (f / "notebooks").is_dir())
+    others = (f for f in candidates if (f / "pyproject.toml").is_file())
+    return next(chain(ours, others), here)
 
 
 def data_dir() -> Path:
@@ -61,11 +52,6 @@ def part_file(path: Path) -> Iterator[Path]:
     """Give a hidden name beside `path` to write to; `publish` gives what is whole its own.
 
     The name is new for each use in each process. What is still there at the end is removed.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
@@ -81,19 +67,9 @@ def part_files_of(path: Path) -> Iterator[Path]:
 
 
 def publish(part: Path, path: Path, *, replace: bool = True) -> bool:
-    """Give a whole part file its name; both it and its folder are on the disk then.
+    """Give a whole part file its name, and return whether it got it; all is on the disk then.
 
-    Parameters
-    ----------
-    part, path : Path
-        What `part_file` gave, and the file's own name.
-    replace : bool
-        Whether a file that is there is replaced; otherwise it stays, as others may read it.
-
-    Returns
-    -------
-    bool
-        Whether the part got the name.
+    Unless `replace`, a file that is there stays, as others may read it.
     """
     _sync(part, os.O_RDWR)
     if replace:
@@ -128,18 +104,3 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-def _existing_folder(given: str) -> Path:
-    folder = Path(given).expanduser().absolute()
-    if not folder.is_dir():
-        raise NotADirectoryError(f"`TAXI_NB_ROOT` must be an existing folder, got: {given!r}")
-    return folder
-
-
-def _holds_notebooks(folder: Path) -> bool:
-    return (folder / "params").is_dir() and (folder / "notebooks").is_dir()
-
-
-def _holds_pyproject(folder: Path) -> bool:
-    return (folder / "pyproject.toml").is_file()

@@ -28,14 +28,9 @@ def say(message: str) -> None:
 
 @contextmanager
 def errors_stop(codes: Mapping[type[Exception], int], before: str = "") -> Iterator[None]:
-    """Stop with an error's message where a block raises one of some kinds.
+    """Stop where a block raises one of some kinds of error; of several that fit, the first counts.
 
-    Parameters
-    ----------
-    codes : mapping
-        Kind of error -> exit code; of several that fit, the first counts.
-    before : str
-        Put before the message of a failure.
+    `before` is put before the message of a failure.
     """
     try:
         yield
@@ -49,13 +44,12 @@ def signals_stop(message: str) -> Iterator[None]:
     """Let SIGINT and SIGTERM end a block in order, then stop; a second one is not heard."""
 
     def interrupt(number: int, _: object) -> None:
-        for heard in (signal.SIGINT, signal.SIGTERM):
+        for heard in numbers:
             signal.signal(heard, signal.SIG_IGN)
         raise Interrupted(number)
 
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     except Interrupted as interrupted:

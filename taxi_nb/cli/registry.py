@@ -132,8 +132,7 @@ def champion_number(name: str) -> str:
     """Return the champion's version, or stop and say that there is none."""
     from taxi_nb.registry.versions import champion, registered_versions
 
-    found = champion(name)
-    if found is None:
+    if (found := champion(name)) is None:
         there = registered_versions(name)
         stop(
             f"{name} has no champion: none of its {len(there)} versions carries the alias. "

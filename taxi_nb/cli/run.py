@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli._arguments import (
-    DEFAULT_FILE,
-    Force,
-    Jobs,
-    Overrides,
-    ParameterFile,
-    make_plan,
-    read,
-)
+from taxi_nb.cli import _arguments as arguments
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 
 if TYPE_CHECKING:
@@ -29,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def run(
-    params: ParameterFile = DEFAULT_FILE,
-    overrides: Overrides = None,
-    jobs: Jobs = 1,
+    params: arguments.ParameterFile = arguments.DEFAULT_FILE,
+    overrides: arguments.Overrides = None,
+    jobs: arguments.Jobs = 1,
     kernel: Annotated[
         str, typer.Option(help="How kernels start: fork, spawn; auto picks what is safe here.")
     ] = "auto",
-    force: Force = None,
+    force: arguments.Force = None,
 ) -> None:
     """Execute the notebooks that have to run, in order, each in a fresh kernel.
 
@@ -46,13 +37,13 @@ def run(
 
     if kernel not in ("auto", "fork", "spawn"):
         stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
-    pipeline = _in_project_run(read(params, overrides))
+    pipeline = _in_project_run(arguments.read(params, overrides))
     with (
         errors_stop({OSError: FAILURE}, "the run could not be finished: "),
         signals_stop("interrupted: kernels ended, runs closed"),
         project_lock(pipeline.root / RUNS, say),
     ):
-        planned = make_plan(pipeline, force)
+        planned = arguments.make_plan(pipeline, force)
         # A run that is open already has to be filled, if only with what is used again.
         if pipeline.mlflow_run or not _nothing_to_do(pipeline, *planned):
             _carry_out(pipeline, planned, jobs, kernel)
@@ -62,11 +53,10 @@ def _in_project_run(pipeline: Pipeline) -> Pipeline:
     """Let the run that `mlflow run` has opened be the pipeline's, in its experiment and store."""
     from taxi_nb.tracking.project_run import take_project_run
 
-    handed = take_project_run()
-    if handed is None:
-        return pipeline
-    run_id, experiment = handed
-    return replace(pipeline, mlflow_run=run_id, experiment=experiment, tracking_uri=None)
+    if handed := take_project_run():
+        run_id, experiment = handed
+        return replace(pipeline, mlflow_run=run_id, experiment=experiment, tracking_uri=None)
+    return pipeline
 
 
 def _nothing_to_do(pipeline: Pipeline, memory: Memory, plan: Plan) -> bool:
@@ -95,19 +85,14 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Memory, Plan], jobs: int, kern
     console = Console()
     kind = default_kind() if kernel == "auto" else kernel
     show = LiveProgress if console.is_terminal else PlainProgress
+    modules, variables = modules_to_preload(pipeline), in_one_order(os.environ)
     with (
         errors_stop({StoreError: FAILURE}),
-        KernelPool(
-            kind,  # type: ignore[arg-type]
-            modules_to_preload(pipeline),
-            env=in_one_order(os.environ),
-        ) as pool,
+        KernelPool(kind, modules, env=variables) as pool,  # type: ignore[arg-type]
         show(console) as progress,
     ):
-        record, folder = run_pipeline(
-            pipeline, pool=pool, jobs=jobs, listener=progress, planned=planned
-        )
-    _show(record, folder)
+        made = run_pipeline(pipeline, pool=pool, jobs=jobs, listener=progress, planned=planned)
+    _show(*made)
 
 
 def _share_cores(jobs: int) -> None:
@@ -121,11 +106,11 @@ def _share_cores(jobs: int) -> None:
 
 
 def _show(record: RunRecord, folder: Path) -> None:
-    bad = [step for step in record.steps if step.error and step.status != "skipped"]
-    for step in bad:
-        print(f"\n{step.notebook} ({step.name}) {step.status}: {step.error}", file=sys.stderr)
-        if step.executed_notebook:
-            print(f"  executed notebook: {folder / step.executed_notebook}", file=sys.stderr)
+    for step in record.steps:
+        if step.error and step.status != "skipped":
+            say(f"\n{step.notebook} ({step.name}) {step.status}: {step.error}")
+            if step.executed_notebook:
+                say(f"  executed notebook: {folder / step.executed_notebook}")
     print(f"\n{record.pipeline}: {record.status} in {record.seconds:.1f} s")
     print(f"page:   {folder / 'index.html'}")
     print(f"MLflow: {record.experiment}, run {record.mlflow_run_id} (make ui)")

@@ -50,12 +50,8 @@ def score(
     The exit code is 0 when the model can be kept, 3 when it should be trained again, 1 when
     the month could not be scored, 2 for wrong usage.
     """
-    given = {
-        "taxi": taxi,
-        "source": source,
-        "max_psi": max_psi,
-        "max_rmse_increase": max_rmse_increase,
-    }
+    limits = {"max_psi": max_psi, "max_rmse_increase": max_rmse_increase}
+    given = {"taxi": taxi, "source": source, **limits}
     pipeline = read(params, overrides)
     _point_mlflow_at(pipeline.tracking_uri, experiment or pipeline.experiment)
     settings: dict[str, Any] = {}
@@ -126,13 +122,10 @@ def _show(result: Scoring, output: Path) -> None:
 def _show_left_out(result: Scoring) -> None:
     """Say which predictions count neither for the drift nor for the error."""
     report = result.origin.cleaning
-    left_out = {
-        says: report.taken_out[rule]
-        for rule, says in report.rules.items()
-        if report.taken_out[rule] and says not in result.not_predicted
-    }
-    for says, count in left_out.items():
-        print(f"         {count:,} are left out of drift and error: {says}")
+    for rule, says in report.rules.items():
+        count = report.taken_out[rule]
+        if count and says not in result.not_predicted:
+            print(f"         {count:,} are left out of drift and error: {says}")
 
 
 def _show_error(result: Scoring) -> None:

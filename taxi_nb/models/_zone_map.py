@@ -15,13 +15,12 @@ Ints = npt.NDArray[np.int64]
 def zone_positions(pick_up: Ints, drop_off: Ints, miles: Floats, zones: int) -> Floats:
     """Place zones on a plane, in miles, so that driven distances are kept as well as can be.
 
-    Zones between which trips were driven are joined by their median distance, the
-    others by the shortest way along such joints; classical scaling turns the
-    distances into coordinates. Together this is Isomap (Tenenbaum, de Silva and
-    Langford, Science 290, 2000). North is anywhere: only relative places count.
+    Zones between which trips were driven are joined by their median distance, the others by the
+    shortest way along such joints; classical scaling turns the distances into coordinates. This
+    is Isomap (Tenenbaum, de Silva and Langford, Science 290, 2000). North is anywhere.
 
-    `zones` is how many zone numbers there are, 0 included; the miles are without outliers. A
-    zone that no trip connects to most of the others is at NaN.
+    `zones` counts zone numbers, 0 included; `miles` are without outliers. A zone that no trip
+    connects to most of the others is at NaN.
     """
     positions = np.full((zones, 2), np.nan)
     joints = _joints(pick_up, drop_off, miles, zones)

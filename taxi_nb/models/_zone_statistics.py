@@ -7,19 +7,15 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator
 
 from ._calendar_time import hour_of_week_part
+from ._zone_map import Floats, Ints
 from .zones import zone_table
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
+# Zone numbers are 1 to 265; 0 stands for any other.
 ZONES = 266
-"""Zone numbers are 1 to 265; 0 stands for any other."""
-
 _BOROUGHS = 10
 _HOURS_OF_WEEK_PARTS = 48
 
@@ -28,13 +24,10 @@ _HOURS_OF_WEEK_PARTS = 48
 class _Level:
     """One kind of group, and what the mean of a group with no trips is."""
 
-    # Groups are numbered from 0 and below this.
-    size: int
-    # The prior is the sum of these levels, less those of `less`.
-    prior: tuple[str, ...]
+    size: int  # Groups are numbered from 0 and below this.
+    prior: tuple[str, ...]  # The prior is the sum of these levels, less those of `less`.
     less: tuple[str, ...] = ()
-    # As many trips as the prior counts for.
-    strength: float = 20.0
+    strength: float = 20.0  # As many trips as the prior counts for.
 
 
 _PLACES: Mapping[str, _Level] = {
@@ -94,20 +87,12 @@ class ZoneStatistics(BaseEstimator):  # type: ignore[misc]
     """Shrunken means of one quantity by zones, pairs and, if asked, hours.
 
     A group's mean is drawn to its prior as if the prior were so many trips more
-    (additive smoothing, Micci-Barreca, SIGKDD Explorations 3(1), 2001); the prior
+    (additive smoothing, Micci-Barreca, SIGKDD Explorations 3(1), 2001). The prior
     is made of coarser means: pair, then zone and borough, then boroughs, then all.
+    With `by_hour`, hours, and hours of zones, are groups too.
 
-    Parameters
-    ----------
-    by_hour : bool
-        Whether hours, and hours of zones, are groups too.
-
-    Attributes
-    ----------
-    overall_ : float
-        The mean of all trips.
-    effects_ : dict of str to ndarray of float64, shape (n_groups,)
-        By level, what each group adds to its prior.
+    `overall_` is the mean of all trips; `effects_` has for each level an array of shape
+    (n_groups,), of all that groups add to their priors.
     """
 
     def __init__(self, by_hour: bool = False) -> None:

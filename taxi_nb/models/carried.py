@@ -61,14 +61,7 @@ def carried_name() -> str:
 
 
 def require_unchanged() -> None:
-    """Refuse to train with code that was edited after it was imported.
-
-    Raises
-    ------
-    RuntimeError
-        If a file of this package is not what it was: a model would carry other code than the
-        one that made it.
-    """
+    """Raise a `RuntimeError` if a file of this package was edited after it was imported."""
     known, now = sources(), _files()
     edited = [name for name in sorted({*known, *now}) if known.get(name) != now.get(name)]
     if edited:
@@ -97,15 +90,13 @@ def carried_code() -> Path:
 @contextmanager
 def carried_names() -> Iterator[None]:
     """Call the classes of this package as the carried code calls them, while a model is written."""
-    renamed = []
-    for name, module in list(sys.modules.items()):
-        if module is None or not name.startswith(f"{_PACKAGE}."):
-            continue
-        renamed += [
-            (value, name)
-            for value in vars(module).values()
-            if isinstance(value, type) and value.__module__ == name
-        ]
+    renamed = [
+        (value, name)
+        for name, module in list(sys.modules.items())
+        if module is not None and name.startswith(f"{_PACKAGE}.")
+        for value in vars(module).values()
+        if isinstance(value, type) and value.__module__ == name
+    ]
     try:
         for value, name in renamed:
             value.__module__ = carried_name() + name.removeprefix(str(_PACKAGE))

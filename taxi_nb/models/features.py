@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,21 +14,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from .zones import PAIR_BASE
 
+# The raw columns that a model reads.
 TRIP_COLUMNS = ("PULocationID", "DOLocationID", "trip_distance")
-"""The raw columns that a model reads."""
 
 
 class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """One-hot pair of pick-up and drop-off zone, and the distance as it is.
 
     The columns are those that a course's ``DictVectorizer`` makes of
-    ``{"PU_DO": "43_151", "trip_distance": 2.6}``, made from arrays.
-
-    Attributes
-    ----------
-    pairs_ : ndarray of int64, shape (n_pairs,)
-        The pairs seen in training, ``PU * 1000 + DO``, ascending. A pair that
-        training has not seen gets a row of zeros before its distance.
+    ``{"PU_DO": "43_151", "trip_distance": 2.6}``, made from arrays. `pairs_` are the pairs seen
+    in training, ``PU * 1000 + DO``, ascending. Any other gets zeros before its distance.
     """
 
     @classmethod
@@ -81,13 +77,18 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.array([*pairs, "trip_distance"], dtype=object)
 
 
-def _pair_codes(trips: pd.DataFrame) -> npt.NDArray[np.int64]:
-    missing = [column for column in TRIP_COLUMNS if column not in trips.columns]
+def require_columns(trips: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise a `ValueError` if trips lack one of some columns."""
+    missing = [column for column in columns if column not in trips.columns]
     if missing:
         raise ValueError(
-            f"`trips` must have the columns {list(TRIP_COLUMNS)}; missing: {missing}, "
+            f"`trips` must have the columns {list(columns)}; missing: {missing}, "
             f"got: {list(trips.columns)}"
         )
+
+
+def _pair_codes(trips: pd.DataFrame) -> npt.NDArray[np.int64]:
+    require_columns(trips, TRIP_COLUMNS)
     pick_up, drop_off = (_zones(trips[name]) for name in ("PULocationID", "DOLocationID"))
     codes = pick_up * PAIR_BASE + drop_off
     outside = (pick_up < 0) | (pick_up >= PAIR_BASE) | (drop_off < 0) | (drop_off >= PAIR_BASE)

@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from .group_statistics import Floats, GroupStatistics
 
-__all__ = ["Solution", "distinct_rows", "positions", "solve_lasso", "solve_ridge"]
-
 # Less variation of x than this, relative to its size, is rounding.
 _ROUNDING = 1e-12
 _GAIN = 1e-21
@@ -25,15 +23,11 @@ _MAX_NEWTON_STEPS = 200
 
 @dataclass(frozen=True)
 class Solution:
-    """A linear model of groups and x.
-
-    Each row gets the intercept, the slope for each unit of x, and the effect of its group, if it
-    belongs to one of the groups, which are ascending.
-    """
+    """A linear model of groups and x."""
 
     intercept: float
     slope: float
-    groups: npt.NDArray[Any]
+    groups: npt.NDArray[Any]  # Ascending; a row of no group gets no effect.
     effects: Floats
 
     def effects_of(self, groups: npt.NDArray[Any]) -> Floats:
@@ -52,10 +46,9 @@ class Solution:
 def solve_ridge(statistics: GroupStatistics, alpha: float) -> Solution:
     """Solve ridge regression; least squares of the smallest norm for ``alpha=0``.
 
-    The best effect of a group shrinks its mean residual by ``n / (n + alpha)``. What is left
-    is a regression of two unknowns with the weights ``n * alpha / (n + alpha)``. As alpha
-    goes to 0 the weights become equal and their part in the slope vanishes. The groups must
-    all have rows.
+    The best effect of a group shrinks its mean residual by ``n / (n + alpha)``. What is left is
+    a regression of two unknowns with the weights ``n * alpha / (n + alpha)``. As alpha goes to 0
+    they become equal and their part in the slope vanishes. The groups must all have rows.
     """
     n, x, y = statistics.n, statistics.mean_x, statistics.mean_y
     xx, xy = statistics.xx, statistics.xy
@@ -80,9 +73,9 @@ def solve_lasso(
     """Solve the lasso, ``squared error / (2 n) + alpha * (|slope| + sum |effects|)``.
 
     The best effect of a group is its mean residual, moved towards 0 by ``alpha * total / n``
-    at most. What is left is a Huber loss of these residuals, convex and piecewise quadratic
-    in two unknowns; Newton's method ends on the piece that holds the minimum. The groups must
-    all have rows; a solution of a similar alpha is a good start.
+    at most. What is left is a Huber loss of these residuals, convex and piecewise quadratic in
+    two unknowns; Newton's method ends on the piece that holds the minimum. The groups must all
+    have rows; a solution of a similar alpha is a good start.
     """
     if alpha == 0:
         return solve_ridge(statistics, 0.0)

@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "GroupStatistics", "quotient"]
-
 Floats = npt.NDArray[np.float64]
 
 

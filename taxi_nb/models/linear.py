@@ -30,16 +30,9 @@ class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     - sparse, as `PairAndDistance` makes them: a one-hot column for each group, and x last; or
     - dense: x is the last column, and the columns before it together name the group.
 
-    Attributes
-    ----------
-    groups_ : ndarray, shape (n_groups,) or (n_groups, n_features - 1)
-        The groups: columns of the sparse matrix, or what the dense columns held.
-    coef_ : ndarray of float64, shape (n_groups + 1,)
-        The effect of each group, then the slope. A row of a group that training has not
-        seen gets no effect.
-    intercept_ : float
-    statistics_ : GroupStatistics
-        All that is kept of the rows.
+    `groups_` are the columns of the sparse matrix, or what the dense columns held, of shape
+    (n_groups, n_features - 1). `coef_` has the effect of each group, then the slope; a group that
+    training has not seen has no effect. `statistics_` is all that is kept of the rows.
     """
 
     def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
@@ -63,8 +56,7 @@ class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         With groups of one dimension `predict` takes sparse rows with one column for each, in their
         order; of two, dense ones.
         """
-        shape = statistics.groups.shape
-        self.n_features_in_ = shape[-1] + 1
+        self.n_features_in_ = statistics.groups.shape[-1] + 1
         return self._fit_statistics(statistics)
 
     def predict(self, X: Any) -> Floats:
@@ -77,16 +69,12 @@ class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.intercept_ + effects + self.coef_[-1] * X[:, -1])
 
     def rmse(self, statistics: GroupStatistics) -> float:
-        """Return the root of the mean squared error on rows of which statistics are left.
-
-        Their groups are named as those that the model was fitted to.
-        """
+        """Return the root of the mean squared error on rows of which statistics are left."""
         check_is_fitted(self)
         return self._solution().rmse(statistics)
 
     def _solution(self) -> Solution:
-        slope = float(self.coef_[-1])
-        return Solution(self.intercept_, slope, self.groups_, self.coef_[:-1])
+        return Solution(self.intercept_, float(self.coef_[-1]), self.groups_, self.coef_[:-1])
 
     def _statistics(
         self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None, *, reset: bool
@@ -118,11 +106,7 @@ class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class ExactLinearRegression(_GroupRegressor):
-    """Ordinary least squares, exactly: of all solutions the one of the smallest norm.
-
-    It is where `sklearn.linear_model.LinearRegression` arrives on the same sparse matrix when
-    its tolerance is 0.
-    """
+    """Least squares of the smallest norm: scikit-learn's `LinearRegression` with no tolerance."""
 
     def _solve(self, statistics: GroupStatistics) -> Solution:
         return solve_ridge(statistics, 0.0)

@@ -16,20 +16,14 @@ from .trip_features import GROUPS, KNOWN_AT_PICKUP
 # Read now, with the code that is imported now: a model carries what made it.
 sources()
 
-_KNOWN_BEFORE = tuple(group for group in GROUPS if group != "distance")
-
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A kind of model.
-
-    Classes are named with their module; a leading dot stands for this package.
-    """
+    """A kind of model; its classes are named with their module, this package's with a dot."""
 
     summary: str  # One line for tables.
     estimator: str  # The class of the scikit-learn estimator.
-    # The parameters that it is built with unless told otherwise.
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # Unless told otherwise.
     seeded: bool = False  # Whether the estimator takes a ``random_state``.
     # The feature groups that it learns from, see `TripFeatures`; without any it learns from the
     # pair of zones and the distance.
@@ -55,22 +49,26 @@ class ModelSpec:
         return ", ".join(self.groups) or "PU_DO one-hot, trip_distance"
 
 
+_STATISTICS = ".group_statistics.GroupStatistics"
 _XGBOOST_TYPES = ("xgboost.core.Booster", "xgboost.sklearn.XGBRegressor")
 _XGBOOST: Mapping[str, Any] = {
     "estimator": "xgboost.sklearn.XGBRegressor",
     "seeded": True,
     "requires": ("xgboost-cpu",),
 }
-_STATISTICS = ".group_statistics.GroupStatistics"
-# Chosen on the last three weeks of January 2021, each predicted from the days before it.
-_RICH_DEFAULTS: Mapping[str, Any] = {
-    "n_estimators": 600,
-    "learning_rate": 0.02,
-    "max_depth": 9,
-    "min_child_weight": 20.0,
-    "subsample": 0.8,
-    "colsample_bytree": 0.35,
-    "enable_categorical": True,
+_RICH: Mapping[str, Any] = {
+    **_XGBOOST,
+    # Chosen on the last three weeks of January 2021, each predicted from the days before it.
+    "defaults": {
+        "n_estimators": 600,
+        "learning_rate": 0.02,
+        "max_depth": 9,
+        "min_child_weight": 20.0,
+        "subsample": 0.8,
+        "colsample_bytree": 0.35,
+        "enable_categorical": True,
+    },
+    "trusted": ("._zone_statistics.ZoneStatistics", *_XGBOOST_TYPES),
 }
 
 MODELS: Mapping[str, ModelSpec] = {
@@ -131,20 +129,16 @@ MODELS: Mapping[str, ModelSpec] = {
     ),
     "xgboost-rich": ModelSpec(
         "gradient-boosted trees on clock, zones, map and out-of-fold statistics",
-        **_XGBOOST,
-        defaults=_RICH_DEFAULTS,
+        **_RICH,
         groups=GROUPS,
         reads=(*KNOWN_AT_PICKUP, "trip_distance"),
-        trusted=("._zone_statistics.ZoneStatistics", *_XGBOOST_TYPES),
     ),
     # Before a trip nobody knows how far it will go.
     "xgboost-before": ModelSpec(
         "the same without the trip's own distance, as one knows it before the trip",
-        **_XGBOOST,
-        defaults=_RICH_DEFAULTS,
-        groups=_KNOWN_BEFORE,
+        **_RICH,
+        groups=tuple(group for group in GROUPS if group != "distance"),
         reads=KNOWN_AT_PICKUP,
-        trusted=("._zone_statistics.ZoneStatistics", *_XGBOOST_TYPES),
     ),
 }
 """Name -> `ModelSpec`. A new model is one more entry."""
@@ -152,13 +146,7 @@ MODELS: Mapping[str, ModelSpec] = {
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model with the parameters that somebody chose for it.
-
-    Raises
-    ------
-    ValueError
-        If there is no such model or it has no such parameter.
-    """
+    """A model with chosen parameters; a `ValueError` if there is no such model or parameter."""
 
     name: str  # A key of `MODELS`.
     params: Mapping[str, Any] = field(default_factory=dict)  # Beside and above the defaults.
@@ -196,10 +184,7 @@ class ModelChoice:
     def in_batches(self) -> ModelChoice:
         """Return the model that learns the same from months too large for memory.
 
-        Raises
-        ------
-        ValueError
-            If there is none, or it lacks a parameter that was chosen.
+        A `ValueError` says that there is none, or that it lacks a parameter that was chosen.
         """
         name = self.spec.in_batches
         if name is None:

@@ -13,18 +13,14 @@ from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_is_fitted
 
 from ._calendar_time import is_day_off, time_of_day
-from ._zone_map import zone_positions
+from ._zone_map import Floats, Ints, zone_positions
 from ._zone_statistics import ZONES, ZoneStatistics, borough_codes, trip_groups, zone_numbers
+from .features import require_columns
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
+# The feature groups, as `TripFeatures` describes them.
 GROUPS = ("distance", "time", "zones", "map", "distances", "durations", "paces")
-"""The feature groups, as `TripFeatures` describes them."""
-
+# The raw columns that the features are made from, besides ``trip_distance``.
 KNOWN_AT_PICKUP = ("pickup_datetime", "PULocationID", "DOLocationID")
-"""The raw columns that the features are made from, besides ``trip_distance``."""
-
 # No taxi drives farther within the hour that the cleaning allows; less than a tenth
 # of a mile in over a minute is a meter that did not count.
 _PLAUSIBLE_MILES = (0.1, 60.0)
@@ -33,35 +29,23 @@ _PLAUSIBLE_MILES = (0.1, 60.0)
 class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Clock, zones, map and out-of-fold statistics of zones and pairs.
 
-    ``fit_transform`` and ``fit().transform()`` differ on purpose, as in
-    scikit-learn's ``TargetEncoder``: the statistics of a training trip come from
-    the folds that it is not in, so that its own duration is no part of its
-    features; other trips get the statistics of all training trips. So do training
-    trips that are predicted afterwards, and errors on them flatter the model.
+    ``fit_transform`` and ``fit().transform()`` differ on purpose, as in scikit-learn's
+    ``TargetEncoder``. The statistics of a training trip come from the folds that it is not in, so
+    that its own duration is no part of its features; other trips get those of all training trips.
+    So do training trips that are predicted afterwards, and errors on them flatter the model.
     Implausible distances are replaced by what is usual between the two zones.
 
-    Parameters
-    ----------
-    groups : sequence of str
-        Which features to make, some of `GROUPS`:
+    The `groups` of features are some of `GROUPS`:
 
-        - ``distance``: the trip's own, cleaned, and whether it was plausible;
-        - ``time``: hour in quarters, weekday, day off;
-        - ``zones``: pick-up and drop-off as categories, their boroughs;
-        - ``map``: where the zones lie, worked out from distances;
-        - ``distances``, ``durations``, ``paces``: means by zone, pair and, for
-          paces, hour, shrunk to coarser means, and what follows from them.
-    folds : int
-        Number of folds of the out-of-fold statistics.
-    random_state : int
-        Of the assignment to folds.
+    - ``distance``: the trip's own, cleaned, and whether it was plausible;
+    - ``time``: hour in quarters, weekday, day off;
+    - ``zones``: pick-up and drop-off as categories, their boroughs;
+    - ``map``: where the zones lie, worked out from distances;
+    - ``distances``, ``durations``, ``paces``: means by zone, pair and, for paces, hour, shrunk to
+      coarser means, and what follows from them.
 
-    Attributes
-    ----------
-    positions_ : ndarray of float64, shape (266, 2)
-        Where each zone lies, in miles.
-    statistics_ : dict of str to ZoneStatistics
-        Of the logarithm of miles, of minutes, and of the logarithm of minutes a mile.
+    `random_state` assigns trips to `folds`. `positions_`, shape (266, 2), is where each zone lies,
+    in miles; `statistics_` are of log miles, of minutes, and of log minutes a mile.
     """
 
     def __init__(
@@ -72,13 +56,7 @@ class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, trips: pd.DataFrame, y: Any) -> Self:
-        """Learn map and statistics from training trips and their minutes.
-
-        Raises
-        ------
-        ValueError
-            If a column or the minutes are missing, or a group is not known.
-        """
+        """Learn map and statistics from training trips and their minutes."""
         self._learn(trips, _minutes(y, trips))
         return self
 
@@ -105,7 +83,7 @@ class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ``trip_distance``.
         """
         check_is_fitted(self)
-        _require_columns(trips, self._columns())
+        require_columns(trips, self._columns())
         groups = trip_groups(trips)
         means = {name: statistics.means(groups) for name, statistics in self.statistics_.items()}
         return self._frame(trips, means)
@@ -114,16 +92,12 @@ class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         unknown = sorted(set(self.groups) - set(GROUPS))
         if unknown:
             raise ValueError(f"`groups` must be among {list(GROUPS)}, got: {unknown}")
-        _require_columns(trips, (*KNOWN_AT_PICKUP, "trip_distance"))
+        require_columns(trips, (*KNOWN_AT_PICKUP, "trip_distance"))
         groups = trip_groups(trips)
         values = _quantities(trips, minutes)
         usual = np.isfinite(values["distances"])
-        self.positions_ = zone_positions(
-            groups["pickup"][usual],
-            groups["dropoff"][usual],
-            np.exp(values["distances"][usual]),
-            ZONES,
-        )
+        start, end = groups["pickup"][usual], groups["dropoff"][usual]
+        self.positions_ = zone_positions(start, end, np.exp(values["distances"][usual]), ZONES)
         # Distances are always learnt: they stand in for implausible ones.
         self.statistics_ = {
             name: ZoneStatistics(by_hour=name == "paces").fit(groups, values[name])
@@ -205,15 +179,6 @@ def _minutes(y: Any, trips: pd.DataFrame) -> Floats:
     return minutes
 
 
-def _require_columns(trips: pd.DataFrame, columns: Sequence[str]) -> None:
-    missing = [column for column in columns if column not in trips.columns]
-    if missing:
-        raise ValueError(
-            f"`trips` must have the columns {list(columns)}; missing: {missing}, "
-            f"got: {list(trips.columns)}"
-        )
-
-
 def _plausible(miles: Floats) -> npt.NDArray[np.bool_]:
     low, high = _PLAUSIBLE_MILES
     return np.asarray((miles > low) & (miles < high))
@@ -240,10 +205,8 @@ def _time(pickup: pd.Series) -> dict[str, Any]:
 
 
 def _zones(trips: pd.DataFrame) -> dict[str, Any]:
-    numbers = {
-        end: zone_numbers(trips[column])
-        for end, column in (("pickup", "PULocationID"), ("dropoff", "DOLocationID"))
-    }
+    columns = {"pickup": "PULocationID", "dropoff": "DOLocationID"}
+    numbers = {end: zone_numbers(trips[column]) for end, column in columns.items()}
     borough = borough_codes()
     return {
         **{f"{end}_zone": pd.Categorical(n, range(ZONES)) for end, n in numbers.items()},

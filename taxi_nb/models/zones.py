@@ -14,12 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["boroughs", "zone_table"]
-
 UNKNOWN = "Unknown"
-
+# Zone ids have three digits, so a pair of them is one integer: ``PU * 1000 + DO``.
 PAIR_BASE = 1000
-"""Zone ids have three digits, so a pair of them is one integer: ``PU * 1000 + DO``."""
 
 
 def zone_table() -> pd.DataFrame:
@@ -28,8 +25,7 @@ def zone_table() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Shape (265, 2): columns ``borough`` and ``zone``, both strings; the index
-        ``zone_id`` runs from 1 to 265.
+        Texts ``borough`` and ``zone``; the index ``zone_id`` runs from 1 to 265.
 
     Examples
     --------
@@ -51,8 +47,7 @@ def boroughs(zone_ids: pd.Series) -> pd.Series:
     Returns
     -------
     pandas.Series
-        Borough names with the index of ``zone_ids``; ``"Unknown"`` where the number is
-        null or no zone's.
+        With the same index; ``"Unknown"`` where the number is null or no zone's.
 
     Examples
     --------

@@ -15,8 +15,6 @@ from taxi_nb.secrets.references import value_of
 class KnownSecrets:
     """Secrets to hide: each variable with all the ways in which its value may be written.
 
-    Examples
-    --------
     >>> import os
     >>> os.environ["DOOR_CODE"] = "friend and enter"
     >>> secrets = KnownSecrets()
@@ -34,13 +32,7 @@ class KnownSecrets:
         return bool(self._spellings)
 
     def remember(self, variable: str) -> str:
-        """Return what an environment variable holds, and hide it from now on.
-
-        Raises
-        ------
-        SecretError
-            If the variable is not set, or its value is too short to hide.
-        """
+        """Return what an environment variable holds, as `value_of` does; hide it from now on."""
         value = value_of(variable)
         self._spellings.setdefault(variable, set()).update(_spellings(value))
         return value

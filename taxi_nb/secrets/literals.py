@@ -57,13 +57,7 @@ def secret_mistake(name: str, value: Any) -> str | None:
 
 
 def require_no_literal_secrets(parameters: Mapping[str, Any]) -> None:
-    """Refuse parameters that look like secrets and are written out.
-
-    Raises
-    ------
-    SecretError
-        Naming all of them.
-    """
+    """Raise a `SecretError` with the names of parameters that are secrets and written out."""
     if found := _written_out(parameters):
         named = ", ".join(map(repr, dict.fromkeys(found)))
         raise SecretError(
@@ -114,8 +108,9 @@ def scrubbed(text: str) -> tuple[str, int]:
     """
     hidden = KNOWN.hide_in(text)
     count = int(hidden != text)
-    for value in _secrets_of_environment():
-        if value in hidden:
+    for name, value in os.environ.items():
+        # Whether or not a parameter names the variable.
+        if looks_secret(name) and len(value) >= _LONG and value in hidden:
             count += 1
             hidden = hidden.replace(value, "***")
 
@@ -135,13 +130,6 @@ def scrubbed(text: str) -> tuple[str, int]:
             line = replace(_ADDRESS, _clean_address, line)
             lines[number] = replace(_ASSIGNED, _clean_assignment, line)
     return "".join(lines), count
-
-
-def _secrets_of_environment() -> Iterator[str]:
-    """Yield the values of variables with secret names, whether or not a parameter names them."""
-    for name, value in os.environ.items():
-        if looks_secret(name) and len(value) >= _LONG:
-            yield value
 
 
 def _stars(_: re.Match[str]) -> str:

@@ -34,13 +34,7 @@ def secret_variables(value: Any) -> Iterator[str]:
 
 
 def value_of(variable: str) -> str:
-    """Return what a variable holds.
-
-    Raises
-    ------
-    SecretError
-        If it is not set, or too short to hide.
-    """
+    """Return what a variable holds, or raise a `SecretError` if that is nothing or too short."""
     value = os.environ.get(variable, "")
     if not value:
         raise SecretError(

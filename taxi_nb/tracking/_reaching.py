@@ -14,14 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from taxi_nb.secrets.addresses import without_credentials
-from taxi_nb.tracking.store_errors import (
-    ARTIFACT_LIBRARIES,
-    STORE_LIBRARIES,
-    StoreError,
-    artifacts_error,
-    cannot_be_used,
-    is_from,
-)
+from taxi_nb.tracking import store_errors
+from taxi_nb.tracking.store_errors import StoreError, cannot_be_used
 
 if TYPE_CHECKING:
     import requests
@@ -49,18 +43,12 @@ def is_installed(module: str) -> bool:
 
 
 def require_driver(uri: str) -> None:
-    """Say which extra a store needs that cannot be used without it.
-
-    Raises
-    ------
-    StoreError
-        If its driver is not installed.
-    """
+    """Raise a `StoreError` with the extra to install, if a store's driver is not there."""
     if uri.startswith("postgres://"):
         raise StoreError(
             f"the MLflow store {without_credentials(uri)}: write postgresql:// for postgres://"
         )
-    driver = next((name for scheme, name in POSTGRES.items() if uri.startswith(scheme)), None)
+    driver = POSTGRES.get(uri.partition("//")[0])
     if driver and not is_installed(driver):
         # The extra has the driver that is used where an address names none.
         remedy = "taxi-nb[postgres]" if driver == "psycopg" else driver
@@ -70,13 +58,7 @@ def require_driver(uri: str) -> None:
 
 
 def reach(uri: str) -> None:
-    """Find out within seconds whether a store answers; MLflow itself tries for minutes.
-
-    Raises
-    ------
-    StoreError
-        If its driver is missing, or it does not answer or lets nobody in.
-    """
+    """Raise a `StoreError` within seconds if a store cannot be used; MLflow tries for minutes."""
     require_driver(uri)
     if uri.startswith(SERVER):
         _reach_server(uri)
@@ -188,9 +170,9 @@ class _CheckedClient:
         try:
             return method(*arguments, **options)
         except Exception as error:
-            if is_from(error, ARTIFACT_LIBRARIES):
-                raise artifacts_error(self._uri, error) from error
-            self._is_lost = is_from(error, STORE_LIBRARIES)
+            if store_errors.is_from(error, store_errors.ARTIFACT_LIBRARIES):
+                raise store_errors.artifacts_error(self._uri, error) from error
+            self._is_lost = store_errors.is_from(error, store_errors.STORE_LIBRARIES)
             self._reach_if_lost()
             raise
 

@@ -23,18 +23,12 @@ _DPI = 110
 
 @dataclass
 class RunContents:
-    """Collects what goes to a run, to log it in one transaction and one copy.
-
-    Attributes
-    ----------
-    files : dict
-        Path below the run's artifacts -> content.
-    """
+    """Collects what goes to a run, to log it in one transaction and one copy."""
 
     params: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)  # Path among the artifacts -> content.
     inputs: list[DatasetInput] = field(default_factory=list)
 
     def add_figure(self, figure: Figure, name: str) -> None:
@@ -47,11 +41,12 @@ class RunContents:
 
     def log(self, run_id: str | None = None) -> None:
         """Log everything to a run; to the active one, or a new one, if none is named."""
-        from mlflow import MlflowClient
+        import mlflow
         from mlflow.entities import Metric, Param, RunTag
 
-        run_id = run_id or _active_run()
-        client, now = MlflowClient(), int(time.time() * 1000)
+        # Like MLflow's own calls, open a run where there is none.
+        run_id = run_id or str((mlflow.active_run() or mlflow.start_run()).info.run_id)
+        client, now = mlflow.MlflowClient(), int(time.time() * 1000)
         params, tags = KNOWN.hide_in(self.params), KNOWN.hide_in(self.tags)
         if params or tags or self.metrics:
             client.log_batch(
@@ -78,14 +73,6 @@ def _png(figure: Figure) -> bytes:
         figure.dpi = before[0]
         figure.set_canvas(before[1])
     return content.getvalue()
-
-
-def _active_run() -> str:
-    """Return the run that MLflow logs to; like MLflow's own calls, open one where there is none."""
-    import mlflow
-
-    run = mlflow.active_run() or mlflow.start_run()
-    return str(run.info.run_id)
 
 
 def log_contents(run_id: str, files: Mapping[str, bytes]) -> None:

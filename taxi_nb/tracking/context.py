@@ -71,10 +71,8 @@ class Context:
             "mlflow.source.git.branch": self.git.branch,
         }
         if self.git.remote:
-            tags |= {
-                names.REMOTE_TAG: self.git.remote,
-                "mlflow.source.git.repoURL": self.git.remote,
-            }
+            places = (names.REMOTE_TAG, "mlflow.source.git.repoURL")
+            tags |= dict.fromkeys(places, self.git.remote)
         return tags
 
     def log_files(self, run_id: str) -> None:

@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING
 
 from taxi_nb.project import project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
-from taxi_nb.tracking._reaching import (
-    POSTGRES,
-    SQLITE,
-    connection,
-    is_database,
-    is_installed,
-    reach,
-    rows,
-)
+from taxi_nb.tracking import _reaching
+from taxi_nb.tracking._reaching import POSTGRES, SQLITE
 from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE
 from taxi_nb.tracking.origin import is_step
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
@@ -40,13 +33,8 @@ _reached: set[str] = set()
 def open_experiment(uri: str, name: str) -> str:
     """Return an experiment's id; without the experiment, or the store's tables, make them.
 
-    Any number of processes may call this for a store that is empty.
-
-    Raises
-    ------
-    StoreError
-        If the store cannot be reached, a new experiment has no place for its artifacts, or an
-        old one has another place than the one asked for.
+    Any number of processes may call this for a store that is empty. A `StoreError` says that it
+    cannot be reached, or that the experiment's artifacts have no place, or another than asked for.
     """
     from mlflow import MlflowClient
 
@@ -66,7 +54,7 @@ def _reach_patiently(uri: str) -> None:
     end = time.monotonic() + (_AWAY if is_step() else 0)
     while True:
         try:
-            return reach(uri)
+            return _reaching.reach(uri)
         except StoreError:
             if time.monotonic() >= end:
                 raise
@@ -88,7 +76,7 @@ def _first_use(uri: str, experiment: str) -> Iterator[None]:
     else:
         from sqlalchemy import text
 
-        with connection(uri) as opened:
+        with _reaching.connection(uri) as opened:
             # Given back with the connection, so also when this process is killed.
             lock = text("SELECT pg_advisory_lock(:number)")
             opened.execute(lock, {"number": _FIRST_USE_LOCK})
@@ -99,7 +87,7 @@ def _has_experiment(uri: str, name: str) -> bool:
     statement = "SELECT 1 FROM experiments WHERE name = :name"
     try:
         with errors_of_store(uri):
-            return bool(rows(uri, "experiments", statement, {"name": name}))
+            return bool(_reaching.rows(uri, "experiments", statement, {"name": name}))
     except sqlite3.Error:  # No database: MLflow will say.
         return False
 
@@ -121,12 +109,7 @@ def artifact_root(given: str | None = None) -> str | None:
     """Return the URL where a new experiment's artifacts go, if anything names one.
 
     That is the folder or URL given, else the one in ``MLFLOW_DEFAULT_ARTIFACT_ROOT``. A folder's
-    path starts from the project.
-
-    Raises
-    ------
-    StoreError
-        If the URL carries credentials.
+    path starts from the project. A URL with credentials is refused by a `StoreError`.
     """
     given = given or os.environ.get(ARTIFACT_ROOT_VARIABLE)
     if not given:
@@ -148,7 +131,7 @@ def _new_location(uri: str, name: str) -> str | None:
         return root
     if uri.startswith(SQLITE):
         return (Path(uri.removeprefix(SQLITE)).parent / "mlartifacts").resolve().as_uri()
-    if not is_database(uri):
+    if not _reaching.is_database(uri):
         return None  # These know their own.
     raise StoreError(
         f"the experiment {name!r} is new in {without_credentials(uri)}, and nothing says where "
@@ -172,7 +155,7 @@ def _require_place(experiment: Experiment, uri: str) -> None:
 
 
 def _require_boto3(location: str) -> None:
-    if location.startswith("s3:") and not is_installed("boto3"):
+    if location.startswith("s3:") and not _reaching.is_installed("boto3"):
         raise StoreError(
             f"artifacts in {without_credentials(location)} need boto3: pip install 'taxi-nb[s3]'"
         )

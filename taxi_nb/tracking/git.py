@@ -55,9 +55,8 @@ class GitState:
     def diff(self) -> str:
         """The differences from the commit, for a person and for ``git apply``.
 
-        Notebooks are compared without outputs. Lines with ``#`` at the top name what is not in
-        it: files that git does not know, files with secrets by their names, how many secrets
-        were replaced, and where it was cut.
+        Notebooks are compared without outputs. Lines with ``#`` at the top name the files that
+        are not in it, how many secrets were replaced, and where it was cut.
         """
         if not self.is_dirty:
             return ""
@@ -93,15 +92,7 @@ def git_state(folder: Path) -> GitState:
 def git(
     folder: Path, *arguments: str, input: bytes = b"", timeout: float | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git in a folder.
-
-    Raises
-    ------
-    OSError
-        If git cannot be run.
-    subprocess.TimeoutExpired
-        If it takes longer than `timeout` seconds.
-    """
+    """Run git in a folder, for `timeout` seconds at most; an `OSError` says that it is missing."""
     return subprocess.run(
         ["git", "-C", str(folder), *arguments],
         input=input,

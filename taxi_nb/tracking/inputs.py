@@ -14,10 +14,7 @@ from taxi_nb.secrets.addresses import variable_without_credentials
 
 
 def used_data(name: str, location: str, sha256: str) -> None:
-    """Report data that were read: ``green 2021-02``, their path or URL, and their digest.
-
-    The URL is one that fsspec reads, without credentials.
-    """
+    """Report data, such as ``green 2021-02``, at a path or at a URL without credentials."""
     sys.audit("taxi_nb.used_data", name, location, sha256)
 
 
@@ -27,10 +24,7 @@ def used_variable(name: str) -> None:
 
 
 def used_runs(kind: str | None, used: Mapping[str, str]) -> None:
-    """Report a search among the runs of earlier steps: of one kind or, with None, of any.
-
-    `used` has the runs that were chosen, step name -> run id.
-    """
+    """Report a search for runs of a kind, or any, and those that were used: step -> run id."""
     sys.audit("taxi_nb.used_runs", kind, dict(used))
 
 

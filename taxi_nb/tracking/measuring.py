@@ -23,8 +23,6 @@ def measures_the_machine(metric: str) -> bool:
 
     No code can make such a number the same again, so nothing compares it.
 
-    Examples
-    --------
     >>> [measures_the_machine(name) for name in ("fit_seconds", "latency_milliseconds", "mae")]
     [True, True, False]
     """
@@ -49,9 +47,8 @@ def measured(run_id: str, *, with_memory: bool) -> Iterator[None]:
         taken.metrics[CPU_METRIC] = _processor_seconds() - used
         if peak and peak.megabytes:
             taken.metrics[PEAK_METRIC] = peak.megabytes
-            taken.tags[PEAK_TAG] = (
-                "of the block" if peak.is_reset else "of the process until the block ended"
-            )
+            whole = "of the process until the block ended"
+            taken.tags[PEAK_TAG] = "of the block" if peak.is_reset else whole
         taken.log(run_id)
 
 
@@ -99,10 +96,9 @@ def _reset_mark() -> bool:
 
 
 def peak_memory(process: int | Literal["self"]) -> float | None:
-    """Return the most memory of a process that was resident at once; None where Linux is not.
+    """Return a process's highest resident memory in MB (10**6 bytes); None where Linux is not.
 
-    It is in megabytes of 10**6 bytes, and counts what the process shares with others, such as
-    libraries that a forked kernel has from its parent.
+    Memory shared with others counts, such as libraries that a forked kernel has from its parent.
     """
     try:
         status = Path(f"/proc/{process}/status").read_text()

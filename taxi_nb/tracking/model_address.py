@@ -12,16 +12,14 @@ if TYPE_CHECKING:
 
 _FORM = re.compile(r"models:/(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>.+))")
 
+# The error codes by which stores say that a model, version, alias or run is not there.
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""The error codes by which stores say that a model, version, alias or run is not there."""
 
 
 @dataclass(frozen=True)
 class ModelAddress:
     """A registered model, and which version of it: by number or by alias.
 
-    Examples
-    --------
     >>> ModelAddress.parse("models:/fares@champion")
     ModelAddress(name='fares', version=None, alias='champion')
     >>> str(ModelAddress("fares", version="3"))
@@ -66,9 +64,9 @@ class ModelAddress:
         try:
             return self.look_up(client)
         except MlflowException as error:
-            if error.error_code not in NOT_THERE:
-                raise
-        return None
+            if error.error_code in NOT_THERE:
+                return None
+            raise
 
 
 def model_version(client: MlflowClient, address: str) -> ModelVersion | None:

@@ -20,18 +20,10 @@ _LAB_VARIABLE = "JPY_SESSION_NAME"
 
 @dataclass(frozen=True)
 class Origin:
-    """A notebook, a script, or a Python that was asked line by line.
+    """A notebook, a script, or a Python that was asked line by line."""
 
-    Attributes
-    ----------
-    name : str
-        The path, relative to the project where it is inside; ``<console>`` without one.
-    file : Path or None
-        The file, where it is to be found.
-    """
-
-    name: str
-    file: Path | None
+    name: str  # The path, relative to the project where it is inside; or ``<console>``.
+    file: Path | None  # None: not to be found.
 
     @property
     def kind(self) -> Literal["NOTEBOOK", "LOCAL"]:
@@ -113,10 +105,10 @@ def _shell() -> Any:
 def executed_cells() -> str | None:
     """Return the code that a person has executed in this kernel, in its order; else None.
 
-    The notebook on disk may be older, and its cells executed in another order. A step executes
-    the notebook as it is.
+    The notebook on disk may be older, and its cells were executed in another order.
     """
     shell = _shell()
+    # A step executes the notebook as it is.
     if shell is None or is_step() or not hasattr(shell, "history_manager"):
         return None
     cells = shell.history_manager.input_hist_raw[1:]
@@ -128,11 +120,13 @@ def notebook_parameters(origin: Origin) -> dict[str, Any]:
 
     Secrets are ``env:NAME`` there, values that JSON cannot hold are shown as Python shows them.
     """
-    if origin.file is None or origin.kind != "NOTEBOOK":
+    names = getattr(_shell(), "user_ns", None)
+    # The pipeline has no names. Its threads must not parse: before CPython 3.11.8, `ast.parse` in
+    # several at once can fail with a SystemError (gh-106905).
+    if origin.file is None or origin.kind != "NOTEBOOK" or names is None:
         return {}
     import ast
 
-    names = getattr(_shell(), "user_ns", {})
     try:
         cells = json.loads(origin.file.read_bytes())["cells"]
         tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]

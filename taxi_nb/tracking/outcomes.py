@@ -17,24 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A training run below a pipeline's, and what the registry says of its model.
-
-    Attributes
-    ----------
-    step : str
-        The step that trained it.
-    version : str or None
-        ``name, version 3`` where it is registered.
-    champion : bool
-        Whether that version was the one to use when the run ended.
-    """
+    """A training run below a pipeline's, and what the registry says of its model."""
 
     name: str
     step: str
     mlflow_run_id: str
     metrics: Mapping[str, float] = field(default_factory=dict)
-    version: str | None = None
-    champion: bool = False
+    version: str | None = None  # ``name, version 3`` where it is registered.
+    champion: bool = False  # Whether that version was the one to use when the run ended.
 
 
 def model_outcomes(
@@ -42,11 +32,8 @@ def model_outcomes(
 ) -> dict[str, Any]:
     """Find what steps trained and decided, by the ids of their runs, for the pipeline's record.
 
-    Returns
-    -------
-    dict
-        ``models``, the trained ones; ``decision``, the sentence that the registration left; and
-        ``champion``, the version that the registered model's alias names.
+    These are ``models`` and, after a registration, ``decision``, its sentence, and ``champion``,
+    the version that the registered model's alias names.
     """
     runs = [(step, run) for step, id_ in steps.items() for run in _family(client, experiment, id_)]
     trained = [(step, run) for step, run in runs if run.data.tags.get(KIND_TAG) == "training"]
@@ -55,27 +42,18 @@ def model_outcomes(
     champions = {found for name in names if (found := _champion_of(client, name))}
     models = []
     for step, run in trained:
-        version = versions.get(run.info.run_id)
+        id_, version = run.info.run_id, versions.get(run.info.run_id)
         title = ModelAddress.of(version).title if version else None
-        models.append(
-            TrainedModel(
-                name=str(run.data.tags.get("model") or run.info.run_name),
-                step=step,
-                mlflow_run_id=run.info.run_id,
-                metrics=dict(run.data.metrics),
-                version=title,
-                champion=title in champions,
-            )
-        )
-    decided = [run.data for _, run in runs if DECISION_TAG in run.data.tags]
-    if not decided:
-        return {"models": tuple(models)}
-    name = decided[-1].params.get(REGISTERED_PARAM)
-    return {
-        "models": tuple(models),
-        "decision": decided[-1].tags[DECISION_TAG],
-        "champion": _champion_of(client, name) if name else None,
-    }
+        name = str(run.data.tags.get("model") or run.info.run_name)
+        metrics = dict(run.data.metrics)
+        models.append(TrainedModel(name, step, id_, metrics, title, title in champions))
+    outcomes: dict[str, Any] = {"models": tuple(models)}
+    for _, run in runs:  # The last decision counts.
+        if decision := run.data.tags.get(DECISION_TAG):
+            registered = run.data.params.get(REGISTERED_PARAM)
+            champion = _champion_of(client, registered) if registered else None
+            outcomes |= {"decision": decision, "champion": champion}
+    return outcomes
 
 
 def _family(client: MlflowClient, experiment: str, run_id: str) -> list[Run]:
@@ -87,8 +65,7 @@ def _family(client: MlflowClient, experiment: str, run_id: str) -> list[Run]:
 def _versions(client: MlflowClient, run_ids: Sequence[str]) -> dict[str, ModelVersion]:
     if not run_ids:
         return {}
-    listed = ",".join(f"'{run_id}'" for run_id in run_ids)
-    found = client.search_model_versions(f"run_id IN ({listed})")
+    found = client.search_model_versions(f"run_id IN ({','.join(map(repr, run_ids))})")
     return {str(version.run_id): version for version in found}
 
 

@@ -38,14 +38,12 @@ def tracked_run(
 ) -> Iterator[mlflow.ActiveRun]:
     """Open the run that everything in the block is logged to.
 
-    In a pipeline step the first such block joins the step's run; a later one in the same
-    notebook, or one inside another, is a child of it. In JupyterLab or a script it is a run of
-    its own.
+    In a pipeline step the first such block joins the step's run; a later one in the notebook,
+    or one inside another, is its child. In JupyterLab or a script it is a run of its own.
 
     A run of its own says where it comes from: notebook or script and its source, commit, branch,
-    remote and uncommitted changes, developer, Python, packages, lock, machine; and how much time
-    and memory the block took. A child has the tags of that; its parent has the rest. A step's
-    run has it from the pipeline.
+    remote and uncommitted changes, developer, Python, packages, lock, machine; and the time and
+    memory of the block. A child has the tags of that. A step's run has it from the pipeline.
 
     Parameters
     ----------

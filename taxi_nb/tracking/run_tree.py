@@ -19,10 +19,8 @@ _ID_LENGTH = 32
 
 
 def client_of(uri: str, registry: str | None = None) -> MlflowClient:
-    """Return a client of a store, with downloads that print nothing.
-
-    The registry is ``MLFLOW_REGISTRY_URI``, else the store, unless another is named.
-    """
+    """Return a store's client; its registry is ``MLFLOW_REGISTRY_URI``, else the store's."""
+    # Downloads print nothing.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
@@ -91,13 +89,10 @@ def runs_by_prefix(client: MlflowClient, beginning: str) -> list[Run]:
 
 
 def logged_at(client: MlflowClient, run: Run) -> dict[str, int]:
-    """Return when each metric came into the store, in milliseconds since 1970.
-
-    Measurements of the machine are left out: the pipeline logs those, no cell does.
-    """
+    """Return when each metric that a cell logged came into the store: milliseconds since 1970."""
     histories = {
         name: client.get_metric_history(run.info.run_id, name)
         for name in run.data.metrics
-        if not measures_the_machine(name)
+        if not measures_the_machine(name)  # The pipeline logs those.
     }
     return {name: history[-1].timestamp for name, history in histories.items() if history}

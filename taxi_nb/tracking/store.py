@@ -24,13 +24,7 @@ def experiment_name(given: str | None = None) -> str:
 
 
 def connect(experiment: str | None = None) -> str:
-    """Point MLflow at the store, make the experiment where it is new, and return its id.
-
-    Raises
-    ------
-    StoreError
-        If the store cannot be used, or its artifacts go elsewhere than asked for.
-    """
+    """Point MLflow at the store, and return the experiment's id, as `open_experiment` does."""
     import mlflow
 
     # A progress bar for each file of a model would fill executed notebooks.
@@ -59,10 +53,9 @@ def run_page(uri: str, experiment_id: str, run_id: str) -> str:
 def address_in(variable: str) -> str | None:
     """Return the address in an environment variable, its password moved out of it.
 
-    The password of a tracking server or of a PostgreSQL database goes to where their clients
-    look for it, in this process and in those that it starts: ``MLFLOW_TRACKING_USERNAME`` and
-    ``MLFLOW_TRACKING_PASSWORD``, or ``PGPASSWORD``. Whatever prints the address afterwards, such
-    as a traceback in a notebook, prints no secret.
+    A server's or a PostgreSQL database's goes to where clients look for it, in this process and
+    in those that it starts: ``MLFLOW_TRACKING_PASSWORD`` or ``PGPASSWORD``. Whatever prints the
+    address afterwards, such as a traceback in a notebook, prints no secret.
     """
     address = os.environ.get(variable)
     if not address:

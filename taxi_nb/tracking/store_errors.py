@@ -70,8 +70,8 @@ def in_one_line(error: BaseException, uri: str) -> str:
 def again_if_another_was_first(call: Callable[[], T]) -> T:
     """Make a call again that failed because another process did the same at that moment.
 
-    MLflow looks whether a data set is known and then makes it known. Of two runs that log the
-    same one at once, both may find that it is not, and the database refuses the second.
+    MLflow looks whether a data set is known and then makes it known. Of two runs that log it at
+    once, both may find that it is not, and the database refuses the second.
     """
     from mlflow.exceptions import MlflowException
 

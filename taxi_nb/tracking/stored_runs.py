@@ -22,10 +22,7 @@ _AT_ONCE = 500
 def finished_runs(uri: str, run_ids: Collection[str]) -> set[str]:
     """Return those of some runs that the store has, finished and not deleted.
 
-    Raises
-    ------
-    StoreError
-        If the store is there and cannot be asked.
+    A store that is there and cannot be asked is a `StoreError`.
     """
     if not run_ids:
         return set()
@@ -33,9 +30,7 @@ def finished_runs(uri: str, run_ids: Collection[str]) -> set[str]:
     try:
         if uri.startswith(SERVER):
             return set(_on_server(uri, run_ids))
-        if is_database(uri):
-            return set(_in_database(uri, run_ids))
-        return set(_by_mlflow(uri, run_ids))
+        return set((_in_database if is_database(uri) else _by_mlflow)(uri, run_ids))
     except Exception as error:
         raise StoreError(
             f"the MLflow store {without_credentials(uri)} cannot be asked for runs: "

@@ -13,26 +13,10 @@ from taxi_nb.tracking.names import UPSTREAM_VARIABLE
 def upstream_runs(
     kind: str | None = None, among: Collection[str] | None = None
 ) -> dict[str, str] | None:
-    """Return the runs that this step may build on.
+    """Return the runs that this step may build on, step -> id; None outside a pipeline.
 
-    The step's inputs say which ones were asked for: when they change, it runs again.
-
-    Parameters
-    ----------
-    kind : str, optional
-        Only runs of this kind are asked for.
-    among : collection of str, optional
-        The ids to choose from, where not every run will do.
-
-    Returns
-    -------
-    dict of str to str, or None
-        Step name -> run id; None outside a pipeline.
-
-    Examples
-    --------
-    >>> upstream_runs() is None  # Outside a pipeline.
-    True
+    The step's inputs say that runs of this kind were asked for: when they change, it runs again.
+    `among` are the ids to choose from, where not every run will do.
     """
     content = os.environ.get(UPSTREAM_VARIABLE)
     if content is None:

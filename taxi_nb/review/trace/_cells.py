@@ -19,13 +19,7 @@ _ALWAYS = {"tracked_run", "start_run"}
 
 
 def cells_by_time(notebook: Mapping[str, Any], moments: Mapping[str, int]) -> tuple[Node, ...]:
-    """Find the cells that were executing when something was logged.
-
-    Parameters
-    ----------
-    moments : mapping
-        Metric -> when it was logged: milliseconds since 1970.
-    """
+    """Find the cells that were executing when metrics came in, at milliseconds since 1970."""
     found = []
     for number, cell in enumerate(notebook["cells"], 1):
         times = started_and_ended(cell["metadata"])

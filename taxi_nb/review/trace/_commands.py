@@ -7,38 +7,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from taxi_nb.pipeline.record import RunRecord
-from taxi_nb.tracking.names import (
-    DIFF_ARTIFACT,
-    DIFF_FILE,
-    EXECUTED_FILE,
-    PARAMETERS_FILE,
-    SOURCE_FOLDER,
-)
+from taxi_nb.tracking import names
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a run was made, as far as that is known.
-
-    Attributes
-    ----------
-    remote : str or None
-        Where the repository can be cloned from, if not from the project's folder.
-    diff_run : str or None
-        The MLflow run that keeps the uncommitted changes.
-    record : RunRecord or None
-        A pipeline run's record.
-    notebook_run : str or None
-        Of a run without a pipeline: the MLflow run that keeps its notebook and parameters.
-    """
+    """How a run was made, as far as that is known."""
 
     commit: str | None
-    remote: str | None
+    remote: str | None  # To clone the repository from, if not from the project's folder.
     tracking_uri: str
-    diff_run: str | None
+    diff_run: str | None  # The MLflow run that keeps the uncommitted changes.
     variables: Mapping[str, str]
-    record: RunRecord | None
-    notebook_run: str | None
+    record: RunRecord | None  # A pipeline run's.
+    notebook_run: str | None  # Without a pipeline: the run that keeps notebook and parameters.
     notebook: str | None
     has_parameters: bool
 
@@ -46,19 +28,16 @@ class Recipe:
         """Yield the commands, for a shell; none without a commit to start from."""
         if self.commit is None:
             return
-        if self.remote:
-            yield f"git clone {shlex.quote(self.remote)} again && cd again"
-        else:
-            yield "git clone . ../again && cd ../again"
+        source, folder = (shlex.quote(self.remote), "again") if self.remote else (".", "../again")
+        yield f"git clone {source} {folder} && cd {folder}"
         yield f"git checkout {self.commit}"
         yield "make setup"
         if self.diff_run:
-            yield self._download(self.diff_run, DIFF_ARTIFACT)
-            yield f"git apply .git/{DIFF_FILE} && make setup"
+            yield self._download(self.diff_run, names.DIFF_ARTIFACT)
+            yield f"git apply .git/{names.DIFF_FILE} && make setup"
         if self.record:
-            command = [".venv/bin/taxi-nb", "run", self.record.parameter_file]
-            for override in self.record.overrides:
-                command += ["--set", override]
+            settings = [word for override in self.record.overrides for word in ("--set", override)]
+            command = [".venv/bin/taxi-nb", "run", self.record.parameter_file, *settings]
             yield self._with_variables(shlex.join(command))
         elif self.notebook_run and self.notebook:
             yield from self._execute(self.notebook_run, self.notebook.rpartition("/")[2])
@@ -70,15 +49,16 @@ class Recipe:
         if self.record is None and self.notebook is None:
             yield "it was made neither by a pipeline nor by a notebook: its command is not known"
         elif self.record is None:
-            yield f"cells may have been executed in another order: see the artifact {EXECUTED_FILE}"
+            file = names.EXECUTED_FILE
+            yield f"cells may have been executed in another order: see the artifact {file}"
 
     def _execute(self, run_id: str, notebook: str) -> Iterator[str]:
         """Yield what executes a notebook with the parameters that a person had given it."""
-        yield self._download(run_id, f"{SOURCE_FOLDER}/{notebook}")
+        yield self._download(run_id, f"{names.SOURCE_FOLDER}/{notebook}")
         given = ""
         if self.has_parameters:
-            yield self._download(run_id, PARAMETERS_FILE)
-            given = f" -f .git/{PARAMETERS_FILE}"
+            yield self._download(run_id, names.PARAMETERS_FILE)
+            given = f" -f .git/{names.PARAMETERS_FILE}"
         command = f".venv/bin/papermill {shlex.quote(f'.git/{notebook}')} {shlex.quote(notebook)}"
         yield self._with_variables(f"{command}{given} -k python3 --cwd notebooks")
 

@@ -17,23 +17,11 @@ from taxi_nb.tracking.store_errors import errors_of_store
 
 
 def trace(what: str, project: Path) -> Trace:
-    """Lead something back to what made it.
+    """Lead something back to what made it, or say by a `TraceError` that it is not there.
 
-    Parameters
-    ----------
-    what : str
-        A registered model's version (``models:/name/3``, ``models:/name@champion``), the id of
-        an MLflow run or its beginning, a pipeline run's id or folder, or the file of a notebook
-        that a pipeline executed.
-    project : Path
-        The project's folder.
-
-    Raises
-    ------
-    TraceError
-        If it is not there.
-    StoreError
-        If the store cannot be used.
+    `what` is a registered model's version (``models:/name/3``, ``models:/name@champion``), the id
+    of an MLflow run or its beginning, a pipeline run's id or folder, or the file of a notebook
+    that a pipeline executed.
     """
     with errors_of_store(tracking_uri()):
         return _Finder(project).trace(what)

@@ -23,25 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Node:
-    """One link of the chain.
+    """One link of the chain."""
 
-    Attributes
-    ----------
-    kind : str
-        Such as ``model version``, ``run``, ``data``.
-    facts : mapping
-        Everything known, by name.
-    missing : tuple of str
-        Everything not known, and why.
-    made_from : tuple of Node
-        The links that it was made by, or from.
-    """
-
-    kind: str
+    kind: str  # Such as ``model version``, ``run``, ``data``.
     title: str
-    facts: Mapping[str, str] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-    made_from: tuple[Node, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)  # Everything known, by name.
+    missing: tuple[str, ...] = ()  # Everything not known, and why.
+    made_from: tuple[Node, ...] = ()  # The links that it was made by, or from.
 
 
 def run_kind(run: Run) -> str:

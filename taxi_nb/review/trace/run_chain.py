@@ -50,31 +50,25 @@ class Recorded:
 
 @dataclass(frozen=True)
 class _Place:
-    """A run's place in the nesting of runs.
-
-    `above` are the runs that it is nested in, the nearest first, without the pipeline's.
-    """
+    """A run's place in the nesting of runs."""
 
     run: Run
-    above: Sequence[Run]
-    pipeline_run: Run | None
+    above: Sequence[Run]  # The runs that it is nested in, the nearest first.
+    pipeline_run: Run | None  # Not among those above.
     recorded: Recorded | None
 
     @property
-    def step_run(self) -> Run:
-        """The step's run in a pipeline; otherwise the run itself."""
+    def step_run(self) -> Run:  # Outside a pipeline the run itself.
         return [self.run, *self.above][-1] if self.pipeline_run else self.run
 
     @property
     def step(self) -> StepResult | None:
-        """The step in the pipeline's record."""
         steps = self.recorded.record.steps if self.recorded else ()
         run_id = self.step_run.info.run_id
         return next((step for step in steps if step.mlflow_run_id == run_id), None)
 
     @property
     def disk(self) -> RunOnDisk | None:
-        """The pipeline run's folder, if it is there."""
         return self.recorded.disk if self.recorded else None
 
 
@@ -82,9 +76,7 @@ class RunChains:
     """Leads runs of one store back; the folders of pipeline runs are in the project's."""
 
     def __init__(self, project: Path, uri: str, client: MlflowClient) -> None:
-        self.project = project
-        self.uri = uri
-        self.client = client
+        self.project, self.uri, self.client = project, uri, client
 
     def of_run(self, run: Run) -> Trace:
         """Lead a run back to its notebook, to its inputs, and to the run that it is part of."""
@@ -94,25 +86,20 @@ class RunChains:
             self._notebook(place),
             nodes.parameters_node(run if run.data.params else place.step_run),
             *data,
-            nodes.commit_node(self.client, place.step_run),
-            self._environment(place.step_run),
+            *self._code_and_environment(place.step_run),
         ]
         missing = [] if data else ["it logged no data set"]
         if place.step is not None:
             made_from.append(self._step_of(place, place.step))
         elif place.pipeline_run is not None:
-            title = str(place.pipeline_run.info.run_name)
+            name = str(place.pipeline_run.info.run_name)
             lost = ("its record run.json is gone from its folder and from MLflow",)
-            made_from.append(Node("pipeline run", title, {}, lost))
+            made_from.append(Node("pipeline run", name, {}, lost))
         elif run.data.tags.get(names.PARENT_TAG) and not place.above:
             missing.append("the run that it is nested in is gone from MLflow")
-        root = Node(
-            f"{nodes.run_kind(run)} run",
-            f"{run.info.run_name}  {run.info.run_id}",
-            nodes.run_facts(run, place.above),
-            tuple(missing),
-            tuple(made_from),
-        )
+        kind, title = f"{nodes.run_kind(run)} run", f"{run.info.run_name}  {run.info.run_id}"
+        facts = nodes.run_facts(run, place.above)
+        root = Node(kind, title, facts, tuple(missing), tuple(made_from))
         variables = place.disk.variables(place.step.name) if place.disk and place.step else {}
         return self._trace(root, place.pipeline_run or place.step_run, place.recorded, variables)
 
@@ -120,7 +107,7 @@ class RunChains:
         """Lead a pipeline run back, with all its steps."""
         run = find_run(self.client, recorded.record.mlflow_run_id or "")
         steps = [self._step(step) for step in recorded.record.steps]
-        context = [nodes.commit_node(self.client, run), self._environment(run)] if run else []
+        context = self._code_and_environment(run) if run else ()
         root = self._pipeline(recorded, run, (*steps, *context))
         variables = recorded.disk.variables() if recorded.disk else {}
         return self._trace(root, run, recorded, variables)
@@ -193,8 +180,9 @@ class RunChains:
             missing.append("its MLflow run is gone")
         return Node("pipeline run", record.id, facts, tuple(missing), made_from)
 
-    def _environment(self, run: Run) -> Node:
-        return nodes.environment_node(self.client, run, self.project)
+    def _code_and_environment(self, run: Run) -> tuple[Node, Node]:
+        environment = nodes.environment_node(self.client, run, self.project)
+        return nodes.commit_node(self.client, run), environment
 
     def _notebook(self, place: _Place) -> Node:
         run, step_run = place.run, place.step_run
@@ -240,16 +228,15 @@ class RunChains:
         """Return the chain with the commands that do a pipeline's or a notebook's run again."""
         record = recorded.record if recorded else None
         tags = run.data.tags if run else {}
-        commit = (record.commit if record else None) or tags.get(names.COMMIT_TAG)
+        commit = (record and record.commit) or tags.get(names.COMMIT_TAG) or ""
         is_dirty = tags.get(names.DIRTY_TAG) == "true"
         diff = artifact_bytes(self.client, run, names.DIFF_ARTIFACT) if run and is_dirty else None
         alone = run if record is None else None
         given = artifact_bytes(self.client, alone, names.PARAMETERS_FILE) if alone else None
-        if commit is None or not nodes.is_hex(commit):
-            commit = None
-        is_elsewhere = commit is not None and not is_in_no_remote(self.project, commit)
+        is_known = nodes.is_hex(commit)
+        is_elsewhere = is_known and not is_in_no_remote(self.project, commit)
         recipe = Recipe(
-            commit=commit,
+            commit=commit if is_known else None,
             remote=tags.get(names.REMOTE_TAG) if is_elsewhere else None,
             tracking_uri=without_credentials(self.uri),
             diff_run=run.info.run_id if run and diff and b"diff --git" in diff else None,

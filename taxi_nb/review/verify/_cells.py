@@ -30,16 +30,9 @@ class LeftOut:
 
 @dataclass
 class CellComparison:
-    """The differences between two executions, and how many figures and outputs were compared.
+    """The differences between two executions, and how many figures and outputs were compared."""
 
-    Attributes
-    ----------
-    differences : list of str
-        Each with its cell, what differs and by how much.
-    left_out : list of LeftOut
-        The cells that were not compared, because they say so.
-    """
-
+    # Each with its cell, what differs and by how much.
     differences: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     figures: int = 0
@@ -49,11 +42,7 @@ class CellComparison:
 def compare_cells(
     recorded: ExecutedNotebook, again: ExecutedNotebook, normalise: tuple[Normalise, Normalise]
 ) -> CellComparison:
-    """Compare two executions of a notebook.
-
-    `normalise` puts a common name in place of names that are each side's own, such as its
-    folder's.
-    """
+    """Compare two executions, after `normalise` has replaced names that only one side has."""
     found = CellComparison()
     before, after = recorded.content["cells"], again.content["cells"]
     if len(before) != len(after):
@@ -80,8 +69,7 @@ def _compare_outputs(
         is_figure = any(kind in IMAGES for kind in old)
         found.figures += is_figure
         found.outputs += not is_figure
-        difference = _difference(old, new)
-        if difference:
+        if difference := _difference(old, new):
             found.differences.append(f"{place}: {difference}")
 
 

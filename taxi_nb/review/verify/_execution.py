@@ -43,14 +43,8 @@ class ScratchExecution:
     Where steps decided about registered models, the registry is first made to hold what they
     found: the others are executed, then it is filled, then those that decide.
 
-    Parameters
-    ----------
-    variables : mapping
-        Environment variables to set as they were; None: not at all.
-    source : MlflowClient
-        Of the store that has the recorded run.
-    trees : mapping
-        Step -> its run in that store, and those below.
+    `variables` of the environment are set as they were; None: not at all. The store of `source`
+    has the recorded run; `trees` are its runs for each step, the step's own and those below.
     """
 
     def __init__(
@@ -69,10 +63,8 @@ class ScratchExecution:
         self.root = checkout.root
         self.uri = f"sqlite:///{scratch / 'mlflow.db'}"
         self.client = client_of(self.uri, registry=self.uri)
-        self.source = source
-        self.trees = trees
-        self.jobs = jobs
-        self.say = say
+        self.source, self.trees = source, trees
+        self.jobs, self.say = jobs, say
         self.file = _file_in(checkout, record.parameter_file)
         self.environment = self._environment(variables)
 
@@ -104,8 +96,7 @@ class ScratchExecution:
 
     def _fill_registry(self, found: Mapping[str, Sequence[RegistryBefore]]) -> None:
         same_runs: dict[str, str] = {}
-        first = self._file_before(set(found))
-        if first is not None:
+        if first := self._file_before(set(found)):
             done = self._run(first, ())
             same_runs = {
                 str(step.mlflow_run_id): run_id

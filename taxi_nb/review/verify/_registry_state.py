@@ -34,11 +34,8 @@ def registry_before(client: MlflowClient, run: Run) -> RegistryBefore | None:
     written = artifact_bytes(client, run, "promotion.json") if name else None
     if name is None or written is None:
         return None
-    versions = [
-        version
-        for version in client.search_model_versions(f"name = '{name}'")
-        if version.creation_timestamp < run.info.start_time
-    ]
+    found = client.search_model_versions(f"name = '{name}'")
+    versions = [one for one in found if one.creation_timestamp < run.info.start_time]
     versions.sort(key=lambda version: int(version.version))
     return RegistryBefore(name, json.loads(written).get("champion_version"), tuple(versions))
 

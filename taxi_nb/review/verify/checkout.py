@@ -17,8 +17,6 @@ from taxi_nb.tracking.git import git, git_settings
 
 # Made by runs and tools; a copy of the present files goes without them.
 _NOT_COPIED = ("runs", "data", "mlartifacts", "mlruns", "mlflow.db*", "__pycache__", ".*")
-
-
 # Words in the remarks of a diff that was changed before it was kept.
 _SPOILT = ("held back", "secrets replaced", "cut after")
 
@@ -33,26 +31,19 @@ class CheckoutError(VerificationError):
 
 @dataclass(frozen=True)
 class Checkout:
-    """A copy of the project: its folder, and its state in words.
-
-    `remarks` say how it differs from the state that the run recorded.
-    """
+    """A copy of the project."""
 
     root: Path
-    state: str
-    remarks: tuple[str, ...] = ()
+    state: str  # In words.
+    remarks: tuple[str, ...] = ()  # How it differs from the state that the run recorded.
 
 
 def check_out(project: Path, record: RunRecord, diff: bytes | None, target: Path) -> Checkout:
     """Copy the project as a run recorded it; where that is not known, as it is now.
 
     Nothing is written into the project or its repository. `diff` is what was not committed
-    when the run was made, `target` the folder to make.
-
-    Raises
-    ------
-    CheckoutError
-        If the commit is not in the repository, or the diff does not fit it.
+    when the run was made, `target` the folder to make. A `CheckoutError` says that the commit is
+    not in the repository, or that the diff does not fit it.
     """
     if record.commit is None:
         return _present(project, target, "the run was made outside git")
@@ -158,10 +149,7 @@ def _last_line(message: bytes) -> str:
 def link_files(
     paths: Iterable[str], written: Collection[str], project: Path, scratch: Path
 ) -> None:
-    """Let a copy have the files that steps read and git does not, such as downloaded months.
-
-    What a step wrote is left to that step.
-    """
+    """Let a copy have the files that steps read and git does not, but for what they write."""
     for shown in paths:
         if is_remote(shown) or os.path.isabs(shown) or shown in written:
             continue

@@ -22,25 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepVerdict:
-    """Whether a step is the same, and how many metrics, figures and outputs were compared.
-
-    Attributes
-    ----------
-    differences : tuple of str
-        Each with what differs and by how much.
-    left_out : tuple of str
-        What was not compared, by which rule.
-    reused_from : str or None
-        The pipeline run that had made the recorded results.
-    """
+    """Whether a step is the same, and how many metrics, figures and outputs were compared."""
 
     name: str
-    differences: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()  # Each with what differs and by how much.
+    left_out: tuple[str, ...] = ()  # What was not compared, by which rule.
     metrics: int = 0
     figures: int = 0
     outputs: int = 0
-    reused_from: str | None = None
+    reused_from: str | None = None  # The pipeline run that had made the recorded results.
 
     @property
     def is_same(self) -> bool:
@@ -91,15 +81,9 @@ def compare_executions(recorded: Execution, again: Execution) -> Iterator[StepVe
             *(f"metric {name}: measures the machine" for name in found.left_out),
             *(f"cell {left.cell} varies: {left.what}" for left in cells.left_out),
         )
-        yield StepVerdict(
-            step.name,
-            (*found.differences, *cells.differences),
-            left_out,
-            found.metrics,
-            cells.figures,
-            cells.outputs,
-            step.reused_from,
-        )
+        differences = (*found.differences, *cells.differences)
+        counts = found.metrics, cells.figures, cells.outputs
+        yield StepVerdict(step.name, differences, left_out, *counts, step.reused_from)
 
 
 @dataclass

@@ -31,24 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of executing a run again.
+    """The result of executing a run again."""
 
-    Attributes
-    ----------
-    run : str
-        The id of the run that was verified.
-    state : str
-        Which state of the project was executed, in words.
-    circumstances : tuple of str
-        What is not as it was recorded: data, packages, the project's files.
-    data_changed : bool
-        Whether data are among them.
-    """
-
-    run: str
-    state: str
-    circumstances: tuple[str, ...]
-    data_changed: bool
+    run: str  # The id of the run that was verified.
+    state: str  # Which state of the project was executed, in words.
+    circumstances: tuple[str, ...]  # Data, packages, files that are not as they were recorded.
+    data_changed: bool  # Whether data are among them.
     steps: tuple[StepVerdict, ...] = ()
 
     @property
@@ -60,25 +48,11 @@ class Verification:
 def verify_run(
     folder: Path, project: Path, scratch: Path, *, jobs: int = 1, say: Callable[[str], None]
 ) -> Verification:
-    """Execute a recorded run again in a scratch copy, and compare.
+    """Execute a recorded run, in the folder ``runs/<id>``, again in a scratch copy, and compare.
 
-    Parameters
-    ----------
-    folder : Path
-        The run's folder, ``runs/<id>``.
-    project : Path
-        The project's folder; nothing in it is changed.
-    scratch : Path
-        An empty folder for the copy, its store and its runs.
-    jobs : int, optional
-        Steps at the same time.
-    say : callable
-        Takes a line on what is going on; first those on what is not as recorded.
-
-    Raises
-    ------
-    VerificationError
-        If the run did not succeed, or cannot be executed again.
+    Nothing in the project is changed: copy, store and runs go to `scratch`, an empty folder.
+    `say` takes lines on what is going on. A `VerificationError` says that the run did not
+    succeed, or cannot be executed again.
     """
     run = RunOnDisk.read(folder)
     record, uri = run.record, _store_of(run.record)
@@ -110,13 +84,13 @@ def verify_run(
     )
     for line in circumstances:
         say(f"not as recorded: {line}")
-    changed_variables = {
+    variables = {
         name: value
         for name, value in run.variables().items()
         if variable_without_credentials(name) != value
     }
     execution = ScratchExecution(
-        record, checkout, scratch, changed_variables, client, recorded.trees, jobs=jobs, say=say
+        record, checkout, scratch, variables, client, recorded.trees, jobs=jobs, say=say
     )
     again = Execution.of(execution.carry_out(), checkout.root, execution.client)
     steps = tuple(compare_executions(recorded, again))
