@@ -1,4 +1,4 @@
-"""The front desk: `taxi-nb`, a module for each command."""
+"""`taxi-nb`: a module for each command."""
 
 from __future__ import annotations
 

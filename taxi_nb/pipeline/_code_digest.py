@@ -10,7 +10,7 @@ import tokenize
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from taxi_nb.pipeline.parameters import TAG, code_cells, defaults_of
+from taxi_nb.pipeline.parameters import TAG, code_cells, defaults_of, parsed
 
 # Of a module: what is not the definition of a name, and what it imports.
 MODULE_LEVEL = "module level"
@@ -62,7 +62,7 @@ def what_code_says(source: str) -> str:
 
 def _parsed(source: str) -> ast.Module | None:
     try:
-        return ast.parse("\n".join(map(_without_magic, source.splitlines())))
+        return parsed("\n".join(map(_without_magic, source.splitlines())))
     except (SyntaxError, ValueError):
         return None
 
@@ -90,7 +90,7 @@ def definition_digests(source: str) -> dict[str, str]:
     `MODULE_LEVEL` and `IMPORTS`. Of a file that is not Python there is one digest of its text.
     """
     try:
-        tree = ast.parse(source)
+        tree = parsed(source)
     except (SyntaxError, ValueError):
         return {MODULE_LEVEL: digest(source)}
     _drop_documentation(tree)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import Any, Literal, Union
 from taxi_nb.secrets.literals import secret_mistake
 
 TAG = "parameters"
+_PARSING = threading.Lock()
 
 _TYPES: dict[str, Any] = {
     "Any": Any,
@@ -85,6 +87,12 @@ def code_cells(notebook: Mapping[str, Any]) -> Iterator[tuple[int, str, set[str]
             yield number, "".join(cell["source"]), set(cell.get("metadata", {}).get("tags", []))
 
 
+def parsed(source: str) -> ast.Module:
+    """Parse code, one thread at a time: CPython before 3.11.8 fails otherwise (gh-106905)."""
+    with _PARSING:
+        return ast.parse(source)
+
+
 def declared_parameters(path: Path) -> dict[str, Parameter]:
     """Read which parameters a notebook declares.
 
@@ -96,7 +104,7 @@ def declared_parameters(path: Path) -> dict[str, Parameter]:
     if len(sources) > 1:
         raise NotebookError(f"has {len(sources)} cells with the tag {TAG!r}: keep one")
     try:
-        tree = ast.parse(sources[0])
+        tree = parsed(sources[0])
     except SyntaxError as error:
         raise NotebookError(f"parameters cell, line {error.lineno}: {error.msg}") from None
     found = (_parameter(statement) for statement in tree.body)
@@ -117,7 +125,7 @@ def defaults_of(source: str) -> dict[str, Any] | None:
     """Return the values that a parameters cell assigns, or None if it does anything else."""
     values: dict[str, Any] = {}
     try:
-        for statement in ast.parse(source).body:
+        for statement in parsed(source).body:
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     values[name] = ast.literal_eval(value)

@@ -150,7 +150,7 @@ def rollback(
 ) -> Promotion:
     """Make the champion before this one champion again, or the former champion that is named.
 
-    `RegistryError` if there was none, it cannot be used any more, or the champion changed meanwhile.
+    `RegistryError` if there was none, it cannot be used, or the champion changed meanwhile.
     """
     log = PromotionLog(registry_client(), name)
     history = settled_history(log)
