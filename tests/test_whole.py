@@ -16,6 +16,8 @@ from taxi_nb.pipeline.spec import read_pipeline
 from tests.conftest import REPOSITORY, Project, runs_of, texts
 from tests.running import Listener
 
+pytestmark = pytest.mark.slow
+
 REAL_MONTHS = Path(os.environ.get("TAXI_NB_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 
 

@@ -20,6 +20,8 @@ from taxi_nb.cli import app
 from tests.conftest import REPOSITORY, Project
 from tests.trained_models import TrainedModels
 
+pytestmark = pytest.mark.slow
+
 ROUTE = {"PULocationID": 74, "DOLocationID": 75, "trip_distance": 1.8}
 
 

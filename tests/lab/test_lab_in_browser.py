@@ -21,6 +21,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests.conftest import REPOSITORY, Project, runs_of
 from tests.running import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def lab(project: Project, store: str) -> Iterator[str]:

@@ -19,6 +19,8 @@ import taxi_nb
 from taxi_nb.models import carried
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 # Two models that commit 3c1461c logged, and what they predicted there: they carry all of it.
 LOGGED_BEFORE = Path(__file__).parent / "data" / "models_of_3c1461c.zip"
 CODE_OF_MODELS = REPOSITORY / "taxi_nb" / "models"

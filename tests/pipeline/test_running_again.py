@@ -16,6 +16,8 @@ from tests.conftest import Project, runs_of, texts
 from tests.running import CommandLine, wait_for
 from tests.test_house import HEAVY
 
+pytestmark = pytest.mark.slow
+
 WRITES = (
     "import os, time\ntime.sleep(0.3)\n"
     "with open('../made.part', 'w') as file:\n    file.write('42')\n"

@@ -25,6 +25,8 @@ from taxi_nb.review.verify.verification import Verification, verify_run
 from tests.conftest import REPOSITORY, Project, runs_of
 from tests.running import Listener
 
+pytestmark = pytest.mark.slow
+
 FIGURE = """
 import io, random, numpy as np
 from IPython.display import Image

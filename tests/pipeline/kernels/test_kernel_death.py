@@ -20,6 +20,8 @@ from taxi_nb.pipeline.kernels._directories import PrivateDirectory
 from taxi_nb.pipeline.kernels.pool import KernelKind, KernelPool, default_kind
 from tests.pipeline.kernels.conftest import Execute
 
+pytestmark = pytest.mark.slow
+
 FORKS = pytest.mark.skipif(default_kind() != "fork", reason="forking is not safe here")
 LIGHT = ["ipykernel.kernelapp", "ipykernel.ipkernel"]
 

@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, expect
 from taxi_nb.pipeline.report.site import write_single_file
 from tests.browsing import Sites, Visit, visit
 
+pytestmark = pytest.mark.slow
+
 
 class Addresses(HTMLParser):
     """The ids of a page, where its links lead, and what it would load."""

@@ -30,6 +30,8 @@ from tests.conftest import Project, runs_of_every_kind, sample_file
 from tests.running import CommandLine, Listener, wait_for
 from tests.tracking.stores.servers import PASSWORD, Postgresql, Server
 
+pytestmark = pytest.mark.slow
+
 PROCESSES, RUNS, STEPS = 8, 2, 5
 
 
