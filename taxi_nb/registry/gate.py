@@ -12,7 +12,7 @@ from taxi_nb.evaluation.slices import SLICES, trip_slices
 from taxi_nb.registry.versions import RegistryError, is_synthetic
 from taxi_nb.tracking.model_address import ModelAddress
 from taxi_nb.training.used_trips import logged_trips
-from taxi_nb.trips.origin import Provenance, provenance
+from taxi_nb.trips.origin import provenance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -208,18 +208,15 @@ def _gain(challenger: Judged, champion: Judged, rows: Any = slice(None)) -> tupl
 def _learned_from_these(judged: Judged, who: str) -> Iterator[str]:
     """Object to a model that has learned from the trips it would be judged on."""
     learned = logged_trips(judged.version.run_id, "training")
-    shared = _shared_months(learned, provenance(judged.validation)) if learned else []
-    if shared:
-        yield (
-            f"{who} has learned from trips of {', '.join(shared)}, which both would be judged "
-            "on: validate on other months"
-        )
-
-
-def _shared_months(learned: Provenance, validation: Provenance) -> list[str]:
-    digests = {file.sha256 for file in learned.files}
+    if learned is None:
+        return
+    validation, digests = provenance(judged.validation), {file.sha256 for file in learned.files}
     shared = {file.month for file in validation.files if file.sha256 in digests}
     if learned.taxi == validation.taxi and not learned.synthetic and not validation.synthetic:
         # The same month, published again, is another file with the same trips.
         shared |= set(learned.months) & set(validation.months)
-    return sorted(shared)
+    if shared:
+        yield (
+            f"{who} has learned from trips of {', '.join(sorted(shared))}, which both would be "
+            "judged on: validate on other months"
+        )

@@ -125,7 +125,8 @@ class PromotionHistory:
             if not promotion.carried_out or version is None:
                 continue
             if promotion.kind == "rollback" and version in line:
-                del line[len(line) - line[::-1].index(version) :]
+                while line[-1] != version:
+                    line.pop()
             elif not line or line[-1] != version:
                 line.append(version)
         return line

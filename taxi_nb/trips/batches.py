@@ -95,24 +95,19 @@ class TripBatches:
         """Return all trips as one frame, or `max_trips` of them drawn by chance."""
         found = list(self._fetched())
         rows = sum(content.rows for _, content in found)
-        collected = _Collected(rows, max_trips)
-        for arrays in self._read(found, tuple(COLUMNS)):
-            collected.add(arrays)
-        trips = _frame(collected.arrays())
-        stamp(trips, self._drawn(len(trips)) if rows > max_trips else self.provenance)
-        return trips
-
-    def _drawn(self, trips: int) -> Provenance:
-        """Return where a part of the trips came from, with a warning that it is a part."""
+        trips = _frame(_collected(self._read(found, tuple(COLUMNS)), rows, max_trips))
         origin = self.provenance
-        logger.warning(
-            "the frame holds %s trips drawn from the %s of %s; training reads all of them in "
-            "batches",
-            f"{trips:,}",
-            f"{origin.cleaning.rows_kept:,}",
-            origin.title,
-        )
-        return replace(origin, drawn=trips)
+        if rows > max_trips:
+            logger.warning(
+                "the frame holds %s trips drawn from the %s of %s; training reads all of them in "
+                "batches",
+                f"{len(trips):,}",
+                f"{origin.cleaning.rows_kept:,}",
+                origin.title,
+            )
+            origin = replace(origin, drawn=len(trips))
+        stamp(trips, origin)
+        return trips
 
     def _fetched(self) -> Iterator[tuple[str, MonthContent]]:
         return ((month, self.place.fetch(self.taxi, month)) for month in self.months)
@@ -190,30 +185,19 @@ def _check_distinct(files: Sequence[MonthFile]) -> None:
             )
 
 
-class _Collected:
-    """Batches put one after the other into columns that are made once."""
-
-    def __init__(self, rows: int, max_trips: int) -> None:
-        room = min(rows, max_trips)
-        self._columns = {name: np.empty(room, dtype) for name, dtype in COLUMN_TYPES.items()}
-        self._length = 0
-        self._share = max_trips / max(rows, 1)
-        self._chance = np.random.default_rng(0)
-
-    def add(self, arrays: Arrays) -> None:
-        if self._share < 1:
-            arrays = self._drawn(arrays)
-        start, self._length = self._length, self._length + len(arrays["duration"])
+def _collected(batches: Iterable[Arrays], rows: int, max_trips: int) -> Arrays:
+    """Put batches one after the other into columns that are made once, drawn if they are many."""
+    share, chance = max_trips / max(rows, 1), np.random.default_rng(0)
+    room, length = min(rows, max_trips), 0
+    columns = {name: np.empty(room, dtype) for name, dtype in COLUMN_TYPES.items()}
+    for arrays in batches:
+        if share < 1:
+            drawn = np.flatnonzero(chance.random(len(arrays["duration"])) < share)[: room - length]
+            arrays = {name: values[drawn] for name, values in arrays.items()}
+        start, length = length, length + len(arrays["duration"])
         for name, values in arrays.items():
-            self._columns[name][start : self._length] = values
-
-    def arrays(self) -> Arrays:
-        return {name: values[: self._length] for name, values in self._columns.items()}
-
-    def _drawn(self, arrays: Arrays) -> Arrays:
-        room = len(self._columns["duration"]) - self._length
-        chosen = np.flatnonzero(self._chance.random(len(arrays["duration"])) < self._share)[:room]
-        return {name: values[chosen] for name, values in arrays.items()}
+            columns[name][start:length] = values
+    return {name: values[:length] for name, values in columns.items()}
 
 
 def _frame(arrays: Arrays) -> pd.DataFrame:

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.plain_data import from_plain
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -78,15 +76,10 @@ class CleaningReport:
         return sum(month.rows_kept for month in self.months)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as a dict that JSON can hold; `from_dict` reads it."""
+        """Return the report as a dict that JSON can hold; `from_plain` reads it."""
         months = [{**asdict(month), "rows_kept": month.rows_kept} for month in self.months]
         totals = {"rows_in": self.rows_in, "taken_out": self.taken_out, "rows_kept": self.rows_kept}
         return {**asdict(self), "months": months, **totals}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CleaningReport:
-        """Make the report again from what `to_dict` returned."""
-        return from_plain(cls, values)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the counts as a table: months and their total as columns, rules as rows."""
