@@ -16,7 +16,7 @@ from taxi_nb.trips.cleaning import CheckedRecords, Cleaning
 from taxi_nb.trips.engines import chosen_engine
 from taxi_nb.trips.errors import BrokenFileError, TripsError
 from taxi_nb.trips.month_file import MonthContent
-from taxi_nb.trips.origin import MonthFile, Provenance, stamp
+from taxi_nb.trips.origin import Provenance, stamp
 from taxi_nb.trips.reading import BATCH_ROWS, PART_BATCH_ROWS
 from taxi_nb.trips.records import COLUMN_TYPES, COLUMNS
 from taxi_nb.trips.report import CleaningReport
@@ -126,8 +126,14 @@ class TripBatches:
         return MonthReader(content, self.taxi, month, self.rules, self.engine)
 
     def _finish(self, reader: MonthReader, read: list[ReadMonth]) -> None:
-        read.append(reader.finish())
-        _check_distinct([done.file for done in read])
+        newest = reader.finish()
+        for before in read:
+            if before.file.sha256 == newest.file.sha256:
+                raise TripsError(
+                    f"{newest.file.path} is the same file as {before.file.path}: one of the months "
+                    f"{before.file.month} and {newest.file.month} is a copy of the other"
+                )
+        read.append(newest)
 
     def _origin(self, read: list[ReadMonth]) -> Provenance:
         counts = tuple(month.counts for month in read)
@@ -173,16 +179,6 @@ def _one_ahead(items: Iterator[T]) -> Iterator[T]:
         following = next(items, None)
         yield current
         current = following
-
-
-def _check_distinct(files: Sequence[MonthFile]) -> None:
-    *before, newest = files
-    for file in before:
-        if file.sha256 == newest.sha256:
-            raise TripsError(
-                f"{newest.path} is the same file as {file.path}: one of the months "
-                f"{file.month} and {newest.month} is a copy of the other"
-            )
 
 
 def _collected(batches: Iterable[Arrays], rows: int, max_trips: int) -> Arrays:

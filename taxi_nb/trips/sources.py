@@ -136,20 +136,15 @@ class Remote(Place):
         try:
             files, root = url_to_fs(url, **options)
         except ImportError as error:
-            raise TripsError(self._needs_package(error)) from None
-        except ValueError as error:
-            if "Protocol not known" in str(error):
+            remedy = str(error)
+            if urlsplit(self._url).scheme in S3_PROTOCOLS:
+                remedy = 'reading from s3:// needs s3fs: pip install "taxi-nb[s3]"'
+            raise TripsError(f"{self.label} cannot be read here; {remedy}") from None
+        except Exception as error:
+            if isinstance(error, ValueError) and "Protocol not known" in str(error):
                 raise _unknown_source(self.label, "no such protocol") from None
             raise self._failure(error) from None
-        except Exception as error:
-            raise self._failure(error) from None
         return files, root.rstrip("/")
-
-    def _needs_package(self, error: ImportError) -> str:
-        remedy = str(error)
-        if urlsplit(self._url).scheme in S3_PROTOCOLS:
-            remedy = 'reading from s3:// needs s3fs: pip install "taxi-nb[s3]"'
-        return f"{self.label} cannot be read here; {remedy}"
 
     def names(self) -> list[str]:
         """Return the names of the files that are there."""

@@ -71,14 +71,12 @@ def load_split(
 def require_disjoint(training: pd.DataFrame, validation: pd.DataFrame) -> None:
     """Refuse to validate on months that were trained on."""
     known, new = provenance(training), provenance(validation)
-    shared = set(known.months) & set(new.months)
-    if shared:
+    if shared := set(known.months) & set(new.months):
         raise ValueError(
             "`training` and `validation` must not share a month, both have: "
             + ", ".join(sorted(shared))
         )
-    copied = {file.sha256 for file in known.files} & {file.sha256 for file in new.files}
-    if copied:
+    if copied := {file.sha256 for file in known.files} & {file.sha256 for file in new.files}:
         paths = [file.path for file in (*known.files, *new.files) if file.sha256 in copied]
         raise ValueError(
             "`training` and `validation` must not share trips, and these files are the same: "
