@@ -42,10 +42,8 @@ def error_by(
     ----------
     trips : DataFrame
         With ``duration`` in minutes.
-    predicted : array-like, shape (n_trips,)
-        Minutes.
-    by : Series or array, shape (n_trips,)
-        The slice that each trip belongs to.
+    predicted, by : Series or array, shape (n_trips,)
+        Minutes, and the slice that each trip belongs to.
 
     Returns
     -------

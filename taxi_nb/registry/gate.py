@@ -192,9 +192,9 @@ def _versus(challenger: Judged, champion: Judged) -> str:
 def _gain(challenger: Judged, champion: Judged, rows: Any = slice(None)) -> tuple[float, float]:
     """Return by how many minutes of RMSE the challenger is better, and the standard error.
 
-    Both predict the same trips, so their squared errors are compared trip by trip. The
-    difference of two roots is that of the squares over the sum of the roots; with that sum
-    held fixed (delta method), the standard error of the mean difference carries over.
+    Squared errors are compared trip by trip. The difference of two roots is that of the squares
+    over the sum of the roots; with that sum held fixed (delta method), the standard error of the
+    mean difference carries over.
     """
     theirs, ours = champion.squared_errors[rows], challenger.squared_errors[rows]
     difference = theirs - ours

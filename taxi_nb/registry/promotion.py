@@ -71,8 +71,8 @@ def promote_if_better(
     >>> promote_if_better(best, validation).promoted  # it is the champion already
     False
     """
-    for label, value in (("margin", margin), ("slice_margin", slice_margin)):
-        require(value >= 0, label, value, "be 0 or more minutes")
+    require(margin >= 0, "margin", margin, "be 0 or more minutes")
+    require(slice_margin >= 0, "slice_margin", slice_margin, "be 0 or more minutes")
     import mlflow
     from mlflow import MlflowClient
 

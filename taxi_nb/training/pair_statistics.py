@@ -37,8 +37,8 @@ def pair_statistics(batches: Iterable[Any]) -> GroupStatistics:
     """Take the statistics of trips, in memory that does not grow with their number.
 
     Batches of `iter_trips` are read by all cores; any frames of trips will do, or mappings of
-    arrays, with the columns `STATISTICS_COLUMNS`. The result depends neither on the number of
-    cores nor on how trips are cut into batches.
+    arrays, with the columns `STATISTICS_COLUMNS`. Neither the number of cores nor how trips are
+    cut changes the result.
 
     Returns
     -------

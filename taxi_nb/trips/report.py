@@ -101,7 +101,10 @@ class CleaningReport:
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in ["", *self._headings(), "share"])
-        body = "".join(_html_row(line) for line in self._lines())
+        body = ""
+        for label, *cells in (map(escape, line) for line in self._lines()):
+            values = "".join(f'<td style="text-align: right">{cell}</td>' for cell in cells)
+            body += f'<tr><th style="text-align: left">{label}</th>{values}</tr>'
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _column(self, counts: MonthCounts | CleaningReport) -> list[int]:
@@ -120,9 +123,3 @@ class CleaningReport:
             [label, *(f"{count:,}" for count in row), share]
             for (label, *row), share in zip(counts, shares, strict=True)
         ]
-
-
-def _html_row(line: list[str]) -> str:
-    label, *cells = map(escape, line)
-    values = "".join(f'<td style="text-align: right">{cell}</td>' for cell in cells)
-    return f'<tr><th style="text-align: left">{label}</th>{values}</tr>'

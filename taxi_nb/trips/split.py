@@ -49,11 +49,9 @@ def load_split(
     Examples
     --------
     >>> from taxi_nb import load_split
-    >>> training, validation = load_split(
-    ...     "green", ["2021-01"], ["2021-02"], "sample", sample_rows=1_000
-    ... )
-    >>> len(training), len(validation)
-    (971, 971)
+    >>> sets = load_split("green", ["2021-01"], ["2021-02"], "sample", sample_rows=1_000)
+    >>> [len(trips) for trips in sets]
+    [971, 971]
     """
     trips_of = partial(
         load_trips,
