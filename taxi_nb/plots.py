@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -86,7 +86,7 @@ def _bars(axes: Axes, values: pd.Series, form: str, label: str) -> None:
     axes.margins(x=0.12)
 
 
-def _finished(axes: Axes, **labels: Any) -> Figure:
+def _finished(axes: Axes, **labels: str) -> Figure:
     """Label the axes; take the figure out of pyplot: it is shown once, and memory is freed."""
     axes.set(**labels)
     figure = axes.get_figure(root=True)
@@ -139,10 +139,9 @@ def demand(trips: pd.DataFrame) -> Figure:
     per_day = counts.div(days, level=0).rename("trips").reset_index()
     per_day.columns = ["day", "hour", "trips"]
     sns.lineplot(per_day, x="hour", y="trips", hue="day", marker="o", ax=axes)
+    axes.set_xticks(range(0, 24, 3))
     axes.legend(title="")
-    return _finished(
-        axes, xlabel="hour of pick-up", ylabel="trips an hour, a day", xticks=range(0, 24, 3)
-    )
+    return _finished(axes, xlabel="hour of pick-up", ylabel="trips an hour, a day")
 
 
 def busiest_zones(trips: pd.DataFrame, top: int = 12) -> Figure:
@@ -189,9 +188,8 @@ def residuals(trips: pd.DataFrame, predicted: npt.ArrayLike) -> Figure:
     error = np.asarray(predicted, float) - trips["duration"].to_numpy()
     sns.histplot(x=error.clip(-40, 40), binwidth=1, ax=axes)
     axes.axvline(0, color="0.3", linewidth=1)
-    return _finished(
-        axes, xlabel="predicted minus actual (minutes; beyond ±40 at the edge)", ylabel="trips"
-    )
+    label = "predicted minus actual (minutes; beyond ±40 at the edge)"
+    return _finished(axes, xlabel=label, ylabel="trips")
 
 
 def model_comparison(table: pd.DataFrame, trips: pd.DataFrame) -> Figure:

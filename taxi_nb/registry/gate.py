@@ -120,9 +120,8 @@ class Gate:
         """Say whether the challenger replaces the champion, and why."""
         gain, gain_error = _gain(challenger, champion) if champion else (None, None)
         objection = next(self._objections(challenger, champion), None)
-        if champion is None:
-            reason = f"there was no champion; RMSE {challenger.rmse:.3f} minutes"
-        else:
+        reason = f"there was no champion; RMSE {challenger.rmse:.3f} minutes"
+        if champion:
             reason = (
                 f"{_versus(challenger, champion)}: better by {gain:.3f} ± {gain_error:.3f}, "
                 f"more than the margin of {self.margin}"

@@ -168,10 +168,11 @@ def usable(name: str, version: str) -> ModelVersion:
         if error.error_code not in NOT_THERE:
             raise
         there = sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
-        rest = f"There are versions {', '.join(map(str, there))}"
-        rest = rest if there else "Nothing is registered under this name: run the notebooks first"
+        hint = "Nothing is registered under this name: run the notebooks first"
+        if there:
+            hint = f"There are versions {', '.join(map(str, there))}"
         raise RegistryError(
-            f"{name} has no version {version}: it was deleted, or never registered. {rest}"
+            f"{name} has no version {version}: it was deleted, or never registered. {hint}"
         ) from error
     if found.current_stage == "Archived":
         raise RegistryError(f"{name} version {version} is archived; take it out of the archive")
