@@ -86,8 +86,9 @@ def _bars(axes: Axes, values: pd.Series, form: str, label: str) -> None:
     axes.margins(x=0.12)
 
 
-def _finished(axes: Axes) -> Figure:
-    """Take the figure out of pyplot, so that a notebook shows it once and memory is freed."""
+def _finished(axes: Axes, **labels: str) -> Figure:
+    """Label the axes; take the figure out of pyplot: it is shown once, and memory is freed."""
+    axes.set(**labels)
     figure = axes.get_figure(root=True)
     assert figure is not None
     plt.close(figure)
@@ -112,9 +113,8 @@ def durations(trips: pd.DataFrame) -> Figure:
     sns.histplot(x=trips["duration"], binwidth=1, ax=axes)
     median = trips["duration"].median()
     axes.axvline(median, color="C1", linestyle="--", label=f"median {median:.1f} min")
-    axes.set(xlabel="duration (minutes)", ylabel="trips")
     axes.legend()
-    return _finished(axes)
+    return _finished(axes, xlabel="duration (minutes)", ylabel="trips")
 
 
 def hours_and_weekdays(trips: pd.DataFrame) -> Figure:
@@ -126,8 +126,7 @@ def hours_and_weekdays(trips: pd.DataFrame) -> Figure:
     table = table.reindex(index=range(7), columns=range(24))
     sns.heatmap(table, ax=axes, cmap="viridis", cbar_kws={"label": "median duration (minutes)"})
     axes.set_yticklabels(_WEEKDAYS, rotation=0)
-    axes.set(xlabel="hour of pick-up", ylabel="")
-    return _finished(axes)
+    return _finished(axes, xlabel="hour of pick-up", ylabel="")
 
 
 def demand(trips: pd.DataFrame) -> Figure:
@@ -140,9 +139,9 @@ def demand(trips: pd.DataFrame) -> Figure:
     per_day = counts.div(days, level=0).rename("trips").reset_index()
     per_day.columns = ["day", "hour", "trips"]
     sns.lineplot(per_day, x="hour", y="trips", hue="day", marker="o", ax=axes)
-    axes.set(xlabel="hour of pick-up", ylabel="trips an hour, a day", xticks=range(0, 24, 3))
+    axes.set_xticks(range(0, 24, 3))
     axes.legend(title="")
-    return _finished(axes)
+    return _finished(axes, xlabel="hour of pick-up", ylabel="trips an hour, a day")
 
 
 def busiest_zones(trips: pd.DataFrame, top: int = 12) -> Figure:
@@ -151,9 +150,8 @@ def busiest_zones(trips: pd.DataFrame, top: int = 12) -> Figure:
     counts = trips["PULocationID"].value_counts().head(top).rename("trips")
     table = zone_table().join(counts, how="inner").sort_values("trips", ascending=False)
     sns.barplot(table, x="trips", y="zone", hue="borough", dodge=False, ax=axes)
-    axes.set(xlabel="trips", ylabel="")
     axes.legend(title="", loc="lower right")
-    return _finished(axes)
+    return _finished(axes, xlabel="trips", ylabel="")
 
 
 def distance_against_duration(trips: pd.DataFrame) -> Figure:
@@ -162,11 +160,10 @@ def distance_against_duration(trips: pd.DataFrame) -> Figure:
     shown = trips[trips["trip_distance"].between(0.01, 30)]
     sample = shown.sample(min(len(shown), _MAX_POINTS), random_state=0)
     sns.scatterplot(sample, x="trip_distance", y="duration", s=8, alpha=0.25, linewidth=0, ax=axes)
-    axes.set(xlabel="distance (miles)", ylabel="duration (minutes)")
     beyond = len(trips) - len(shown)
     note = f"{beyond:,} trips of 0 or over 30 miles not shown"
     axes.text(0.99, 0.03, note, transform=axes.transAxes, ha="right", fontsize=9, color="0.35")
-    return _finished(axes)
+    return _finished(axes, xlabel="distance (miles)", ylabel="duration (minutes)")
 
 
 def predicted_against_actual(trips: pd.DataFrame, predicted: npt.ArrayLike) -> Figure:
@@ -179,9 +176,10 @@ def predicted_against_actual(trips: pd.DataFrame, predicted: npt.ArrayLike) -> F
     # Plain numbers and no small ticks: they would take half of the time that drawing takes.
     bar = axes.figure.colorbar(drawn, ax=axes, label="trips", format="{x:,.0f}")
     bar.minorticks_off()
-    axes.set(xlabel="actual duration (minutes)", ylabel="predicted duration (minutes)")
     axes.legend(loc="upper left")
-    return _finished(axes)
+    return _finished(
+        axes, xlabel="actual duration (minutes)", ylabel="predicted duration (minutes)"
+    )
 
 
 def residuals(trips: pd.DataFrame, predicted: npt.ArrayLike) -> Figure:
@@ -190,8 +188,8 @@ def residuals(trips: pd.DataFrame, predicted: npt.ArrayLike) -> Figure:
     error = np.asarray(predicted, float) - trips["duration"].to_numpy()
     sns.histplot(x=error.clip(-40, 40), binwidth=1, ax=axes)
     axes.axvline(0, color="0.3", linewidth=1)
-    axes.set(xlabel="predicted minus actual (minutes; beyond ±40 at the edge)", ylabel="trips")
-    return _finished(axes)
+    label = "predicted minus actual (minutes; beyond ±40 at the edge)"
+    return _finished(axes, xlabel=label, ylabel="trips")
 
 
 def model_comparison(table: pd.DataFrame, trips: pd.DataFrame) -> Figure:
@@ -205,10 +203,9 @@ def error_by_slice(table: pd.DataFrame, title: str, label: str, trips: pd.DataFr
     """RMSE of each slice in `table` (from `error_by`) as bars."""
     axes = _axes(title, trips, (8.0, 3.6))
     sns.barplot(x=table.index.astype(str), y=table["rmse"].to_numpy(), ax=axes, color="C0")
-    axes.set(xlabel=label, ylabel="RMSE (minutes)")
     if len(table) > 12 or max(map(len, table.index.astype(str))) > 9:
         axes.tick_params(axis="x", rotation=35 if len(table) <= 12 else 0)
-    return _finished(axes)
+    return _finished(axes, xlabel=label, ylabel="RMSE (minutes)")
 
 
 def coverage_by_slice(table: pd.DataFrame, level: float, label: str, trips: pd.DataFrame) -> Figure:
@@ -216,9 +213,8 @@ def coverage_by_slice(table: pd.DataFrame, level: float, label: str, trips: pd.D
     axes = _axes("Trips inside their intervals", trips, (8.0, 3.6))
     axes.plot(table.index.astype(str), 100 * table["coverage"], "o", label="reached")
     axes.axhline(100 * level, color="C1", linestyle="--", label=f"aim: {level:.0%}")
-    axes.set(xlabel=label, ylabel="trips inside (%)")
     axes.legend()
-    return _finished(axes)
+    return _finished(axes, xlabel=label, ylabel="trips inside (%)")
 
 
 def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
@@ -226,9 +222,8 @@ def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
     axes = _axes("Each trial, and the best so far", trips)
     axes.plot(trials.index, trials["rmse"], "o", alpha=0.6, label="trial")
     axes.step(trials.index, trials["rmse"].cummin(), where="post", label="best so far")
-    axes.set(xlabel="trial", ylabel="RMSE on the held-out week (minutes)")
     axes.legend()
-    return _finished(axes)
+    return _finished(axes, xlabel="trial", ylabel="RMSE on the held-out week (minutes)")
 
 
 def drift_by_feature(scoring: _ScoredMonth) -> Figure:
@@ -251,10 +246,9 @@ def expected_and_found(scoring: _ScoredMonth, drift: Drift) -> Figure:
     for shift, name, found in ((-0.2, "expected", drift.expected), (0.2, "found", drift.found)):
         axes.bar(places + shift, 100 * found.shares, 0.4, label=name)
     axes.set_xticks(places, labels, rotation=35, ha="right", fontsize=9)
-    axes.set(xlabel=drift.unit, ylabel="trips (%)")
     axes.grid(visible=False, axis="x")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
-    return _finished(axes)
+    return _finished(axes, xlabel=drift.unit, ylabel="trips (%)")
 
 
 def error_by_day(scoring: _ScoredMonth) -> Figure:
@@ -265,8 +259,7 @@ def error_by_day(scoring: _ScoredMonth) -> Figure:
     axes.plot(error.by_day.index, error.by_day["rmse"], "o-", label="this month")
     before = error.at_training["rmse"]
     axes.axhline(before, color="C1", linestyle="--", label=f"at training time {before:.2f}")
-    axes.set(xlabel="day of pick-up", ylabel="RMSE (minutes)")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(DateFormatter("%d %b"))  # type: ignore[no-untyped-call]
     axes.legend()
-    return _finished(axes)
+    return _finished(axes, xlabel="day of pick-up", ylabel="RMSE (minutes)")

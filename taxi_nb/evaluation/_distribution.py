@@ -48,8 +48,8 @@ def index_by_chance(bins: int, expected: int, found: int) -> float:
 
     Without change the index, divided by ``1 / expected + 1 / found``, follows a chi-squared
     distribution with ``bins - 1`` degrees of freedom, if the samples are large (Yurdakul,
-    *Statistical Properties of Population Stability Index*, thesis, Western Michigan University
-    2018).
+    *Statistical Properties of Population Stability Index*, PhD thesis, Western Michigan
+    University 2018).
     """
     from scipy.special import chdtri
 

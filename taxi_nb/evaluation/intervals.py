@@ -35,11 +35,12 @@ class ConformalIntervals:
     """A model's predictions of minutes, with intervals that say how sure they are.
 
     Split conformal prediction (Papadopoulos and others, ECML 2002; Lei and others, JASA 113,
-    2018): a copy of the model learns on the earlier training trips. Its errors on the later ones
-    say how far the model may be off elsewhere, divided by the usual error of predictions of that
-    length (normalised scores). Too long and too short are measured apart. So is each hour of the
-    day with its neighbours (Mondrian categories; Vovk, Gammerman and Shafer, Algorithmic Learning
-    in a Random World, 2005).
+    2018): a copy of the model learns on the earlier training trips. Its errors on the later ones,
+    which it has not seen, say how far the model may be off elsewhere. They are divided by the
+    usual error of predictions of that length (normalised scores). Too long and too short are
+    measured apart, and so is each hour of the day (Mondrian categories; Vovk, Gammerman and
+    Shafer, Algorithmic Learning in a Random World, 2005), with its neighbours: quiet hours need
+    trips enough.
 
     The middle is the model that learned on all training trips. It is a little better than its
     copy, so the intervals are rather too wide than too narrow. No method can promise its coverage

@@ -42,10 +42,8 @@ def error_by(
     ----------
     trips : DataFrame
         With ``duration`` in minutes.
-    predicted : array-like, shape (n_trips,)
-        Minutes.
-    by : Series or array, shape (n_trips,)
-        The slice that each trip belongs to.
+    predicted, by : Series or array, shape (n_trips,)
+        Minutes, and the slice that each trip belongs to, in the order of `trips`.
 
     Returns
     -------
@@ -74,7 +72,7 @@ def error_by(
 
 
 def rule_of_thumb(training: pd.DataFrame, trips: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Predict distance divided by the median speed of the hour: a model has to be better.
+    """Predict distance by the hour's median speed, as a person would; a model has to be better.
 
     Parameters
     ----------

@@ -86,8 +86,9 @@ def _wait_for(log: PromotionLog, promotion: Promotion) -> None:
 
 
 def _moved_outside(latest: Promotion | None, champion: str | None) -> Promotion:
-    reason = f"found {'moved' if champion else 'removed'} outside taxi-nb"
-    reason = reason if latest else "the alias was there before this history"
+    before, reason = None, "the alias was there before this history"
+    if latest:
+        before = latest.after
+        reason = f"found {'moved' if champion else 'removed'} outside taxi-nb"
     reason += "; who did it is not known"
-    before = latest.after if latest else None
     return Promotion.now("outside", before, champion, reason=reason, who="unknown", commit=None)

@@ -158,10 +158,8 @@ def _interval_metrics(client: MlflowClient, run: Run) -> dict[str, float] | None
 def _example(judged: Judged, columns: list[str]) -> dict[str, Any]:
     """Return a few trips as Python writes them, and what the model says of them."""
     trips = judged.validation[columns].head(_EXAMPLE_TRIPS)
-    return {
-        "columns": {name: _literal(trips[name]) for name in columns},
-        "minutes": [round(float(value), 2) for value in judged.predicted[:_EXAMPLE_TRIPS]],
-    }
+    minutes = [round(float(value), 2) for value in judged.predicted[:_EXAMPLE_TRIPS]]
+    return {"columns": {name: _literal(trips[name]) for name in columns}, "minutes": minutes}
 
 
 def _literal(values: pd.Series) -> str:

@@ -12,7 +12,7 @@ from taxi_nb.evaluation.slices import SLICES, trip_slices
 from taxi_nb.registry.versions import RegistryError, is_synthetic
 from taxi_nb.tracking.model_address import ModelAddress
 from taxi_nb.training.used_trips import logged_trips
-from taxi_nb.trips.origin import Provenance, provenance
+from taxi_nb.trips.origin import provenance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,9 +120,8 @@ class Gate:
         """Say whether the challenger replaces the champion, and why."""
         gain, gain_error = _gain(challenger, champion) if champion else (None, None)
         objection = next(self._objections(challenger, champion), None)
-        if champion is None:
-            reason = f"there was no champion; RMSE {challenger.rmse:.3f} minutes"
-        else:
+        reason = f"there was no champion; RMSE {challenger.rmse:.3f} minutes"
+        if champion:
             reason = (
                 f"{_versus(challenger, champion)}: better by {gain:.3f} ± {gain_error:.3f}, "
                 f"more than the margin of {self.margin}"
@@ -192,9 +191,9 @@ def _versus(challenger: Judged, champion: Judged) -> str:
 def _gain(challenger: Judged, champion: Judged, rows: Any = slice(None)) -> tuple[float, float]:
     """Return by how many minutes of RMSE the challenger is better, and the standard error.
 
-    Both predict the same trips, so their squared errors are compared trip by trip. The
-    difference of two roots is that of the squares over the sum of the roots; with that sum
-    held fixed (delta method), the standard error of the mean difference carries over.
+    Squared errors are compared trip by trip. The difference of two roots is that of the squares
+    over the sum of the roots; with that sum held fixed (delta method), the standard error of the
+    mean difference carries over.
     """
     theirs, ours = champion.squared_errors[rows], challenger.squared_errors[rows]
     difference = theirs - ours
@@ -208,18 +207,15 @@ def _gain(challenger: Judged, champion: Judged, rows: Any = slice(None)) -> tupl
 def _learned_from_these(judged: Judged, who: str) -> Iterator[str]:
     """Object to a model that has learned from the trips it would be judged on."""
     learned = logged_trips(judged.version.run_id, "training")
-    shared = _shared_months(learned, provenance(judged.validation)) if learned else []
-    if shared:
-        yield (
-            f"{who} has learned from trips of {', '.join(shared)}, which both would be judged "
-            "on: validate on other months"
-        )
-
-
-def _shared_months(learned: Provenance, validation: Provenance) -> list[str]:
-    digests = {file.sha256 for file in learned.files}
+    if learned is None:
+        return
+    validation, digests = provenance(judged.validation), {file.sha256 for file in learned.files}
     shared = {file.month for file in validation.files if file.sha256 in digests}
     if learned.taxi == validation.taxi and not learned.synthetic and not validation.synthetic:
         # The same month, published again, is another file with the same trips.
         shared |= set(learned.months) & set(validation.months)
-    return sorted(shared)
+    if shared:
+        yield (
+            f"{who} has learned from trips of {', '.join(sorted(shared))}, which both would be "
+            "judged on: validate on other months"
+        )

@@ -61,8 +61,7 @@ class Promotion:
     def now(cls, kind: Kind, before: str | None, after: str | None, **rest: Any) -> Promotion:
         """Make one of this moment, by whoever runs this process unless `rest` says otherwise."""
         author = authorship()
-        rest.setdefault("who", str(author["developer"]))
-        rest.setdefault("commit", author["commit"])
+        rest = {"who": str(author["developer"]), "commit": author["commit"], **rest}
         if len(rest["reason"]) > _LONGEST_REASON:
             rest["reason"] = f"{rest['reason'][: _LONGEST_REASON - 1]}…"
         at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -125,7 +124,8 @@ class PromotionHistory:
             if not promotion.carried_out or version is None:
                 continue
             if promotion.kind == "rollback" and version in line:
-                del line[len(line) - line[::-1].index(version) :]
+                while line[-1] != version:
+                    line.pop()
             elif not line or line[-1] != version:
                 line.append(version)
         return line
@@ -165,7 +165,13 @@ class PromotionLog:
     def read(self) -> tuple[Promotion, ...]:
         """Return all promotions, oldest first."""
         run_id = self._run_id or self._find()
-        return () if run_id is None else _promotions(self._params(run_id))
+        params = self._params(run_id) if run_id else {}
+        found: list[Promotion] = []
+        while (written := params.get(f"{len(found) + 1:05}")) is not None:
+            promotion = from_plain(Promotion, json.loads(written))
+            outcome = params.get(f"{promotion.number:05}.alias")
+            found.append(replace(promotion, outcome=outcome))
+        return tuple(found)
 
     def append(self, promotion: Promotion, after: Sequence[Promotion]) -> Promotion | None:
         """Add one as the successor of those read before; None if another process was first."""
@@ -238,12 +244,3 @@ class PromotionLog:
             return found
         self._run_id = str(run.info.run_id)
         return self._run_id
-
-
-def _promotions(params: Mapping[str, str]) -> tuple[Promotion, ...]:
-    found: list[Promotion] = []
-    while (written := params.get(f"{len(found) + 1:05}")) is not None:
-        promotion = from_plain(Promotion, json.loads(written))
-        outcome = params.get(f"{promotion.number:05}.alias")
-        found.append(replace(promotion, outcome=outcome))
-    return tuple(found)

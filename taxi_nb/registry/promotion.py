@@ -5,19 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from taxi_nb.registry import versions
 from taxi_nb.registry._handover import hand_over, read_history, settled_history
 from taxi_nb.registry.card import attach_card
 from taxi_nb.registry.gate import Gate, Judged, PromotionDecision, judge
 from taxi_nb.registry.history import Kind, Promotion, PromotionHistory, PromotionLog
-from taxi_nb.registry.versions import (
-    DEFAULT_NAME,
-    RegistryError,
-    champion,
-    is_synthetic,
-    register,
-    registry_client,
-    usable,
-)
+from taxi_nb.registry.versions import DEFAULT_NAME, RegistryError, is_synthetic, usable
 from taxi_nb.tracking.names import DECISION_TAG, REGISTERED_PARAM
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.tracking.store import connect
@@ -78,8 +71,8 @@ def promote_if_better(
     >>> promote_if_better(best, validation).promoted  # it is the champion already
     False
     """
-    for label, value in (("margin", margin), ("slice_margin", slice_margin)):
-        require(value >= 0, label, value, "be 0 or more minutes")
+    require(margin >= 0, "margin", margin, "be 0 or more minutes")
+    require(slice_margin >= 0, "slice_margin", slice_margin, "be 0 or more minutes")
     import mlflow
     from mlflow import MlflowClient
 
@@ -88,7 +81,7 @@ def promote_if_better(
     with tracked_run(name="promotion", kind="registration") as run:
         if isinstance(challenger, TrainedModel):
             challenger = client.get_run(challenger.run_id)
-        judged = judge(register(client, challenger, name), validation)
+        judged = judge(versions.register(client, challenger, name), validation)
         attach_card(client, judged)
         gate, log = Gate(margin, slice_margin), PromotionLog(client, name)
         decision = _decision_on(judged, gate, log, run.info.run_id)
@@ -133,7 +126,7 @@ def promote(version: str, *, reason: str, name: str = DEFAULT_NAME) -> Promotion
     """
     if not reason.strip():
         raise ValueError("`reason` must say why, got nothing")
-    log = PromotionLog(registry_client(), name)
+    log = PromotionLog(versions.registry_client(), name)
     chosen = usable(name, version)
     history = settled_history(log)
     held = _champion_of(log, history)
@@ -152,7 +145,7 @@ def rollback(
 
     `RegistryError` if there was none, it cannot be used, or the champion changed meanwhile.
     """
-    log = PromotionLog(registry_client(), name)
+    log = PromotionLog(versions.registry_client(), name)
     history = settled_history(log)
     chosen = usable(name, to or _predecessor(history))
     if not any(one.after == str(chosen.version) for one in history.promotions):
@@ -183,7 +176,7 @@ def promotion_history(name: str = DEFAULT_NAME) -> PromotionHistory:
     >>> promotion_history().champion
     '3'
     """
-    return read_history(PromotionLog(registry_client(), name))
+    return read_history(PromotionLog(versions.registry_client(), name))
 
 
 def _champion_of(log: PromotionLog, history: PromotionHistory) -> ModelVersion | None:
@@ -212,7 +205,7 @@ def _carry_out(
     promotion = Promotion.now(kind, history.champion, version, reason=reason)
     made = hand_over(log, promotion, history)
     if made is None:
-        now = champion(log.name)
+        now = versions.champion(log.name)
         raise RegistryError(
             f"another process changed the champion of {log.name} at the same moment: it is "
             f"version {now.version if now else 'none'} now. Nothing was done; see "

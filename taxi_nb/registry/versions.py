@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from taxi_nb.tracking import names
 from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
-from taxi_nb.tracking.names import CHAMPION, SYNTHETIC_TAG
 from taxi_nb.tracking.store import connect, tracking_uri
 from taxi_nb.tracking.store_errors import again_if_another_was_first
 from taxi_nb.training.logged_model import model_uri
@@ -49,7 +48,7 @@ def registry_client() -> MlflowClient:
 
 def champion(name: str) -> ModelVersion | None:
     """Return the version that the alias ``champion`` names; None if there is none."""
-    return ModelAddress(name, alias=CHAMPION).find(registry_client())
+    return ModelAddress(name, alias=names.CHAMPION).find(registry_client())
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def champion_run(name: str, run_id: str) -> Champion | None:
     connect()
     client = MlflowClient()
     try:
-        version = ModelAddress(name, alias=CHAMPION).look_up(client)
+        version = ModelAddress(name, alias=names.CHAMPION).look_up(client)
         run = client.get_run(str(version.run_id))
     except MlflowException:  # No such model, no alias, or its run was deleted.
         return None
@@ -85,7 +84,7 @@ def champion_run(name: str, run_id: str) -> Champion | None:
 
 def is_synthetic(version: ModelVersion) -> bool:
     """Return whether the version learned from synthetic trips."""
-    return version.tags.get(SYNTHETIC_TAG) == "true"
+    return version.tags.get(names.SYNTHETIC_TAG) == "true"
 
 
 def register(client: MlflowClient, run: Run, name: str) -> ModelVersion:
@@ -121,7 +120,7 @@ def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
         model_id=address.removeprefix("models:/"),
         tags={
             "model": run.data.params["model"],
-            SYNTHETIC_TAG: run.data.tags.get(SYNTHETIC_TAG, "unknown"),
+            names.SYNTHETIC_TAG: run.data.tags.get(names.SYNTHETIC_TAG, "unknown"),
             **_lineage_tags(client, run),
         },
     )
@@ -169,10 +168,11 @@ def usable(name: str, version: str) -> ModelVersion:
         if error.error_code not in NOT_THERE:
             raise
         there = sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
-        rest = f"There are versions {', '.join(map(str, there))}"
-        rest = rest if there else "Nothing is registered under this name: run the notebooks first"
+        hint = "Nothing is registered under this name: run the notebooks first"
+        if there:
+            hint = f"There are versions {', '.join(map(str, there))}"
         raise RegistryError(
-            f"{name} has no version {version}: it was deleted, or never registered. {rest}"
+            f"{name} has no version {version}: it was deleted, or never registered. {hint}"
         ) from error
     if found.current_stage == "Archived":
         raise RegistryError(f"{name} version {version} is archived; take it out of the archive")

@@ -25,7 +25,6 @@ _COLUMNS = {
     "upper": pa.float64(),
     "clean": pa.bool_(),
 }
-_ZONES = ("PULocationID", "DOLocationID")
 
 
 class OutputError(RuntimeError):
@@ -62,7 +61,7 @@ class PredictionsFile:
                 # Readers then find the metadata in the schema, too.
                 store_schema=False,
                 # Minutes hardly repeat: looking for a dictionary of them takes half the time.
-                use_dictionary=list(_ZONES),
+                use_dictionary=["PULocationID", "DOLocationID"],
             )
         return self
 

@@ -113,11 +113,16 @@ class Scoring:
         """One sentence: retrain, with which feature and by how much, or why not."""
         if self.reasons:
             return f"retrain: {'; '.join(self.reasons)}"
-        largest = max(self.drift, key=attrgetter("index"))
+        largest, limits = max(self.drift, key=attrgetter("index")), self.thresholds
+        error = "durations are not known yet"
+        if self.error:
+            error = (
+                f"RMSE {self.error.rmse:.3f} minutes, {self.error.rmse_increase:+.3f} against "
+                f"training time ({limits.max_rmse_increase:+g} is the limit)"
+            )
         return (
             f"keep the model: the largest drift is that of {largest.name}, PSI "
-            f"{largest.index:.3f} ({self.thresholds.max_psi:g} is the limit); "
-            f"{self._error_in_words()}"
+            f"{largest.index:.3f} ({limits.max_psi:g} is the limit); {error}"
         )
 
     @property
@@ -148,11 +153,3 @@ class Scoring:
     def _is_too_far(self, drift: Drift) -> bool:
         # Few trips are apart by chance.
         return drift.index > max(self.thresholds.max_psi, drift.by_chance)
-
-    def _error_in_words(self) -> str:
-        if self.error is None:
-            return "durations are not known yet"
-        return (
-            f"RMSE {self.error.rmse:.3f} minutes, {self.error.rmse_increase:+.3f} against training "
-            f"time ({self.thresholds.max_rmse_increase:+g} is the limit)"
-        )

@@ -101,7 +101,8 @@ def score(
         )
         tally = Tally(chosen)
         for batch, minutes in _predictions(records, chosen):
-            bounds = _bounds(batch, minutes, chosen)
+            hours = hours_of(batch.columns["pickup_datetime"])
+            bounds = chosen.intervals.bounds(minutes, hours) if chosen.intervals else None
             if file:
                 file.write(_columns(batch, minutes, bounds))
             tally.add(batch, minutes, bounds, with_errors=records.durations_known)
@@ -138,12 +139,6 @@ def _predictions(
             if len(batch):
                 yield batch, model.predict(batch.columns)
             bar.update(len(batch))
-
-
-def _bounds(batch: PredictableBatch, minutes: Floats, model: ScoredModel) -> Bounds | None:
-    if model.intervals is None:
-        return None
-    return model.intervals.bounds(minutes, hours_of(batch.columns["pickup_datetime"]))
 
 
 def _columns(

@@ -76,9 +76,8 @@ def _fit_xgboost(regressor: Any, features: PairAndDistance, batches: TripBatches
 
     with TemporaryDirectory(prefix="taxi-nb-xgboost-") as folder:
         matrix = xgboost.ExtMemQuantileDMatrix(Pages(folder), max_bin=regressor.max_bin)
-        booster = xgboost.train(
-            regressor.get_xgb_params(), matrix, regressor.get_num_boosting_rounds()
-        )
+        rounds = regressor.get_num_boosting_rounds()
+        booster = xgboost.train(regressor.get_xgb_params(), matrix, rounds)
         del matrix
     params = regressor.get_params()
     regressor.load_model(booster.save_raw())

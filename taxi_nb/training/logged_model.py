@@ -69,12 +69,11 @@ def model_requirements(spec: ModelSpec) -> list[str]:
 
 
 def _installed_version(name: str) -> str:
-    # Some install the GPU build of XGBoost in place of the smaller one.
-    alternatives = {"xgboost-cpu": "xgboost"}
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return importlib.metadata.version(alternatives.get(name, name))
+        # Some install the GPU build of XGBoost in place of the smaller one.
+        return importlib.metadata.version({"xgboost-cpu": "xgboost"}.get(name, name))
 
 
 def load_model(run_id: str) -> Pipeline:

@@ -37,8 +37,8 @@ def pair_statistics(batches: Iterable[Any]) -> GroupStatistics:
     """Take the statistics of trips, in memory that does not grow with their number.
 
     Batches of `iter_trips` are read by all cores; any frames of trips will do, or mappings of
-    arrays, with the columns `STATISTICS_COLUMNS`. The result depends neither on the number of
-    cores nor on how trips are cut into batches.
+    arrays, with the columns `STATISTICS_COLUMNS`. Neither the number of cores nor how trips are
+    cut changes the result.
 
     Returns
     -------
@@ -131,7 +131,10 @@ def _chunks(batches: Iterable[Any]) -> Iterator[tuple[Positions, Floats, Floats]
         pick_up, drop_off, distance, duration = (
             np.asarray(batch[column]) for column in STATISTICS_COLUMNS
         )
-        _check_zones(pick_up, drop_off)
+        for zones in (pick_up, drop_off):
+            if zones.size and (zones.min() < 0 or zones.max() >= _ZONES):
+                found = f"{zones.min()} to {zones.max()}"
+                raise ValueError(f"zones must be from 0 to {_ZONES - 1}, got: {found}")
         done = 0
         while done < len(duration):
             take = min(_CHUNK - filled, len(duration) - done)
@@ -145,11 +148,3 @@ def _chunks(batches: Iterable[Any]) -> Iterator[tuple[Positions, Floats, Floats]
                 filled = 0
     if filled:
         yield position[:filled], x[:filled], y[:filled]
-
-
-def _check_zones(*columns: npt.NDArray[Any]) -> None:
-    for zones in columns:
-        if zones.size and (zones.min() < 0 or zones.max() >= _ZONES):
-            raise ValueError(
-                f"zones must be from 0 to {_ZONES - 1}, got: {zones.min()} to {zones.max()}"
-            )

@@ -158,8 +158,9 @@ def fit_and_log(
     contents = RunContents(params, metrics, {"model": choice.name})
     add_trips(contents, provenance(training), "training", training)
     add_trips(contents, provenance(validation), "validation", validation)
-    for draw in (plots.predicted_against_actual, plots.residuals):
-        contents.add_figure(draw(validation, predicted), draw.__name__)
+    figure = plots.predicted_against_actual(validation, predicted)
+    contents.add_figure(figure, "predicted_against_actual")
+    contents.add_figure(plots.residuals(validation, predicted), "residuals")
     reference = DriftReference.of(training, validation, predicted)
     contents.files[REFERENCE_FILE] = reference.to_json().encode()
     contents.log(run_id)

@@ -54,9 +54,9 @@ class TrainedModel:
     @classmethod
     def of(cls, run: Run) -> TrainedModel:
         """Make it of MLflow's run."""
-        name, params = str(run.info.run_name), dict(run.data.params)
+        info, params = run.info, dict(run.data.params)
         metrics, uri = dict(run.data.metrics), model_uri(run)
-        return cls(name, params["model"], str(run.info.run_id), params, metrics, uri)
+        return cls(str(info.run_name), params["model"], str(info.run_id), params, metrics, uri)
 
     def load(self) -> Pipeline:
         """Load the scikit-learn Pipeline that predicts minutes from raw trips."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -132,10 +133,9 @@ class _Search:
         features = ModelChoice(model, seed=seed).pipeline().named_steps["features"]
         # Not fit and then transform: that would show statistics of the trips' own durations.
         learnt_from = features.fit_transform(earlier, earlier["duration"])
-        self.fitted_on = DMatrix(learnt_from, label=earlier["duration"], enable_categorical=True)
-        self.scored_on = DMatrix(
-            features.transform(later), label=later["duration"], enable_categorical=True
-        )
+        matrix = partial(DMatrix, enable_categorical=True)
+        self.fitted_on = matrix(learnt_from, label=earlier["duration"])
+        self.scored_on = matrix(features.transform(later), label=later["duration"])
         self.actual = later["duration"].to_numpy(np.float64)
         self.max_rounds = max_rounds
         self.early_stopping_rounds = early_stopping_rounds

@@ -50,10 +50,7 @@ def log_trips(trips: pd.DataFrame, role: Literal["training", "validation"]) -> N
 def add_trips(
     contents: RunContents, origin: Provenance, role: Role, trips: pd.DataFrame | None = None
 ) -> None:
-    """Add what `log_trips` logs to the contents of a run.
-
-    Without a frame the number of trips and their schema are left out.
-    """
+    """Add what `log_trips` logs; without a frame their number and schema are left out."""
     contents.params |= {
         f"{role}_months": ",".join(origin.months),
         f"{role}_data": ",".join(file.path for file in origin.files),

@@ -105,8 +105,7 @@ def _district(zone: object, borough: str) -> str:
 def _positions(districts: list[str], rng: np.random.Generator) -> Floats:
     angle = rng.uniform(0.0, 2 * np.pi, ZONES)
     radius = np.sqrt(rng.uniform(0.0, 1.0, ZONES))
-    axes = np.array([_DISTRICTS[name][1] for name in districts])
-    centres = np.array([_DISTRICTS[name][0] for name in districts])
+    centres, axes = np.array([_DISTRICTS[name] for name in districts]).transpose(1, 0, 2)
     offsets = axes * np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
     tilt = np.where([name.endswith("Manhattan") for name in districts], _MANHATTAN_TILT, 0.0)
     east = offsets[:, 0] * np.cos(tilt) + offsets[:, 1] * np.sin(tilt)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from taxi_nb.trips._city import ZONES, City, build_city
+from taxi_nb.trips._city import ZONES, City, Floats, build_city
 from taxi_nb.trips.month_file import SYNTHETIC_KEY
 from taxi_nb.trips.records import STAMP_PREFIX
 
@@ -38,7 +38,6 @@ VERSION = 1
 
 MIN_MINUTES, MAX_MINUTES = 1.0, 60.0
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
@@ -221,13 +220,15 @@ def _trip_columns(records: _Records, taxi: str, rng: np.random.Generator) -> dic
     )
     street_hail = np.where(rng.random(size) < 0.97, 1.0, 2.0)
     payment = rng.choice([1.0, 2.0, 3.0, 4.0], size=size, p=[0.62, 0.365, 0.011, 0.004])
+    jfk = (records.pickup_zone == 132) | (records.dropoff_zone == 132)
+    ratecode = np.select([jfk, records.dropoff_zone == 1], [2.0, 3.0], 1.0)  # 3 is Newark's.
     prefix = STAMP_PREFIX[taxi]
     return {
         "VendorID": pa.array(rng.choice([1, 2], size=size, p=[0.2, 0.8])),
         f"{prefix}_pickup_datetime": pa.array(pickup),
         f"{prefix}_dropoff_datetime": pa.array(dropoff),
         "store_and_fwd_flag": forwarded.cast(pa.string()),
-        "RatecodeID": pa.array(_ratecode(records), mask=bare),
+        "RatecodeID": pa.array(ratecode, mask=bare),
         "PULocationID": pa.array(records.pickup_zone, mask=records.null_pickup_zone),
         "DOLocationID": pa.array(records.dropoff_zone, mask=records.null_dropoff_zone),
         "passenger_count": pa.array(np.minimum(1.0 + rng.poisson(0.3, size), 6.0), mask=bare),
@@ -243,12 +244,6 @@ def _payment_type(payment: Floats, taxi: str, bare: npt.NDArray[np.bool_]) -> pa
     if taxi == "green":
         return pa.array(payment, mask=bare)
     return pa.array(np.where(bare, 0, payment).astype(np.int64))
-
-
-def _ratecode(records: _Records) -> Floats:
-    jfk = (records.pickup_zone == 132) | (records.dropoff_zone == 132)
-    newark = records.dropoff_zone == 1
-    return np.select([jfk, newark], [2.0, 3.0], 1.0)
 
 
 def _money_columns(records: _Records, taxi: str, rng: np.random.Generator) -> dict[str, pa.Array]:

@@ -19,7 +19,7 @@ from taxi_nb.trips.errors import NoTripsError
 from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.origin import MonthFile
 from taxi_nb.trips.reading import read_batches
-from taxi_nb.trips.records import COLUMNS, Mask, Records
+from taxi_nb.trips.records import COLUMNS
 from taxi_nb.trips.report import MonthCounts
 
 logger = logging.getLogger(__name__)
@@ -70,8 +70,11 @@ class MonthReader:
     def batches(self, columns: Sequence[str], batch_rows: int) -> Iterator[Arrays]:
         """Yield batches of clean trips: one array for each column."""
         for records, kept in self.checked(batch_rows):
+            arrays = {column: getattr(records, COLUMNS[column]) for column in columns}
+            if not kept.all():
+                arrays = {name: values[kept] for name, values in arrays.items()}
             try:
-                yield _kept_columns(records, kept, columns)
+                yield arrays
             except GeneratorExit:  # A loop that ends early has used the file, too.
                 self._report_use()
                 raise
@@ -102,8 +105,3 @@ class MonthReader:
 
     def _report_use(self) -> None:
         used_data(f"{self.taxi} {self.month}", self.content.path, self._sha256.result())
-
-
-def _kept_columns(records: Records, kept: Mask, columns: Sequence[str]) -> Arrays:
-    arrays = {column: getattr(records, COLUMNS[column]) for column in columns}
-    return arrays if kept.all() else {name: values[kept] for name, values in arrays.items()}

@@ -54,10 +54,8 @@ class Tlc:
     def fetch(self, taxi: str, month: str) -> MonthContent:
         """Return the month's file, downloading it if it is nowhere on this machine."""
         place = local_place()
-        found = place.find(taxi, month) if place else None
-        return found or self._downloaded(taxi, month)
-
-    def _downloaded(self, taxi: str, month: str) -> MonthContent:
+        if place and (found := place.find(taxi, month)):
+            return found
         path = data_dir() / "tlc" / month_file_name(taxi, month)
         if not path.exists():
             used_variable("TAXI_NB_TLC_URL")
@@ -88,17 +86,6 @@ def _fetch_with_retries(url: str, part: Path, taxi: str, month: str) -> None:
 
 
 def _fetch_whole(url: str, part: Path) -> None:
-    _fetch(url, part)
-    content = read_file(part)
-    if not content.starts_as_parquet():
-        raise _RefusedError("what arrived is not a parquet file")
-    try:
-        content.opened()
-    except BrokenFileError:
-        raise _TransientError("what arrived is not a whole parquet file") from None
-
-
-def _fetch(url: str, part: Path) -> None:
     import pooch
     import requests
 
@@ -111,6 +98,13 @@ def _fetch(url: str, part: Path) -> None:
         raise _http_failure(error) from None
     except requests.RequestException as error:
         raise _TransientError(_reason(error)) from None
+    content = read_file(part)
+    if not content.starts_as_parquet():
+        raise _RefusedError("what arrived is not a parquet file")
+    try:
+        content.opened()
+    except BrokenFileError:
+        raise _TransientError("what arrived is not a whole parquet file") from None
 
 
 class _TransientError(Exception):
@@ -185,12 +179,8 @@ def _put_in_place(part: Path, path: Path, url: str) -> None:
 
 
 def _write_record(path: Path, digest: str, size: int, address: str | None) -> None:
-    record = {
-        "sha256": digest,
-        "address": address,
-        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "size": size,
-    }
+    date = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    record = {"sha256": digest, "address": address, "date": date, "size": size}
     with write_errors_named(_record_path(path)):
         write_whole(_record_path(path), json.dumps(record, indent=2) + "\n")
 

@@ -45,8 +45,7 @@ def require_months(months: object) -> None:
     for month in months:
         if not _is_month(month):
             raise _wrong_months(month)
-    repeated = sorted({month for month in months if months.count(month) > 1})
-    if repeated:
+    if repeated := sorted({month for month in months if months.count(month) > 1}):
         raise _wrong_months(repeated[0], "given twice")
 
 

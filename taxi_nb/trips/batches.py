@@ -16,7 +16,7 @@ from taxi_nb.trips.cleaning import CheckedRecords, Cleaning
 from taxi_nb.trips.engines import chosen_engine
 from taxi_nb.trips.errors import BrokenFileError, TripsError
 from taxi_nb.trips.month_file import MonthContent
-from taxi_nb.trips.origin import MonthFile, Provenance, stamp
+from taxi_nb.trips.origin import Provenance, stamp
 from taxi_nb.trips.reading import BATCH_ROWS, PART_BATCH_ROWS
 from taxi_nb.trips.records import COLUMN_TYPES, COLUMNS
 from taxi_nb.trips.report import CleaningReport
@@ -95,24 +95,19 @@ class TripBatches:
         """Return all trips as one frame, or `max_trips` of them drawn by chance."""
         found = list(self._fetched())
         rows = sum(content.rows for _, content in found)
-        collected = _Collected(rows, max_trips)
-        for arrays in self._read(found, tuple(COLUMNS)):
-            collected.add(arrays)
-        trips = _frame(collected.arrays())
-        stamp(trips, self._drawn(len(trips)) if rows > max_trips else self.provenance)
-        return trips
-
-    def _drawn(self, trips: int) -> Provenance:
-        """Return where a part of the trips came from, with a warning that it is a part."""
+        trips = _frame(_collected(self._read(found, tuple(COLUMNS)), rows, max_trips))
         origin = self.provenance
-        logger.warning(
-            "the frame holds %s trips drawn from the %s of %s; training reads all of them in "
-            "batches",
-            f"{trips:,}",
-            f"{origin.cleaning.rows_kept:,}",
-            origin.title,
-        )
-        return replace(origin, drawn=trips)
+        if rows > max_trips:
+            logger.warning(
+                "the frame holds %s trips drawn from the %s of %s; training reads all of them in "
+                "batches",
+                f"{len(trips):,}",
+                f"{origin.cleaning.rows_kept:,}",
+                origin.title,
+            )
+            origin = replace(origin, drawn=len(trips))
+        stamp(trips, origin)
+        return trips
 
     def _fetched(self) -> Iterator[tuple[str, MonthContent]]:
         return ((month, self.place.fetch(self.taxi, month)) for month in self.months)
@@ -131,8 +126,14 @@ class TripBatches:
         return MonthReader(content, self.taxi, month, self.rules, self.engine)
 
     def _finish(self, reader: MonthReader, read: list[ReadMonth]) -> None:
-        read.append(reader.finish())
-        _check_distinct([done.file for done in read])
+        newest = reader.finish()
+        for before in read:
+            if before.file.sha256 == newest.file.sha256:
+                raise TripsError(
+                    f"{newest.file.path} is the same file as {before.file.path}: one of the months "
+                    f"{before.file.month} and {newest.file.month} is a copy of the other"
+                )
+        read.append(newest)
 
     def _origin(self, read: list[ReadMonth]) -> Provenance:
         counts = tuple(month.counts for month in read)
@@ -180,40 +181,19 @@ def _one_ahead(items: Iterator[T]) -> Iterator[T]:
         current = following
 
 
-def _check_distinct(files: Sequence[MonthFile]) -> None:
-    *before, newest = files
-    for file in before:
-        if file.sha256 == newest.sha256:
-            raise TripsError(
-                f"{newest.path} is the same file as {file.path}: one of the months "
-                f"{file.month} and {newest.month} is a copy of the other"
-            )
-
-
-class _Collected:
-    """Batches put one after the other into columns that are made once."""
-
-    def __init__(self, rows: int, max_trips: int) -> None:
-        room = min(rows, max_trips)
-        self._columns = {name: np.empty(room, dtype) for name, dtype in COLUMN_TYPES.items()}
-        self._length = 0
-        self._share = max_trips / max(rows, 1)
-        self._chance = np.random.default_rng(0)
-
-    def add(self, arrays: Arrays) -> None:
-        if self._share < 1:
-            arrays = self._drawn(arrays)
-        start, self._length = self._length, self._length + len(arrays["duration"])
+def _collected(batches: Iterable[Arrays], rows: int, max_trips: int) -> Arrays:
+    """Put batches one after the other into columns that are made once, drawn if they are many."""
+    share, chance = max_trips / max(rows, 1), np.random.default_rng(0)
+    room, length = min(rows, max_trips), 0
+    columns = {name: np.empty(room, dtype) for name, dtype in COLUMN_TYPES.items()}
+    for arrays in batches:
+        if share < 1:
+            drawn = np.flatnonzero(chance.random(len(arrays["duration"])) < share)[: room - length]
+            arrays = {name: values[drawn] for name, values in arrays.items()}
+        start, length = length, length + len(arrays["duration"])
         for name, values in arrays.items():
-            self._columns[name][start : self._length] = values
-
-    def arrays(self) -> Arrays:
-        return {name: values[: self._length] for name, values in self._columns.items()}
-
-    def _drawn(self, arrays: Arrays) -> Arrays:
-        room = len(self._columns["duration"]) - self._length
-        chosen = np.flatnonzero(self._chance.random(len(arrays["duration"])) < self._share)[:room]
-        return {name: values[chosen] for name, values in arrays.items()}
+            columns[name][start:length] = values
+    return {name: values[:length] for name, values in columns.items()}
 
 
 def _frame(arrays: Arrays) -> pd.DataFrame:

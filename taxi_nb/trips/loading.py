@@ -19,12 +19,9 @@ from taxi_nb.trips.sources import Source, local_place, open_place
 if TYPE_CHECKING:
     import pandas as pd
 
+# A frame of so many takes 0.4 GB, training on it a few. The number is fixed, and not taken from
+# the machine's memory: the same parameters have to give the same results everywhere.
 MAX_TRIPS = 10_000_000
-"""The most trips that `load_trips` puts into a frame unless told otherwise.
-
-A frame of so many takes 0.4 GB, training on it a few. The number is fixed, and not taken from
-the machine's memory: the same parameters have to give the same results everywhere.
-"""
 
 
 def load_trips(
@@ -140,12 +137,11 @@ def iter_trips(
     require_months(months)
     require_count("batch_rows", batch_rows)
     rules = cleaning_of(cleaning)
-    place = open_source(source, Sample(seed, sample_rows))
+    place = _place_of(source, Sample(seed, sample_rows))
     return TripBatches(taxi, tuple(months), place, rules, batch_rows, chosen_engine(engine))
 
 
-def open_source(source: str | os.PathLike[str] | None, sample: Sample) -> Source:
-    """Return the place that a source names."""
+def _place_of(source: str | os.PathLike[str] | None, sample: Sample) -> Source:
     if source is None:
         return local_place() or sample
     if not isinstance(source, str | os.PathLike) or not os.fspath(source):

@@ -68,7 +68,13 @@ class MonthContent:
 
     def opened(self) -> pq.ParquetFile:
         """Open it as parquet; raise `BrokenFileError` if it is not whole, saying what is wrong."""
-        self._check_ends()
+        if self.size == 0:
+            raise self.broken("is empty (0 bytes)")
+        first, last = self._ends()
+        if first != _MAGIC:
+            raise self.broken("is not a parquet file")
+        if self.size < 12 or last != _MAGIC:
+            raise self.broken(f"is cut short: its end is missing after {self.size:,} bytes")
         try:
             return pq.ParquetFile(self.file, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
@@ -81,15 +87,6 @@ class MonthContent:
             f"{self.path} {what}. It should be a month of trip records as the TLC publishes them, "
             "in parquet"
         )
-
-    def _check_ends(self) -> None:
-        if self.size == 0:
-            raise self.broken("is empty (0 bytes)")
-        first, last = self._ends()
-        if first != _MAGIC:
-            raise self.broken("is not a parquet file")
-        if self.size < 12 or last != _MAGIC:
-            raise self.broken(f"is cut short: its end is missing after {self.size:,} bytes")
 
     def _ends(self) -> tuple[bytes, bytes]:
         with self.file.open("rb") as opened:

@@ -140,8 +140,10 @@ class _Cast:
         zone = column.type.tz if pa.types.is_timestamp(column.type) else None
         moments = self._to(name, column, pa.timestamp("us", tz=zone))
         if zone is not None:
+            import pyarrow.compute as pc
+
             # The TLC's stamps are the clock on the wall; only a file saved by others has a zone.
-            moments = _wall_clock(moments)
+            moments = pc.local_timestamp(moments.cast(pa.timestamp("us", tz="America/New_York")))
         return self._values(moments.view(pa.int64())).view("datetime64[us]")
 
     def numbers(self, name: str) -> npt.NDArray[np.float64]:
@@ -207,12 +209,6 @@ def _nulls(column: pa.Array) -> Mask:
     there = np.frombuffer(column.buffers()[0], np.uint8)
     end = column.offset + len(column)
     return np.unpackbits(there, count=end, bitorder="little")[column.offset :] == 0
-
-
-def _wall_clock(moments: pa.Array) -> pa.Array:
-    import pyarrow.compute as pc
-
-    return pc.local_timestamp(moments.cast(pa.timestamp("us", tz="America/New_York")))
 
 
 def _zone_numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.plain_data import from_plain
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -78,15 +76,10 @@ class CleaningReport:
         return sum(month.rows_kept for month in self.months)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as a dict that JSON can hold; `from_dict` reads it."""
+        """Return the report as a dict that JSON can hold; `from_plain` reads it."""
         months = [{**asdict(month), "rows_kept": month.rows_kept} for month in self.months]
         totals = {"rows_in": self.rows_in, "taken_out": self.taken_out, "rows_kept": self.rows_kept}
         return {**asdict(self), "months": months, **totals}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CleaningReport:
-        """Make the report again from what `to_dict` returned."""
-        return from_plain(cls, values)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the counts as a table: months and their total as columns, rules as rows."""
@@ -108,7 +101,10 @@ class CleaningReport:
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in ["", *self._headings(), "share"])
-        body = "".join(_html_row(line) for line in self._lines())
+        body = ""
+        for label, *cells in (map(escape, line) for line in self._lines()):
+            values = "".join(f'<td style="text-align: right">{cell}</td>' for cell in cells)
+            body += f'<tr><th style="text-align: left">{label}</th>{values}</tr>'
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _column(self, counts: MonthCounts | CleaningReport) -> list[int]:
@@ -127,9 +123,3 @@ class CleaningReport:
             [label, *(f"{count:,}" for count in row), share]
             for (label, *row), share in zip(counts, shares, strict=True)
         ]
-
-
-def _html_row(line: list[str]) -> str:
-    label, *cells = map(escape, line)
-    values = "".join(f'<td style="text-align: right">{cell}</td>' for cell in cells)
-    return f'<tr><th style="text-align: left">{label}</th>{values}</tr>'

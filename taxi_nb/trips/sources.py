@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
@@ -50,8 +50,8 @@ class Place(ABC):
             return found
         pattern = re.compile(re.escape(f"{taxi}_tripdata_") + r"(\d{4}-\d{2})\.parquet")
         months = sorted(match[1] for match in map(pattern.fullmatch, self.names()) if match)
-        there = f"months of {taxi} there: {', '.join(months)}"
-        there = there if months else f"no month of {taxi} there"
+        listed = ", ".join(months)
+        there = f"months of {taxi} there: {listed}" if months else f"no month of {taxi} there"
         raise MissingMonthError(f"{self.label} has no {month_file_name(taxi, month)}; {there}")
 
 
@@ -108,9 +108,23 @@ class Remote(Place):
     """A place that fsspec can read: s3, memory, http, …"""
 
     def __init__(self, url: str) -> None:
+        from fsspec.core import url_to_fs
+
         self._url = url
         self.label = without_credentials(url)
-        self._files, self._root = self._connect()
+        address, options = _split_s3_credentials(url)
+        try:
+            self._files, root = url_to_fs(address, **options)
+        except ImportError as error:
+            remedy = str(error)
+            if urlsplit(url).scheme in S3_PROTOCOLS:
+                remedy = 'reading from s3:// needs s3fs: pip install "taxi-nb[s3]"'
+            raise TripsError(f"{self.label} cannot be read here; {remedy}") from None
+        except Exception as error:
+            if isinstance(error, ValueError) and "Protocol not known" in str(error):
+                raise _unknown_source(self.label, "no such protocol") from None
+            raise self._failure(error) from None
+        self._root = root.rstrip("/")
 
     def find(self, taxi: str, month: str) -> MonthContent | None:
         """Return the month's file, or None if the place has no such file."""
@@ -128,28 +142,6 @@ class Remote(Place):
         except Exception as error:
             raise self._failure(error) from None
         return MonthContent.now(f"{self.label.rstrip('/')}/{name}", Path(copy.name), keeper=copy)
-
-    def _connect(self) -> tuple[Any, str]:
-        from fsspec.core import url_to_fs
-
-        url, options = _split_s3_credentials(self._url)
-        try:
-            files, root = url_to_fs(url, **options)
-        except ImportError as error:
-            raise TripsError(self._needs_package(error)) from None
-        except ValueError as error:
-            if "Protocol not known" in str(error):
-                raise _unknown_source(self.label, "no such protocol") from None
-            raise self._failure(error) from None
-        except Exception as error:
-            raise self._failure(error) from None
-        return files, root.rstrip("/")
-
-    def _needs_package(self, error: ImportError) -> str:
-        remedy = str(error)
-        if urlsplit(self._url).scheme in S3_PROTOCOLS:
-            remedy = 'reading from s3:// needs s3fs: pip install "taxi-nb[s3]"'
-        return f"{self.label} cannot be read here; {remedy}"
 
     def names(self) -> list[str]:
         """Return the names of the files that are there."""

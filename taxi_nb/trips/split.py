@@ -49,11 +49,9 @@ def load_split(
     Examples
     --------
     >>> from taxi_nb import load_split
-    >>> training, validation = load_split(
-    ...     "green", ["2021-01"], ["2021-02"], "sample", sample_rows=1_000
-    ... )
-    >>> len(training), len(validation)
-    (971, 971)
+    >>> sets = load_split("green", ["2021-01"], ["2021-02"], "sample", sample_rows=1_000)
+    >>> [len(trips) for trips in sets]
+    [971, 971]
     """
     trips_of = partial(
         load_trips,
@@ -71,14 +69,12 @@ def load_split(
 def require_disjoint(training: pd.DataFrame, validation: pd.DataFrame) -> None:
     """Refuse to validate on months that were trained on."""
     known, new = provenance(training), provenance(validation)
-    shared = set(known.months) & set(new.months)
-    if shared:
+    if shared := set(known.months) & set(new.months):
         raise ValueError(
             "`training` and `validation` must not share a month, both have: "
             + ", ".join(sorted(shared))
         )
-    copied = {file.sha256 for file in known.files} & {file.sha256 for file in new.files}
-    if copied:
+    if copied := {file.sha256 for file in known.files} & {file.sha256 for file in new.files}:
         paths = [file.path for file in (*known.files, *new.files) if file.sha256 in copied]
         raise ValueError(
             "`training` and `validation` must not share trips, and these files are the same: "

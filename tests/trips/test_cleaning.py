@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from taxi_nb.plain_data import from_plain
 from taxi_nb.trips.cleaning import Cleaning
 from taxi_nb.trips.errors import NoTripsError, SchemaError, TripsError
 from taxi_nb.trips.loading import load_trips
@@ -243,7 +244,7 @@ def test_the_report_in_a_notebook(report):
 
 
 def test_the_report_survives_json(report):
-    assert CleaningReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+    assert from_plain(CleaningReport, json.loads(json.dumps(report.to_dict()))) == report
 
 
 def test_the_report_names_the_distance_rule():
