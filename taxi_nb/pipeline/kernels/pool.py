@@ -42,12 +42,15 @@ def fork_is_supported() -> bool:
 
 
 def default_kind() -> KernelKind:
-    """Return "fork" on Linux, else "spawn": macOS's own frameworks do not survive a fork."""
+    """Return "fork" where that is safe, which is Linux, and "spawn" elsewhere.
+
+    The system frameworks of macOS, which numerical libraries call, do not survive a fork.
+    """
     return "fork" if sys.platform == "linux" and fork_is_supported() else "spawn"
 
 
 def in_one_order(env: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which sets of texts have one order in a pool and its kernels."""
+    """Return an environment in which sets of texts have one order: a pool's and its kernels'."""
     return {"PYTHONHASHSEED": "0", **env}
 
 

@@ -23,7 +23,7 @@ IMAGES = tuple(_SUFFIXES)
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture of a cell; runs are compared by `key`: the title, numbered if several have it."""
+    """A picture; runs are compared by its `key`: the title, numbered where several have it."""
 
     cell: int
     title: str

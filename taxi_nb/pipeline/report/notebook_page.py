@@ -40,7 +40,7 @@ def notebook_context(
     *,
     alone: bool = False,
 ) -> dict[str, Any]:
-    """Return a template's content; a page that is `alone` has no notebook's file beside it."""
+    """Return the content of its template; a page that is `alone` has no notebook beside it."""
     source = folder.parent.parent / step.notebook
     prefix = cell_prefix(step)
     prose = Prose(prefix, source.parent)
