@@ -37,11 +37,8 @@ class _StepClient(PapermillNotebookClient):  # type: ignore[misc]
         try:
             self._execute_cells()
         finally:
-            self.cell_log.usage = usage_of(self.km.provisioner.pid) if self._has_process else {}
-
-    @property
-    def _has_process(self) -> bool:
-        return getattr(self.km.provisioner, "pid", None) is not None
+            pid = getattr(self.km.provisioner, "pid", None)
+            self.cell_log.usage = {} if pid is None else usage_of(pid)
 
     def _execute_cells(self) -> None:
         total = len(self.nb.cells)
@@ -64,9 +61,7 @@ class _StepClient(PapermillNotebookClient):  # type: ignore[misc]
 
 
 def _without_secrets(message: Any) -> Any:
-    if not message:
-        return message
-    return {**message, "content": KNOWN.hide_in(message["content"])}
+    return message and {**message, "content": KNOWN.hide_in(message["content"])}
 
 
 class StepEngine(Engine):  # type: ignore[misc]
@@ -99,6 +94,5 @@ class StepEngine(Engine):  # type: ignore[misc]
             resources={"metadata": {"path": working_folder}},
         )
         client.owns_km = True  # So that it stops the kernel at the end.
-        client.cell_log, client.handle = cell_log, handle
-        client.before_cells = before_cells
+        client.cell_log, client.handle, client.before_cells = cell_log, handle, before_cells
         return client.execute(stdout=raw_output, stderr=raw_output)

@@ -62,10 +62,7 @@ class KernelHandle:
 
 @dataclass
 class CellLog:
-    """The engine's report while it executes: it is the truth about a run.
-
-    Papermill's own metadata calls cells completed that never ran.
-    """
+    """The engine's report is the truth: papermill calls cells completed that never ran."""
 
     on_cell: OnCell = lambda number, total: None
     timings: list[dict[str, float]] = field(default_factory=list)
@@ -76,15 +73,12 @@ class CellLog:
     usage: Mapping[str, float] = field(default_factory=dict)
 
     def kernel_is_ready(self) -> None:
-        """Note that the kernel has started and answered."""
         self.startup_seconds = round(time.perf_counter() - self.begun, 3)
 
     def start(self, number: int, total: int) -> None:
-        """Note that a cell has been sent to the kernel."""
         self.current = number
         self.on_cell(number, total)
 
     def finish(self, seconds: float) -> None:
-        """Note that the kernel answered for the current cell."""
         assert self.current is not None
         self.timings.append({"cell": self.current, "seconds": seconds})

@@ -42,8 +42,6 @@ _Address = Annotated[str, AfterValidator(_without_secrets)]
 
 
 class StepForm(BaseModel):
-    """An entry of `steps`."""
-
     model_config = ConfigDict(extra="forbid", strict=True)
 
     notebook: str
@@ -61,8 +59,6 @@ class StepForm(BaseModel):
 
 
 class PipelineForm(BaseModel):
-    """A pipeline file."""
-
     model_config = ConfigDict(extra="forbid", strict=True)
 
     experiment: str | None = None

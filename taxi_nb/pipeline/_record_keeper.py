@@ -10,16 +10,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from taxi_nb.pipeline import record
 from taxi_nb.pipeline._step_run import RunFolder
 from taxi_nb.pipeline.planned import Plan
-from taxi_nb.pipeline.record import (
-    RUN_FILE,
-    RunRecord,
-    Status,
-    StepError,
-    StepResult,
-    point_latest_at,
-)
+from taxi_nb.pipeline.record import RUN_FILE, RunRecord, Status, StepError, StepResult
 from taxi_nb.pipeline.spec import Pipeline
 from taxi_nb.project import path_within, write_whole
 from taxi_nb.secrets.addresses import without_credentials
@@ -30,10 +24,7 @@ from taxi_nb.tracking.store_errors import StoreError
 
 
 class RecordKeeper:
-    """Opens a pipeline's run, keeps its record, and closes it; nobody else writes the record.
-
-    Safe to use from several threads. `run_id` is the pipeline's run in MLflow.
-    """
+    """The only writer of a run's record, from any thread; opens the run in MLflow and closes it."""
 
     def __init__(
         self, pipeline: Pipeline, plan: Plan, folder: RunFolder, tracking: PipelineTracking
@@ -80,16 +71,12 @@ class RecordKeeper:
         return self._results[step]
 
     def begin(self) -> None:
-        """Write the first record, and see whether artifacts can be kept.
-
-        If they cannot, no notebook need run for hours to find that out.
-        """
+        """Write the first record; no notebook need run for hours if artifacts cannot be kept."""
         self._write()
         self._tracking.log_files(self.run_id, [self._file], "pipeline")
-        point_latest_at(self._folder)
+        record.point_latest_at(self._folder)
 
     def update(self, *results: StepResult) -> None:
-        """Take down how steps stand."""
         with self._lock:
             self._results |= {result.name: result for result in results}
             self.record = replace(self.record, steps=tuple(self._results.values()))

@@ -26,10 +26,7 @@ class InputsLostError(RuntimeError):
 
 
 class RecordedInputs:
-    """The record that `input_recorder` left of one step's kernel.
-
-    Raises InputsLostError if there is none, or it is not whole.
-    """
+    """The record that `input_recorder` left of a kernel; InputsLostError if it is not whole."""
 
     def __init__(self, record: Path, root: Path, digests: FileDigests) -> None:
         self._root = root
@@ -70,7 +67,6 @@ class RecordedInputs:
     def complete(
         self, before: Inputs, step: Step, upstream: Mapping[str, str], ignored: tuple[Path, ...]
     ) -> Inputs:
-        """Return the inputs with all that was recorded."""
         self._add_named_files(step, before.parameters, ignored)
         code = {path for path in self._reads if path.suffix == ".py"}
         return replace(

@@ -69,7 +69,6 @@ class KeptResults:
         self._write_attempt(pipeline, step, Attempt(key, problem, last_good))
 
     def attempt(self, pipeline: str, step: str) -> Attempt | None:
-        """Return the last attempt at a step, if there was one."""
         try:
             return from_plain(Attempt, json.loads(self._of_step(pipeline, step).read_bytes()))
         except (OSError, ValueError):
@@ -98,7 +97,6 @@ class KeptResults:
         return folder if (folder / "index.html").is_file() else None
 
     def note_run(self, results: Sequence[StepResult], run: str) -> None:
-        """Note which run consists of these results."""
         write_whole(self._of_run(results), run)
 
     def _write_attempt(self, pipeline: str, step: str, attempt: Attempt) -> None:

@@ -57,15 +57,13 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class StepRunner:
-    """Executes steps of one pipeline run; its methods may be called from several threads.
-
-    `parent` is the pipeline's run in MLflow.
-    """
+    """Executes steps of one pipeline run; its methods may be called from several threads."""
 
     pipeline: Pipeline
     pool: KernelPool
     memory: Memory
     tracking: PipelineTracking
+    # The pipeline's run in MLflow.
     parent: str
     folder: RunFolder
 

@@ -49,7 +49,12 @@ def differences(result: StepResult, present: Present) -> Iterator[str]:
     """Say everything for which a result cannot be used again."""
     used = result.used
     assert used is not None
-    yield from _static(used, present.inputs)
+    for title in ("store", "experiment", "notebook"):
+        old, new = getattr(used, title), getattr(present.inputs, title)
+        if old != new:
+            yield f"{title} {old} -> {new}"
+    yield from _parameters(used.parameters, present.inputs.parameters)
+    yield from _cells(used.cells, present.inputs.cells)
     yield from _modules(used.modules, present)
     yield from _files(used.files, present)
     yield from _folders(used.folders, present)
@@ -61,15 +66,6 @@ def differences(result: StepResult, present: Present) -> Iterator[str]:
         yield "its MLflow run is gone"
     if not present.memory.results.has_files_of(result):
         yield "its executed notebook is gone"
-
-
-def _static(old: Inputs, new: Inputs) -> Iterator[str]:
-    """Compare the inputs that are known before a step runs."""
-    for title in ("store", "experiment", "notebook"):
-        if getattr(old, title) != getattr(new, title):
-            yield f"{title} {getattr(old, title)} -> {getattr(new, title)}"
-    yield from _parameters(old.parameters, new.parameters)
-    yield from _cells(old.cells, new.cells)
 
 
 def _parameters(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
@@ -109,7 +105,7 @@ def _modules(modules: Mapping[str, Mapping[str, str]], present: Present) -> Iter
     for shown, old in modules.items():
         new = present.memory.digests.definitions(present.path(shown))
         if new != old:
-            yield module_difference(shown, old, new)
+            yield _module_difference(shown, old, new)
 
 
 def _files(files: Mapping[str, UsedFile], present: Present) -> Iterator[str]:
@@ -150,10 +146,11 @@ def _needs(used: Inputs, present: Present) -> Iterator[str]:
     """Compare the runs that it could ask for, those that matter to it."""
     if not used.asked and not present.every_run_counts:
         return
+    # A run that there is not yet is another one.
     others = [
         name
         for name in present.step.needs
-        if _is_another(present.before[name].run_id, used.upstream.get(name))
+        if present.before[name].run_id != used.upstream.get(name, "none")
         and _matters(name, used.asked, present)
     ]
     will_run = [name for name in others if present.before[name].run_id is None]
@@ -165,10 +162,6 @@ def _needs(used: Inputs, present: Present) -> Iterator[str]:
     for name in used.upstream if present.every_run_counts else sorted(chosen):
         if name not in present.step.needs:
             yield f"no longer needs {name}"
-
-
-def _is_another(run_id: str | None, used: str | None) -> bool:
-    return run_id is None or run_id != used
 
 
 def _matters(name: str, asked: Iterable[AskedRuns], present: Present) -> bool:
@@ -204,8 +197,7 @@ def _remote_difference(location: str, old: UsedFile) -> Iterator[str]:
         yield file_difference(location, old, new)
 
 
-def module_difference(path: str, old: Mapping[str, str], new: Mapping[str, str] | None) -> str:
-    """Say which definitions of a module differ."""
+def _module_difference(path: str, old: Mapping[str, str], new: Mapping[str, str] | None) -> str:
     if new is None:
         return f"{path} is gone"
     if CHANGED_MEANWHILE in old:

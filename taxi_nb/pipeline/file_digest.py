@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,11 @@ class FileDigests:
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
-        self._known: dict[str, dict[str, Any]] = self._remembered()
+        self._known: dict[str, dict[str, Any]] = {}
         self._is_new = False
-
-    def _remembered(self) -> dict[str, dict[str, Any]]:
-        try:
-            kept = json.loads(self._memory.read_bytes())
-            return dict(kept["files"]) if kept["version"] == VERSION else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(memory.read_bytes())
+            self._known = dict(kept["files"]) if kept["version"] == VERSION else {}
 
     def save(self) -> None:
         """Remember what was learned."""
@@ -55,7 +52,9 @@ class FileDigests:
 
     def definitions(self, path: Path) -> dict[str, str] | None:
         """Return the digests of a module's definitions, or None if there is no such file."""
-        return self._look_up("definitions", path, _definitions)
+        return self._look_up(
+            "definitions", path, lambda file: definition_digests(file.read_text("utf-8", "replace"))
+        )
 
     def notebook(self, path: Path) -> dict[str, Any]:
         """Return the parts of a notebook that decide its results.
@@ -105,10 +104,6 @@ class FileDigests:
 def _content(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _definitions(path: Path) -> dict[str, str]:
-    return definition_digests(path.read_text("utf-8", "replace"))
 
 
 def _notebook(path: Path) -> dict[str, Any]:

@@ -35,10 +35,7 @@ class AskedRuns:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that decides whether a step's results still hold.
-
-    Paths are relative to the project where they are inside.
-    """
+    """All that decides whether a step's results hold; paths in the project are relative to it."""
 
     step: str
     notebook: str

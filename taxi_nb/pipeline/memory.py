@@ -88,15 +88,15 @@ class Memory:
     @cached_property
     def made_by_runs(self) -> tuple[Path, ...]:
         """Files and folders below the project that runs make: never inputs."""
-        made = _made_by_runs(self.pipeline.root, self.store)
+        root = beside = self.pipeline.root
+        names = ["mlartifacts", "mlruns"]
+        if self.store.startswith("sqlite:"):
+            database = Path(self.store.removeprefix("sqlite:///"))
+            beside = database.parent
+            endings = ("", "-wal", "-shm", "-journal", ".lock")
+            names += [f"{database.name}{ending}" for ending in endings]
+        made = [root / RUNS, *(beside / name for name in names)]
         artifacts = artifact_root(self.pipeline.artifact_root) or ""
-        is_folder = artifacts.startswith("file:")
-        return (*made, Path(url2pathname(urlsplit(artifacts).path))) if is_folder else made
-
-
-def _made_by_runs(root: Path, store: str) -> tuple[Path, ...]:
-    database = Path(store.removeprefix("sqlite:///")) if store.startswith("sqlite:") else None
-    beside = database.parent if database else root
-    endings = ("", "-wal", "-shm", "-journal", ".lock") if database else ()
-    made = [f"{database.name}{ending}" for ending in endings] if database else []
-    return (root / RUNS, *(beside / name for name in (*made, "mlartifacts", "mlruns")))
+        if artifacts.startswith("file:"):
+            made.append(Path(url2pathname(urlsplit(artifacts).path)))
+        return tuple(made)

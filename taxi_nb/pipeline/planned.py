@@ -11,14 +11,12 @@ from taxi_nb.pipeline.spec import Step
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step with its decision: `result` is used again, or there are `reasons` to run.
-
-    `former` is the newest result that the step once had, whether it still holds or not.
-    """
+    """A step with its decision: `result` is used again, or there are `reasons` to run."""
 
     step: Step
     reasons: tuple[str, ...] = ()
     result: StepResult | None = None
+    # The newest result that the step once had, whether it still holds or not.
     former: StepResult | None = None
 
     @property

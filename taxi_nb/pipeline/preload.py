@@ -15,14 +15,10 @@ from taxi_nb.pipeline.spec import Pipeline
 _IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)
 
 # How code names a library that it uses, if not by its own name.
-_MLFLOW_IS_USED = r"\bmlflow\.\w"
+_OF_MLFLOW = ("alembic", "git", "mlflow.models", "mlflow.sklearn", "mlflow.store")
 _PATTERNS = {
-    "alembic": _MLFLOW_IS_USED,
-    "git": _MLFLOW_IS_USED,
+    **dict.fromkeys(_OF_MLFLOW, r"\bmlflow\.\w"),
     "matplotlib": r"\b(matplotlib|seaborn|plot)",
-    "mlflow.models": _MLFLOW_IS_USED,
-    "mlflow.sklearn": _MLFLOW_IS_USED,
-    "mlflow.store": _MLFLOW_IS_USED,
     "mlflow.xgboost": r"\bxgboost\b",
     "pyarrow": r"\b(pyarrow|parquet)\b",
     "scipy": r"\b(scipy|sklearn|seaborn)\b",

@@ -18,10 +18,7 @@ _POLL_SECONDS = 0.2
 
 @contextmanager
 def project_lock(runs: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a project's lock; the system releases it when this process ends, however it does.
-
-    If it has to wait, `say` is told once who holds the lock.
-    """
+    """Hold a project's lock, at most until this process ends; `say` is told for whom it waits."""
     from filelock import FileLock, Timeout
 
     runs.mkdir(parents=True, exist_ok=True)

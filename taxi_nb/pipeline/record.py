@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -150,21 +151,15 @@ class RunRecord:
 def make_run_folder(
     runs: Path, pipeline: str, is_taken: Callable[[str], bool] = lambda name: False
 ) -> Path:
-    """Make a folder that is this run's alone, named by time and pipeline.
-
-    `is_taken` knows names of runs whose folders were deleted.
-    """
+    """Make a folder that is this run's alone; `is_taken` knows runs whose folders were deleted."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     runs.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, 1000):
         folder = runs / (f"{stamp}-{slug(pipeline)}" + (f"-{attempt}" if attempt > 1 else ""))
-        if is_taken(folder.name):
-            continue
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
+        if not is_taken(folder.name):
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
     raise FileExistsError(f"no free name for a run in {runs}")
 
 

@@ -41,5 +41,4 @@ def _connect(location: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
     # A connection of its own: a kept one may remember an older listing or endpoint.
-    files, path = url_to_fs(location, skip_instance_cache=True)
-    return files, path
+    return url_to_fs(location, skip_instance_cache=True)

@@ -255,7 +255,7 @@ class _Run:
         return self.runner.attempt(
             step,
             begun,
-            self._upstream(step),
+            {name: run for name in step.needs if (run := self.keeper[name].mlflow_run_id)},
             handle=handle,
             on_run=self._started,
             on_cell=lambda cell, cells: self.listener.cell_started(step.name, cell, cells),
@@ -264,9 +264,6 @@ class _Run:
     def _started(self, begun: StepResult) -> None:
         self.keeper.update(begun)
         self.listener.step_started(begun)
-
-    def _upstream(self, step: Step) -> dict[str, str]:
-        return {name: found for name in step.needs if (found := self.keeper[name].mlflow_run_id)}
 
 
 def _second_name(file: Path, name: Path) -> None:

@@ -127,7 +127,10 @@ class ForkServer:
     def _failure(self, why: str) -> RuntimeError:
         if self._closed:
             return RuntimeError("the fork server was closed")
-        return ForkFailedError(f"{why}{self._log_tail()}")
+        log = ""
+        with contextlib.suppress(OSError):
+            log = self._log_path.read_text(errors="replace").strip()
+        return ForkFailedError(f"{why}; its last words: {log[-1000:]}" if log else why)
 
     def _request(self, stdout: int, stderr: int) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -139,12 +142,6 @@ class ForkServer:
                 raise
         ours.setblocking(False)
         return ours
-
-    def _log_tail(self) -> str:
-        text = ""
-        with contextlib.suppress(OSError):
-            text = self._log_path.read_text(errors="replace").strip()
-        return f"; its last words: {text[-1000:]}" if text else ""
 
 
 async def _launch(channel: socket.socket, launch: dict[str, Any]) -> ForkedProcess:

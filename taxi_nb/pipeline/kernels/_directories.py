@@ -7,7 +7,6 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -24,11 +23,9 @@ class PrivateDirectory:
     """A directory of mode 0700 with short paths, held by a lock for as long as its owner lives."""
 
     def __init__(self) -> None:
-        """Make the directory, and remove those of killed processes.
-
-        Raises OSError if no folder for temporary files is writable and has a short enough path.
-        """
+        """Make it; OSError if no folder for temporary files is writable and has a short path."""
         parent = _parent()
+        # Those of killed processes are removed.
         for path in parent.glob(PREFIX + "*"):
             with contextlib.suppress(OSError), _own_lock(path) as lock:
                 if _lock_now(lock):
@@ -74,12 +71,10 @@ def _hold(path: Path) -> IO[bytes] | None:
     return lock
 
 
-@contextlib.contextmanager
-def _own_lock(path: Path) -> Iterator[IO[bytes]]:
+def _own_lock(path: Path) -> IO[bytes]:
     if os.name != "posix" or path.stat().st_uid != os.getuid():
         raise PermissionError(path)
-    with (path / LOCK).open("rb") as lock:
-        yield lock
+    return (path / LOCK).open("rb")
 
 
 def _lock_now(lock: IO[bytes]) -> bool:

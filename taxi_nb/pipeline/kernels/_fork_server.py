@@ -105,10 +105,7 @@ def _forget(packages: Iterable[str]) -> None:
 
 
 def end_library_threads() -> None:
-    """Fork once for nothing: OpenBLAS ends its threads when its process forks.
-
-    Afterwards every thread that is left is one that a fork would really lose.
-    """
+    """Fork once for nothing: OpenBLAS then ends its threads; others would be lost by a fork."""
     pid = os.fork()
     if pid == 0:
         os._exit(0)

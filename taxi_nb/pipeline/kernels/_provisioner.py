@@ -185,11 +185,7 @@ async def _first(
 
 
 class PoolKernelManager(AsyncKernelManager):
-    """Manages one kernel of the running interpreter over Unix sockets in a private directory.
-
-    Made by `KernelPool.manager`. `kernel_ready_seconds` is the time from the start to the first
-    reply of the latest kernel.
-    """
+    """Manages one kernel of the running interpreter over Unix sockets in a private directory."""
 
     client_factory = traitlets.Type(klass=PoolKernelClient, default_value=PoolKernelClient)
 
@@ -202,6 +198,7 @@ class PoolKernelManager(AsyncKernelManager):
         self._make_provisioner = make_provisioner
         self._env = env
         self.started = 0.0
+        # From the start to the first reply of the latest kernel.
         self.kernel_ready_seconds: float | None = None
         # Unix sockets do not work with libzmq on Windows.
         self.transport = "ipc" if os.name == "posix" else "tcp"
@@ -217,7 +214,6 @@ class PoolKernelManager(AsyncKernelManager):
 
     @property
     def returncode(self) -> int | None:
-        """How the latest kernel ended: its exit status, ``-N`` if signal N ended it."""
         return getattr(self.provisioner, "returncode", None)
 
     @property

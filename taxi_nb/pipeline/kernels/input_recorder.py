@@ -115,12 +115,9 @@ class InputRecorder:
         if path in self._written or not self._counts(path):
             return
         stamp = _stamp(path)
-        if stamp is None and not self._is_in_project(path):
-            return
-        if stamp is not None and not stat.S_ISREG(stamp[0]):
-            return
+        is_input = stat.S_ISREG(stamp[0]) if stamp else self._is_in_project(path)
         # Noted once: a later stamp would hide a change made since.
-        if path not in self._has_read:
+        if is_input and path not in self._has_read:
             self._has_read.add(path)
             self._note(read=path, stamp=stamp and stamp[1:])
 
@@ -159,9 +156,8 @@ class InputRecorder:
 
     def _counts(self, path: str) -> bool:
         """Whether a file is an input: one of the project, or code that nobody installed."""
-        if self._is_in_project(path):
-            return True
-        return path.endswith(CODE) and not _is_below(path, (self._root, *self._installed))
+        is_own_code = path.endswith(CODE) and not _is_below(path, (self._root, *self._installed))
+        return is_own_code or self._is_in_project(path)
 
     def _is_in_project(self, path: str) -> bool:
         if not _is_below(path, (self._root,)):

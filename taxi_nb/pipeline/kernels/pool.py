@@ -50,11 +50,7 @@ def default_kind() -> KernelKind:
 
 
 def in_one_order(env: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which sets of texts have the same order in every process.
-
-    It is drawn when a process starts, and what is forked inherits it: a pool and its kernels
-    have to agree.
-    """
+    """Return an environment in which sets of texts have one order: a pool's and its kernels'."""
     return {"PYTHONHASHSEED": "0", **env}
 
 
@@ -62,11 +58,9 @@ class KernelPool:
     """Makes kernel managers that share one fork server and one private directory.
 
     May be used from several threads. A context manager: starts on entry, closes on exit.
-
     Where forking is not possible, "fork" spawns and logs a warning. The fork server imports
     `preload`, as far as possible. `env` is its environment (default: that of this process); a
-    kernel whose own differs in variables that are read only once, such as PYTHONHASHSEED, is
-    spawned.
+    kernel with other values of variables that are read once, such as PYTHONHASHSEED, is spawned.
     """
 
     def __init__(
@@ -101,12 +95,10 @@ class KernelPool:
             if self._directory is not None:
                 return
             self._directory = PrivateDirectory()
-            if self.kind == "spawn":
-                return
-            if not fork_is_supported():
+            if self.kind == "fork" and fork_is_supported():
+                self._server = ForkServer(self._preload, self._directory.path, self._env)
+            elif self.kind == "fork":
                 logger.warning("this platform cannot fork kernels, they will be spawned")
-                return
-            self._server = ForkServer(self._preload, self._directory.path, self._env)
 
     def manager(self, env: Mapping[str, str] | None = None) -> PoolKernelManager:
         """Return an asynchronous manager for one kernel that is not started yet.

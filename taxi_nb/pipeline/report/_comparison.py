@@ -64,8 +64,6 @@ class FigurePair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The differences between an earlier run and a later one."""
-
     before: RunOnDisk
     after: RunOnDisk
     steps: tuple[Change, ...]
@@ -205,7 +203,6 @@ def _input_changes(
 
 
 def _data_digests(files: Mapping[str, Any]) -> dict[str, str]:
-    """Return the digests of the files that are known as data, by that name."""
     known = [file for file in files.values() if isinstance(file, dict) and file.get("name")]
     return {str(file["name"]): str(file.get("digest")) for file in known}
 

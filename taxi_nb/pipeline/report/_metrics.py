@@ -45,5 +45,4 @@ def better(name: str, before: float, after: float) -> bool | None:
 
 
 def lower_is_better(name: str) -> bool:
-    """Whether the best value of a metric is the smallest."""
     return not name.endswith(_HIGHER_IS_BETTER)

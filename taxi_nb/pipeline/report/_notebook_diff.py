@@ -29,8 +29,6 @@ class Line:
 
 @dataclass(frozen=True)
 class NotebookDiff:
-    """The differences of a step's notebook, in sources and outputs."""
-
     step: str
     lines: tuple[Line, ...]
     left_out: int = 0

@@ -34,10 +34,7 @@ _FRAME = (
 
 
 class OutputHtml:
-    """Renders the outputs of one notebook and counts what it held back.
-
-    `notebook` is the address of the executed notebook, which has everything.
-    """
+    """Renders the outputs of the notebook at an address and counts what it held back of them."""
 
     def __init__(self, prose: Prose, notebook: str | None) -> None:
         self.prose = prose

@@ -45,7 +45,5 @@ def neighbours(steps: Iterable[StepResult], step: StepResult) -> tuple[str | Non
     """Return the steps before and after one, of those that have a page."""
     with_page = [other.name for other in steps if other.html or other.name == step.name]
     place = with_page.index(step.name)
-    return (
-        with_page[place - 1] if place else None,
-        with_page[place + 1] if place + 1 < len(with_page) else None,
-    )
+    around = (None, *with_page, None)
+    return around[place], around[place + 2]

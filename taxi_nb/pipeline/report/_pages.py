@@ -26,14 +26,9 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {
-        "duration": duration,
-        "moment": moment,
-        "number": number,
-        "difference": difference,
-        "value": as_written,
-        "held": in_words,
-    }
+    filters = (duration, moment, number, difference)
+    found.filters |= {function.__name__: function for function in filters}
+    found.filters |= {"value": as_written, "held": in_words}
     script = _source(found, "page.js")
     found.globals |= {
         "style": Markup(_source(found, "style.css")),  # noqa: S704 - our own file

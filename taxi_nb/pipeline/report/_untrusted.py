@@ -40,8 +40,13 @@ _INLINE_IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp|svg\+xml);base64,[A-Z
 # A highlighter's classes are short; ours are longer, so that none of them can be imitated.
 _HARMLESS_CLASS = re.compile(r"[a-z]{1,2}\d?|highlight|dataframe|task-list-item\S*|language-[\w-]+")
 
-_FRAMES = ("iframe", "frame", "object", "embed", "applet", "portal")
-_FORMS = ("form", "input", "button", "textarea", "select")
+# The kind that a tag is counted as.
+_KINDS = {
+    "script": "script",
+    **dict.fromkeys(("iframe", "frame", "object", "embed", "applet", "portal"), "frame"),
+    **dict.fromkeys(("form", "input", "button", "textarea", "select"), "form field"),
+    **dict.fromkeys(("base", "meta"), "page instruction"),
+}
 _LOADING = ("img", "video", "audio", "source", "track", "link", "image", "use")
 _ADDRESSES = ("href", "src", "action", "formaction", "xlink:href", "data")
 
@@ -142,14 +147,8 @@ class _HeldCounter(HTMLParser):
         self.held = +self.held
 
     def _count_tag(self, tag: str, given: dict[str, str]) -> None:
-        if tag == "script":
-            self.held["script"] += 1
-        elif tag in _FRAMES:
-            self.held["frame"] += 1
-        elif tag in _FORMS:
-            self.held["form field"] += 1
-        elif tag in ("base", "meta"):
-            self.held["page instruction"] += 1
+        if tag in _KINDS:
+            self.held[_KINDS[tag]] += 1
         elif tag in _LOADING:
             address = given.get("src") or given.get("href") or given.get("xlink:href") or ""
             if address and not _INLINE_IMAGE.match(address) and not address.startswith("#"):

@@ -23,10 +23,7 @@ IMAGES = tuple(_SUFFIXES)
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture that a cell showed.
-
-    Runs are compared by its `key`: the title, numbered where several have it.
-    """
+    """A picture; runs are compared by its `key`: the title, numbered where several have it."""
 
     cell: int
     title: str

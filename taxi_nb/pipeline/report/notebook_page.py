@@ -40,11 +40,7 @@ def notebook_context(
     *,
     alone: bool = False,
 ) -> dict[str, Any]:
-    """Return the content of a notebook's template.
-
-    `folder` is ``runs/<id>`` in the project. A page that is `alone` will be without the
-    notebook's file beside it.
-    """
+    """Return the content of its template; a page that is `alone` has no notebook beside it."""
     source = folder.parent.parent / step.notebook
     prefix = cell_prefix(step)
     prose = Prose(prefix, source.parent)
@@ -99,11 +95,9 @@ def _exporter(prose: Prose, outputs: OutputHtml, language: str) -> Any:
         "prose": lambda cell: outputs.noted(prose.cell(cell.source, cell.get("attachments", {}))),
         "shown_outputs": lambda cell: outputs.cell(cell.outputs, cell.metadata.above),
     }
-    exporter = TemplateExporter(
+    return TemplateExporter(
         template_name="cells",
         template_extension=".html.j2",
         extra_template_basedirs=[str(_TEMPLATES)],
+        filters=filters,
     )
-    for name, filter_ in filters.items():
-        exporter.register_filter(name, filter_)
-    return exporter

@@ -25,10 +25,7 @@ class RunOnDisk:
 
     @classmethod
     def read(cls, folder: Path) -> RunOnDisk:
-        """Read a run's folder.
-
-        Raises FileNotFoundError if it has no ``run.json``, ValueError if that is not a record.
-        """
+        """Read a run's folder; FileNotFoundError without ``run.json``, ValueError if it is bad."""
         return cls(RunRecord.from_json((folder / RUN_FILE).read_text("utf-8")), folder)
 
     @cached_property
@@ -66,11 +63,6 @@ class RunOnDisk:
     def sources(self) -> list[str]:
         """Return the labels of the data that its steps used."""
         return sorted({step.data_source for step in self.record.steps if step.data_source})
-
-    @property
-    def is_synthetic(self) -> bool:
-        """Whether any of the data is made up."""
-        return any("synthetic" in source for source in self.sources)
 
 
 def runs_before(run: RunOnDisk) -> list[RunOnDisk]:

@@ -36,10 +36,7 @@ def write_site(folder: Path, against: Sequence[Path] = (), *, anew: bool = False
 
 
 def write_single_file(folder: Path, file: Path) -> Path:
-    """Write a run's pages, and the comparison with the run before it, into one file.
-
-    Raises as `write_site` does.
-    """
+    """Write a run's pages, one comparison among them, into a file; raises as `write_site` does."""
     write_whole(file, _Site(RunOnDisk.read(folder), []).single_file())
     return file
 
@@ -54,9 +51,8 @@ class _Site:
         self.record = run.record
         self.earlier = runs_before(run)
         self.last = compare(self.earlier[-1], run) if self.earlier else None
-        self.fully_compared = {other.record.id: other for other in asked_for}
-        if self.earlier:
-            self.fully_compared[self.earlier[-1].record.id] = self.earlier[-1]
+        fully_compared = (*asked_for, *self.earlier[-1:])
+        self.fully_compared = {other.record.id: other for other in fully_compared}
 
     def write(self, *, anew: bool) -> Path:
         folder = self.run.folder
