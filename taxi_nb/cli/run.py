@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli import _arguments as arguments
+from taxi_nb.cli._arguments import (
+    DEFAULT_FILE,
+    Force,
+    Jobs,
+    Overrides,
+    ParameterFile,
+    make_plan,
+    read,
+)
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 
 if TYPE_CHECKING:
@@ -20,13 +28,13 @@ if TYPE_CHECKING:
 
 
 def run(
-    params: arguments.ParameterFile = arguments.DEFAULT_FILE,
-    overrides: arguments.Overrides = None,
-    jobs: arguments.Jobs = 1,
+    params: ParameterFile = DEFAULT_FILE,
+    overrides: Overrides = None,
+    jobs: Jobs = 1,
     kernel: Annotated[
         str, typer.Option(help="How kernels start: fork, spawn; auto picks what is safe here.")
     ] = "auto",
-    force: arguments.Force = None,
+    force: Force = None,
 ) -> None:
     """Execute the notebooks that have to run, in order, each in a fresh kernel.
 
@@ -37,13 +45,13 @@ def run(
 
     if kernel not in ("auto", "fork", "spawn"):
         stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
-    pipeline = _in_project_run(arguments.read(params, overrides))
+    pipeline = _in_project_run(read(params, overrides))
     with (
         errors_stop({OSError: FAILURE}, "the run could not be finished: "),
         signals_stop("interrupted: kernels ended, runs closed"),
         project_lock(pipeline.root / RUNS, say),
     ):
-        planned = arguments.make_plan(pipeline, force)
+        planned = make_plan(pipeline, force)
         # A run that is open already has to be filled, if only with what is used again.
         if pipeline.mlflow_run or not _nothing_to_do(pipeline, *planned):
             _carry_out(pipeline, planned, jobs, kernel)
