@@ -69,7 +69,7 @@ class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.intercept_ + effects + self.coef_[-1] * X[:, -1])
 
     def rmse(self, statistics: GroupStatistics) -> float:
-        """Return the root of the mean squared error on rows of which statistics are left."""
+        """Return the root mean squared error on rows, in groups of the same names."""
         check_is_fitted(self)
         return self._solution().rmse(statistics)
 
@@ -106,7 +106,7 @@ class _GroupRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class ExactLinearRegression(_GroupRegressor):
-    """Least squares of the smallest norm: scikit-learn's `LinearRegression` with no tolerance."""
+    """Least squares of the smallest norm: where `LinearRegression` with tolerance 0 arrives."""
 
     def _solve(self, statistics: GroupStatistics) -> Solution:
         return solve_ridge(statistics, 0.0)

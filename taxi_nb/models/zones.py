@@ -25,7 +25,7 @@ def zone_table() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Texts ``borough`` and ``zone``; the index ``zone_id`` runs from 1 to 265.
+        Columns ``borough`` and ``zone``, texts; the index ``zone_id`` runs from 1 to 265.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def boroughs(zone_ids: pd.Series) -> pd.Series:
     Returns
     -------
     pandas.Series
-        With the same index; ``"Unknown"`` where the number is null or no zone's.
+        Names, with the same index; ``"Unknown"`` where the number is null or no zone's.
 
     Examples
     --------

@@ -47,8 +47,8 @@ def measured(run_id: str, *, with_memory: bool) -> Iterator[None]:
         taken.metrics[CPU_METRIC] = _processor_seconds() - used
         if peak and peak.megabytes:
             taken.metrics[PEAK_METRIC] = peak.megabytes
-            whole = "of the process until the block ended"
-            taken.tags[PEAK_TAG] = "of the block" if peak.is_reset else whole
+            of_process = "of the process until the block ended"
+            taken.tags[PEAK_TAG] = "of the block" if peak.is_reset else of_process
         taken.log(run_id)
 
 

@@ -30,7 +30,9 @@ def finished_runs(uri: str, run_ids: Collection[str]) -> set[str]:
     try:
         if uri.startswith(SERVER):
             return set(_on_server(uri, run_ids))
-        return set((_in_database if is_database(uri) else _by_mlflow)(uri, run_ids))
+        if is_database(uri):
+            return set(_in_database(uri, run_ids))
+        return set(_by_mlflow(uri, run_ids))
     except Exception as error:
         raise StoreError(
             f"the MLflow store {without_credentials(uri)} cannot be asked for runs: "

@@ -149,7 +149,7 @@ def _last_line(message: bytes) -> str:
 def link_files(
     paths: Iterable[str], written: Collection[str], project: Path, scratch: Path
 ) -> None:
-    """Let a copy have the files that steps read and git does not, but for what they write."""
+    """Link files into a copy that steps read and git does not have; not what a step wrote."""
     for shown in paths:
         if is_remote(shown) or os.path.isabs(shown) or shown in written:
             continue
