@@ -1,4 +1,4 @@
-"""What a notebook imports: trips, tracked training, tuning, the registry, figures.
+"""The public names: trips, tracked training, tuning, the registry, figures.
 
 The names are listed in ``__init__.pyi``. Importing the package is cheap: a name is loaded from
 its module when it is first used, so that the command line answers before pandas is imported.

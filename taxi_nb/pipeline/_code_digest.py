@@ -1,4 +1,4 @@
-"""What code says, without comments, layout and documentation: digests of cells and modules."""
+"""Digests of cells and modules that leave out comments, layout and documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened in a pipeline run, as `runs/<id>/run.json` keeps it."""
+"""The record of a pipeline run, as `runs/<id>/run.json` keeps it."""
 
 from __future__ import annotations
 

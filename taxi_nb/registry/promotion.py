@@ -164,12 +164,17 @@ def rollback(
 
 
 def promotion_history(name: str = DEFAULT_NAME) -> PromotionHistory:
-    """Return who became champion when, by whom and why; a notebook shows a table.
+    """Find who became champion when, by whom and why.
 
     Parameters
     ----------
     name : str
         Of the registered model.
+
+    Returns
+    -------
+    PromotionHistory
+        A notebook shows it as a table.
 
     Examples
     --------

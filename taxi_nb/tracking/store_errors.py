@@ -1,4 +1,4 @@
-"""What goes wrong with a store, as one error of one line without credentials."""
+"""Errors of a store, each told in one line without credentials."""
 
 from __future__ import annotations
 

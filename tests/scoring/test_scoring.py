@@ -72,6 +72,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Proj
     shutil.copy(empty_store, project.root / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TAXI_NB_ROOT", str(project.root))
+        # MLflow sets this variable, and an earlier test may have left it.
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         training, validation = (
             load_trips("green", [month], "sample", sample_rows=ROWS)
             for month in ("2021-01", "2021-02")
