@@ -2,6 +2,6 @@
 
 - `metrics`, `errors`, `slices`: errors, in batches too; within slices; a rule of thumb to beat
 - `intervals`: conformal intervals by hour of the day
-- `distribution`, `drift`: how far a month is from what a model learned on
+- `_distribution`, `drift`: how far a month is from what a model learned on
 - `clock`: hours and weekdays
 """

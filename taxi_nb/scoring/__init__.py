@@ -1,8 +1,8 @@
 """Scoring: a month predicted with the champion, compared and judged.
 
 - `score`: the month in batches, logged; `result`: its drift, its error, the verdict
-- `tally`: sums over batches, from which drift and error follow
+- `_tally`: sums over batches, from which drift and error follow
 - `scored_model`: the model, and what its training run logged about it
-- `month_records`: a month's records as they are when a model is asked
+- `_month_records`: a month's records as they are when a model is asked
 - `predictions_file`: the parquet file of predictions, whole or not there
 """

@@ -4,7 +4,7 @@ A parameter names a secret as ``env:NAME``. The value stays in that environment 
 notebook gets it from `secret.secret`, to use it in a call. It may go nowhere else:
 
 - a pipeline file, a parameters cell, `tracked_run`: `literals` refuses values written out there
-- outputs, errors and replies of a kernel: `kernel_messages`, and the pipeline's papermill engine
+- outputs, errors and replies of a kernel: `_kernel_messages`, and the pipeline's papermill engine
 - parameters, tags, texts, dictionaries and files of a run: `mlflow_client`
 - executed notebooks and logs of a pipeline: `known.KnownSecrets.hide_in_file`
 - source, executed cells and uncommitted changes that a run keeps: `literals.scrubbed`

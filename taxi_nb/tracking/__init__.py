@@ -2,8 +2,8 @@
 
 - `run`: `tracked_run`, the run that a block of code is logged to
 - `contents`: parameters, figures, tables and files that are logged to a run
-- `store`, `experiments`: which store and experiment; `reaching`, `store_errors`: whether it works
-- `pipeline_runs`, `lifecycle`: the runs that a pipeline opens, owns and closes
+- `store`, `experiments`: which store and experiment; `_reaching`, `store_errors`: whether it works
+- `pipeline_runs`, `_lifecycle`: the runs that a pipeline opens, owns and closes
 - `context`, `origin`, `git`, `environment`, `measuring`: a run's code, machine, time and memory
 - `upstream`, `run_tree`, `stored_runs`, `outcomes`, `project_run`: runs that others made
 - `inputs`: how loaders report their inputs; `names`: tags, variables and artifacts

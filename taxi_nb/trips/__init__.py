@@ -1,9 +1,9 @@
 """Trips: where months come from, what a trip is, and loading them.
 
 - `loading`, `split`: `load_trips`, `iter_trips` and `load_split`; two sets kept apart
-- `batches`, `month_reader`: the clean trips of months, batch by batch or in one frame
+- `batches`, `_month_reader`: the clean trips of months, batch by batch or in one frame
 - `cleaning`, `report`: which records are trips, and what was taken out
 - `origin`: where a frame came from; `schema`: its columns, types and ranges
-- `sources`, `tlc`, `sample`: folders and buckets, the TLC's months, synthetic months
+- `sources`, `_tlc`, `sample`: folders and buckets, the TLC's months, synthetic months
 - `month_file`, `reading`, `engines`, `records`: one month's file to records of one type
 """
