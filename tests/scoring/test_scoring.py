@@ -464,6 +464,10 @@ def logged(inputs: list[tuple[str, str]] | None, predict: Callable[[Any], Any]) 
     signature = inputs and ModelSignature(
         Schema([ColSpec(kind, name) for name, kind in inputs]), Schema([ColSpec("double")])
     )
+    if mlflow.get_experiment_by_name("others") is None:
+        # Left to itself MLflow would keep artifacts in the present folder, the project's own.
+        store = Path(mlflow.get_tracking_uri().removeprefix("sqlite:///"))
+        mlflow.create_experiment("others", (store.parent / "others").as_uri())
     mlflow.set_experiment("others")
     with mlflow.start_run():
         mlflow.log_metrics({"valid_rmse": 5.0, "valid_mae": 4.0})
