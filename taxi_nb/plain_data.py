@@ -1,35 +1,37 @@
-"""Dataclasses as plain values that JSON can hold, and back."""
+"""Dataclasses as JSON, and back."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-def to_plain(value: Any) -> Any:
-    """Return a dataclass as dicts, lists, texts and numbers.
+def to_json(value: Any, **options: Any) -> str:
+    """Return JSON of dataclasses and what holds them; the options are those of `json.dumps`.
 
     >>> from dataclasses import dataclass
     >>> @dataclass
     ... class Place:
     ...     zones: tuple[int, ...]
-    >>> to_plain(Place((132, 138)))
-    {'zones': [132, 138]}
+    >>> to_json({"place": Place((132, 138))})
+    '{"place": {"zones": [132, 138]}}'
     """
-    return json.loads(json.dumps(asdict(value), default=_plain))
+    return json.dumps(value, default=_plain, **options)
 
 
 def _plain(value: Any) -> Any:
-    """Return an array as a list; anything else as Python shows it."""
+    """Return a dataclass as its fields, an array as a list, anything else as Python shows it."""
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     return value.tolist() if hasattr(value, "tolist") else repr(value)
 
 
 def from_plain(kind: type[T], values: Any) -> T:
-    """Make a dataclass again from what `to_plain` returned.
+    """Make a dataclass again from what `to_json` wrote.
 
     Names that the class does not know are left out: a later version may have written them. A
     value that is missing or of another type is a `ValueError`.

@@ -13,7 +13,7 @@ from pathlib import Path
 from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.record import StepResult, slug
-from taxi_nb.plain_data import from_plain, to_plain
+from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.project import write_whole
 
 FOLDER = ".results"
@@ -58,7 +58,7 @@ class KeptResults:
         assert result.used is not None
         key = result.used.key
         path = self._of_key(key) / f"{result.executed_in}-{secrets.token_hex(3)}.json"
-        write_whole(path, json.dumps(_written(result)))
+        write_whole(path, to_json(_written(result)))
         where = str(path.relative_to(self.folder))
         self._write_attempt(pipeline, result.name, Attempt(key, None, last_good=where))
 
@@ -100,7 +100,7 @@ class KeptResults:
         write_whole(self._of_run(results), run)
 
     def _write_attempt(self, pipeline: str, step: str, attempt: Attempt) -> None:
-        write_whole(self._of_step(pipeline, step), json.dumps(to_plain(attempt)))
+        write_whole(self._of_step(pipeline, step), to_json(attempt))
 
     def _of_key(self, key: str) -> Path:
         return self.folder / "keys" / key
@@ -120,7 +120,7 @@ def _written(result: StepResult) -> dict[str, object]:
         "kind": result.kind,
         "notebook_size": result.notebook_size,
         "step": result.recorded(),
-        "inputs": to_plain(result.used),
+        "inputs": result.used,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from taxi_nb.pipeline.kernels.pool import KernelPool, in_one_order
 from taxi_nb.pipeline.memory import Memory
 from taxi_nb.pipeline.record import Status, StepResult, file_names
 from taxi_nb.pipeline.spec import Pipeline, Step
-from taxi_nb.plain_data import to_plain
+from taxi_nb.plain_data import to_json
 from taxi_nb.project import path_within, write_whole
 from taxi_nb.tracking import names
 from taxi_nb.tracking.pipeline_runs import PipelineTracking, step_environment
@@ -182,7 +181,7 @@ class StepRunner:
         finally:
             notes.unlink(missing_ok=True)
         file = self.folder.inputs(step.name)
-        write_whole(file, json.dumps(to_plain(inputs), indent=1))
+        write_whole(file, to_json(inputs, indent=1))
         result = replace(result, inputs=file.name)
         if memory.inputs_before(step) != before:
             self._note(step, before, "its notebook was edited while it ran")

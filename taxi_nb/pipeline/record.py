@@ -7,14 +7,14 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline.inputs import Inputs
-from taxi_nb.plain_data import from_plain, to_plain
+from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.tracking.names import RunStatus
 from taxi_nb.tracking.outcomes import TrainedModel
 
@@ -94,11 +94,10 @@ class StepResult:
     used: Inputs | None = field(default=None, compare=False)
 
     def recorded(self) -> dict[str, Any]:
-        """Return the part that a record keeps, as plain values."""
+        """Return the part that a record keeps: name -> value."""
         # With a kept result, and not in a run's record.
         kept_apart = ("kind", "executed_in", "notebook_size", "used")
-        plain = to_plain(replace(self, used=None))
-        return {name: value for name, value in plain.items() if name not in kept_apart}
+        return {name: value for name, value in vars(self).items() if name not in kept_apart}
 
 
 @dataclass(frozen=True)
@@ -134,10 +133,8 @@ class RunRecord:
 
     def to_json(self) -> str:
         """Return the text of ``run.json``."""
-        plain = to_plain(replace(self, steps=()))
-        # Where it stands among the names is where readers look for it.
-        plain["steps"] = [step.recorded() for step in self.steps]
-        return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+        plain = {**vars(self), "steps": [step.recorded() for step in self.steps]}
+        return to_json(plain, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> RunRecord:

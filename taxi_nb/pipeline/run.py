@@ -181,9 +181,7 @@ class _Run:
         planned = self.planned[step.name]
         if not planned.will_run:
             before = {
-                name: PlannedStep(self.steps[name], result=self.keeper[name])
-                for name in self.steps
-                if self.keeper[name].status.is_good
+                name: PlannedStep(self.steps[name], result=self.keeper[name]) for name in step.needs
             }
             planned = self.planned[step.name] = decide(step, self.memory, before)
         return planned

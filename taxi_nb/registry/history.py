@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
-from taxi_nb.plain_data import from_plain, to_plain
+from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.registry.versions import RegistryError
 from taxi_nb.tracking.context import authorship
 from taxi_nb.tracking.names import KIND_TAG
@@ -176,7 +176,7 @@ class PromotionLog:
     def append(self, promotion: Promotion, after: Sequence[Promotion]) -> Promotion | None:
         """Add one as the successor of those read before; None if another process was first."""
         numbered = replace(promotion, number=len(after) + 1)
-        written = json.dumps({**to_plain(numbered), "id": uuid4().hex}, ensure_ascii=False)
+        written = to_json({**vars(numbered), "id": uuid4().hex}, ensure_ascii=False)
         return numbered if self._write_once(f"{numbered.number:05}", written) else None
 
     def settle(self, number: int, outcome: str = _MOVED) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from taxi_nb import ConformalIntervals, Provenance
 from taxi_nb.evaluation.drift import DriftReference
-from taxi_nb.plain_data import from_plain, to_plain
+from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.registry.history import Promotion
 
 # A training run's artifacts, and the parameter of a promotion.
@@ -57,4 +57,4 @@ def test_a_promotion() -> None:
     promotion = from_plain(Promotion, written)
     assert promotion.number == 1
     assert promotion.numbers["margin"] == 0.05
-    assert {**to_plain(promotion), "id": written["id"]} == written
+    assert {**json.loads(to_json(promotion)), "id": written["id"]} == written
