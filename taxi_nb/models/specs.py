@@ -175,11 +175,16 @@ class ModelChoice:
 
     def pipeline(self) -> Pipeline:
         """Build the scikit-learn Pipeline from raw trip columns to minutes, not fitted."""
-        features = _class(self.spec.features)
+        return Pipeline([("features", self.features()), ("model", self.estimator())])
+
+    def features(self) -> Any:
+        """Build the transformer from raw trip columns to a model matrix, not fitted."""
         groups = {"groups": self.spec.groups, "random_state": self.seed}
-        transformer = features(**(groups if self.spec.groups else {}))
-        estimator = _class(self.spec.estimator)(**self.estimator_params)
-        return Pipeline([("features", transformer), ("model", estimator)])
+        return _class(self.spec.features)(**(groups if self.spec.groups else {}))
+
+    def estimator(self) -> Any:
+        """Build the estimator that learns from the model matrix, not fitted."""
+        return _class(self.spec.estimator)(**self.estimator_params)
 
     def in_batches(self) -> ModelChoice:
         """Return the model that learns the same from months too large for memory.

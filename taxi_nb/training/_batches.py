@@ -47,7 +47,7 @@ def fit_in_batches(choice: ModelChoice, training: pd.DataFrame) -> Pipeline:
     batches = reopen(provenance(training), _PAGE_ROWS)
     statistics = pair_statistics(batches)
     features = PairAndDistance.of_pairs(statistics.groups)
-    regressor = chosen.pipeline().named_steps["model"]
+    regressor = chosen.estimator()
     if chosen.name == "xgboost":
         _fit_xgboost(regressor, features, batches)
     else:

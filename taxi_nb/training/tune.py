@@ -130,7 +130,7 @@ class _Search:
         from xgboost import DMatrix
 
         earlier, later = split_by_time(training, holdout_share)
-        features = ModelChoice(model, seed=seed).pipeline().named_steps["features"]
+        features = ModelChoice(model, seed=seed).features()
         # Not fit and then transform: that would show statistics of the trips' own durations.
         learnt_from = features.fit_transform(earlier, earlier["duration"])
         matrix = partial(DMatrix, enable_categorical=True)

@@ -11,7 +11,7 @@ from taxi_nb.tracking.inputs import not_inputs
 from taxi_nb.tracking.names import SOURCE_TAG, SYNTHETIC_TAG
 from taxi_nb.trips.batches import reopen
 from taxi_nb.trips.loading import MAX_TRIPS
-from taxi_nb.trips.origin import Provenance, provenance
+from taxi_nb.trips.origin import Provenance, is_part, provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def add_trips(
     }
     if trips is not None:
         # A frame drawn from larger months stands for all their trips.
-        all_trips = origin.cleaning.rows_kept if origin.drawn == len(trips) else len(trips)
+        all_trips = origin.cleaning.rows_kept if is_part(trips) else len(trips)
         contents.metrics[f"{role}_trips"] = all_trips
     label = f"{origin.source} (synthetic)" if origin.synthetic else origin.source
     contents.tags |= {SOURCE_TAG: label, SYNTHETIC_TAG: str(origin.synthetic).lower()}
