@@ -9,17 +9,34 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from taxi_nb.pipeline.kernels.pool import KernelPool, default_kind, in_one_order
-from taxi_nb.pipeline.record import RunRecord, StepResult
+from taxi_nb.pipeline.record import RunRecord, Status, StepResult
 from taxi_nb.pipeline.run import run_pipeline
 from taxi_nb.pipeline.spec import read_pipeline
 from tests.conftest import Project
 
 Run = Callable[..., tuple[RunRecord, Path]]
+
+
+def run_record(**given: Any) -> RunRecord:
+    """Return a record of a good run without steps, but for what is given."""
+    fields: dict[str, Any] = {
+        "id": "one",
+        "pipeline": "test",
+        "parameter_file": "params/test.yaml",
+        "status": Status.OK,
+        "started": "2026-01-01",
+        "tracking_uri": "",
+        "experiment": "",
+        "mlflow_run_id": None,
+        "steps": (),
+    }
+    return RunRecord(**fields | given)
 
 
 class Listener:

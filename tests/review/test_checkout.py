@@ -8,20 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from taxi_nb.pipeline.record import RunRecord, Status
 from taxi_nb.review.verify.checkout import CheckoutError, check_out
+from tests.running import run_record
 
-RECORD = RunRecord(
-    id="one",
-    pipeline="test",
-    parameter_file="params/test.yaml",
-    status=Status.OK,
-    started="2026-01-01",
-    tracking_uri="",
-    experiment="",
-    mlflow_run_id=None,
-    steps=(),
-)
+RECORD = run_record()
 DIFF = b"""# not known to git, and not in here:
 #   part/new.txt
 #   part/lost.txt

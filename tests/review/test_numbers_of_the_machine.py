@@ -6,27 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from taxi_nb.pipeline.record import RunRecord, Status, StepResult
+from taxi_nb.pipeline.record import Status, StepResult
 from taxi_nb.pipeline.report._comparison import compare
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.review.trace.nodes import run_facts
 from taxi_nb.review.verify.comparison import Execution, compare_executions
+from tests.running import run_record
 
 
 def a_run(folder: Path, metrics: dict[str, float]) -> RunOnDisk:
     step = StepResult("01_a", "notebooks/01_a.ipynb", status=Status.OK, metrics=metrics)
-    record = RunRecord(
-        id=folder.name,
-        pipeline="test",
-        parameter_file="params/test.yaml",
-        status=Status.OK,
-        started="2026-01-01",
-        tracking_uri="",
-        experiment="",
-        mlflow_run_id=None,
-        steps=(step,),
-    )
-    return RunOnDisk(record, folder)
+    return RunOnDisk(run_record(id=folder.name, steps=(step,)), folder)
 
 
 def test_trace_verify_and_report_treat_a_latency_alike(tmp_path: Path) -> None:
