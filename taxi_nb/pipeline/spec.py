@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm, in_words, place_of
 from taxi_nb.pipeline._located_yaml import Location, YamlError, parse_value, read_located_yaml
-from taxi_nb.pipeline.parameters import NotebookError, Parameter, close_to, declared_parameters
+from taxi_nb.pipeline._notebook_file import NotebookError
+from taxi_nb.pipeline.parameters import Parameter, close_to, declared_parameters
 from taxi_nb.project import path_within
 from taxi_nb.secrets.literals import secret_mistake
 from taxi_nb.secrets.references import secret_variables
