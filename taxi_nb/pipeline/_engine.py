@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -29,10 +30,11 @@ _GOOD_EXITS = ("", "0", "None")
 
 # A kernel's socket for outputs drops what is past 1,000 messages that were not read yet.
 # 23 is ZMQ_SNDHWM; 0 is no limit.
-_KEEP_ALL_OUTPUTS = (
-    "(lambda outputs: outputs.schedule(lambda: outputs.socket.setsockopt(23, 0)))"
-    "(get_ipython().kernel.iopub_thread)"
-)
+_KEEP_ALL_OUTPUTS = """
+from IPython.core.getipython import get_ipython
+outputs = get_ipython().kernel.iopub_thread
+outputs.schedule(lambda: outputs.socket.setsockopt(23, 0))
+"""
 
 
 class _StepClient(PapermillNotebookClient):  # type: ignore[misc]
@@ -40,7 +42,7 @@ class _StepClient(PapermillNotebookClient):  # type: ignore[misc]
 
     cell_log: CellLog
     handle: KernelHandle
-    before_cells: str
+    before_cells: Sequence[str]
 
     def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
         """Take an output without secrets: what the kernel could not hide is hidden here."""
@@ -67,8 +69,8 @@ class _StepClient(PapermillNotebookClient):  # type: ignore[misc]
         self.handle.attach(self.km)
         self.cell_log.kernel_is_ready()
         # The kernel takes requests in turn: these are done before the first cell.
-        for code in (_KEEP_ALL_OUTPUTS, self.before_cells):
-            self.kc.execute(code, silent=True, store_history=False)
+        for code in (_KEEP_ALL_OUTPUTS, *self.before_cells):
+            self.kc.execute(f"exec({code!r}, {{}})", silent=True, store_history=False)
         try:
             self._execute_cells()
         finally:
@@ -151,7 +153,7 @@ class StepEngine(Engine):  # type: ignore[misc]
         handle: KernelHandle,
         working_folder: str,
         raw_output: IO[bytes],
-        before_cells: str = "",
+        before_cells: Sequence[str] = (),
         start_timeout: int = 60,
     ) -> Any:
         client = _StepClient(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,7 @@ def execute_notebook(
     timeout: float | None = None,
     handle: KernelHandle | None = None,
     on_cell: OnCell = lambda number, total: None,
-    before_cells: str = "",
+    before_cells: Sequence[str] = (),
 ) -> Execution:
     """Execute a notebook and keep what it showed, however it ends.
 
@@ -57,8 +57,8 @@ def execute_notebook(
 
     `manager` is of a kernel that has not been started; its working folder will be the
     notebook's, as in JupyterLab. `handle` takes charge of it, for another thread to end it.
-    The whole notebook may take `timeout` seconds. `before_cells` is code that the kernel
-    executes before the first cell; it leaves no trace in the notebook.
+    The whole notebook may take `timeout` seconds. `before_cells` are pieces of code
+    that the kernel executes before the first cell; they leave no trace in the notebook.
     """
     import_papermill()
     from taxi_nb.pipeline._engine import StepEngine
