@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from taxi_nb.pipeline.interrupted import Interrupted
+from taxi_nb.pipeline.interrupted import GATE, Interrupted
 
 USAGE, FAILURE = 2, 1
 
@@ -41,19 +41,28 @@ def errors_stop(codes: Mapping[type[Exception], int], before: str = "") -> Itera
 
 @contextmanager
 def signals_stop(message: str) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end a block in order, then stop; a second one is not heard."""
+    """Let a signal end a block in order, then stop; while books are closed it has to wait."""
 
-    def interrupt(number: int, _: object) -> None:
-        for heard in numbers:
-            signal.signal(heard, signal.SIG_IGN)
-        raise Interrupted(number)
+    def hear(number: int, _: object) -> None:
+        if not GATE.arrive(number):
+            say("the run is being closed; this takes seconds")
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {number: signal.getsignal(number) for number in _ending_signals()}
     try:
+        for number in before:
+            signal.signal(number, hear)
         yield
     except Interrupted as interrupted:
         stop(message, 128 + interrupted.signal_number)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ending_signals() -> Iterator[int]:
+    """Yield the signals that ask a process to end; `nohup` has it that some do not."""
+    yield from (signal.SIGINT, signal.SIGTERM)
+    for name in ("SIGHUP", "SIGQUIT"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            yield number

@@ -40,6 +40,7 @@ def run(
 
     What is up to date is not executed again; `taxi-nb plan` says what would run, and why.
     """
+    from taxi_nb.pipeline.killed_run import close_killed_run
     from taxi_nb.pipeline.memory import RUNS
     from taxi_nb.pipeline.project_lock import project_lock
 
@@ -51,6 +52,7 @@ def run(
         signals_stop("interrupted: kernels ended, runs closed"),
         project_lock(pipeline.root / RUNS, say),
     ):
+        close_killed_run(pipeline.root / RUNS, say)
         planned = make_plan(pipeline, force)
         # A run that is open already has to be filled, if only with what is used again.
         if pipeline.mlflow_run or not _nothing_to_do(pipeline, *planned):

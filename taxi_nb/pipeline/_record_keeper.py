@@ -12,8 +12,9 @@ from typing import Any
 
 from taxi_nb.pipeline import record
 from taxi_nb.pipeline._step_run import RunFolder
+from taxi_nb.pipeline.killed_run import ended, forget_running, note_running
 from taxi_nb.pipeline.planned import Plan
-from taxi_nb.pipeline.record import RUN_FILE, RunRecord, Status, StepError, StepResult
+from taxi_nb.pipeline.record import RUN_FILE, RunRecord, Status, StepResult
 from taxi_nb.pipeline.spec import Pipeline
 from taxi_nb.project import path_within, write_whole
 from taxi_nb.secrets.addresses import without_credentials
@@ -73,6 +74,7 @@ class RecordKeeper:
     def begin(self) -> None:
         """Write the first record; no notebook need run for hours if artifacts cannot be kept."""
         self._write()
+        note_running(self._folder)
         self._tracking.log_files(self.run_id, [self._file], "pipeline")
         record.point_latest_at(self._folder)
 
@@ -87,22 +89,25 @@ class RecordKeeper:
         # Nothing needs it while notebooks run.
         from taxi_nb.pipeline.report.site import write_site
 
-        steps = tuple(_ended(step, status) for step in self.record.steps)
+        steps = tuple(ended(step, status) for step in self.record.steps)
         seconds = round(time.perf_counter() - self._began, 3)
         self.record = replace(self.record, status=status, steps=steps, seconds=seconds)
         ending = status.of_run
         try:
             self.record = replace(self.record, **self._models())
-            self._write()
-            page = write_site(self._folder)
-            self._tracking.log_files(self.run_id, [self._folder / RUN_FILE, page], "pipeline")
+            # The word "ok" comes last: a kill before it leaves a run that did not end.
+            page = write_site(self._folder, record=self.record)
+            self._tracking.log_text(self.run_id, self.record.to_json(), f"pipeline/{RUN_FILE}")
+            self._tracking.log_files(self.run_id, [page], "pipeline")
             self._tracking.log_metrics(self.run_id, {"seconds": seconds})
+            self._write()
         except Exception:  # Such as a full disk: a run without its page has not finished.
             ending = "FAILED"
             self._note_failure()
             raise
         finally:
             self._tracking.close_run(self.run_id, ending)
+        forget_running(self._folder)
 
     def _note_failure(self) -> None:
         """Let record and page on disk say that the run failed, if they can be written."""
@@ -110,9 +115,10 @@ class RecordKeeper:
 
         if self.record.status.is_good:
             self.record = replace(self.record, status=Status.FAILED)
-            with suppress(OSError):
-                self._write()
-                write_site(self._folder)
+        with suppress(OSError):
+            self._write()
+        with suppress(OSError):
+            write_site(self._folder)
 
     def _models(self) -> dict[str, Any]:
         """Return the models that the steps trained, and what was decided about them."""
@@ -130,12 +136,3 @@ class RecordKeeper:
 def _threads() -> int | None:
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() else None
-
-
-def _ended(step: StepResult, run_status: Status) -> StepResult:
-    if step.status is Status.RUNNING:
-        return replace(step, status=Status.INTERRUPTED)
-    if step.status is Status.PENDING:
-        reason = StepError(None, "Skipped", f"the run ended before it: {run_status}")
-        return replace(step, status=Status.SKIPPED, error=reason)
-    return step

@@ -84,6 +84,12 @@ class KeptResults:
         except OSError:
             return False
 
+    def of_run(self, run: str) -> dict[str, StepResult]:
+        """Return the results that a run has left, by the step's name."""
+        files = self.folder.glob(f"keys/*/{run}-??????.json")
+        found = (_read(file) for file in files)
+        return {result.name: result for result in found if result is not None}
+
     def speak_of(self, run: str) -> bool:
         """Whether a result is kept that a run of this name left, be its folder there or not."""
         return any(self.folder.glob(f"keys/*/{run}-??????.json"))

@@ -103,15 +103,16 @@ class StepRunner:
                 before_cells=(self._recording(notes), HOOK),
             )
             result = self._land(step, begun, execution)
-            # Not before all of it is kept: what is lost is not finished.
+            if result.status is Status.OK:
+                # Kept before its run is finished: a kill leaves no finished run without a result.
+                result = self._keep(step, result, before, upstream)
+            else:
+                self._note(step, before, "failed")
             ending = result.status.of_run
         finally:
-            self.tracking.close_run(run_id, ending)
-        if result.status is not Status.OK:
             notes.unlink(missing_ok=True)
-            self._note(step, before, "failed")
-            return result
-        return self._keep(step, result, before, upstream)
+            self.tracking.close_run(run_id, ending)
+        return result
 
     def _recording(self, notes: Path) -> str:
         return start_recording(self.pipeline.root, notes, self.memory.made_by_runs)
@@ -182,8 +183,6 @@ class StepRunner:
         except InputsLostError:
             self._note(step, before, "its inputs could not be recorded")
             return result
-        finally:
-            notes.unlink(missing_ok=True)
         file = self.folder.inputs(step.name)
         write_whole(file, to_json(inputs, indent=1))
         result = replace(result, inputs=file.name)

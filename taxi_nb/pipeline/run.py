@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,8 +17,9 @@ from taxi_nb.pipeline._execute import import_papermill
 from taxi_nb.pipeline._execution import KernelHandle
 from taxi_nb.pipeline._record_keeper import RecordKeeper
 from taxi_nb.pipeline._step_run import RunFolder, StepRunner
-from taxi_nb.pipeline.interrupted import Interrupted
+from taxi_nb.pipeline.interrupted import GATE, Interrupted
 from taxi_nb.pipeline.kernels.pool import KernelPool
+from taxi_nb.pipeline.killed_run import ending_of
 from taxi_nb.pipeline.memory import RUNS, Memory
 from taxi_nb.pipeline.plan import decide, plan
 from taxi_nb.pipeline.planned import Plan, PlannedStep
@@ -71,7 +73,8 @@ def run_pipeline(
     if pipeline.artifact_root:
         os.environ[ARTIFACT_ROOT_VARIABLE] = pipeline.artifact_root
     memory, made = planned or (memory := Memory(pipeline), plan(pipeline, memory))
-    with errors_of_store(tracking_uri()):
+    # A signal ends the steps; what opens and closes the books is never cut short.
+    with GATE.closed(), errors_of_store(tracking_uri()):
         run = _Run(pipeline, pool, listener, memory, made)
         try:
             return run.carry_out(jobs), run.folder.path
@@ -93,7 +96,7 @@ class _Run:
         self.steps = {step.name: step for step in pipeline.steps}
         self.open_needs = {step.name: list(step.needs) for step in pipeline.steps}
         tracking = PipelineTracking(pipeline.experiment)
-        tracking.close_abandoned()
+        tracking.close_abandoned(partial(ending_of, pipeline.root / RUNS))
         folder = make_run_folder(pipeline.root / RUNS, pipeline.name, memory.results.speak_of)
         self.folder = RunFolder(folder, list(self.steps))
         self.keeper = RecordKeeper(pipeline, made, self.folder, tracking)
@@ -104,8 +107,9 @@ class _Run:
         try:
             keeper.begin()
             import_papermill()  # While the kernels' server imports what they need.
-            self.listener.run_started(keeper.record, self.folder.path)
-            self._execute_all(jobs)
+            with GATE.opened():
+                self.listener.run_started(keeper.record, self.folder.path)
+                self._execute_all(jobs)
             if all(step.status.is_good for step in keeper.record.steps):
                 status = Status.OK
         except (Interrupted, KeyboardInterrupt):
@@ -122,7 +126,7 @@ class _Run:
     def _execute_all(self, jobs: int) -> None:
         waiting = list(self.pipeline.steps)
         running: dict[Future[StepResult], str] = {}
-        with self._worker_threads(jobs) as threads:
+        with self._worker_threads(jobs, running) as threads:
             while waiting or running:
                 self._reuse(waiting)
                 for step in self._next(waiting, jobs)[: jobs - len(running)]:
@@ -131,12 +135,17 @@ class _Run:
                 self._skip_hopeless(waiting)
                 done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in done:
-                    del running[future]
                     self._settle(future.result())
+                    del running[future]
 
     @contextmanager
-    def _worker_threads(self, jobs: int) -> Iterator[ThreadPoolExecutor]:
-        """Give threads that end with the run: on a signal their kernels are ended first."""
+    def _worker_threads(
+        self, jobs: int, running: Mapping[Future[StepResult], str]
+    ) -> Iterator[ThreadPoolExecutor]:
+        """Give threads that end with the run: on a signal their kernels are ended first.
+
+        What a step has come to by then counts, as its run in MLflow has it.
+        """
         threads = ThreadPoolExecutor(jobs, thread_name_prefix="step")
         try:
             yield threads
@@ -145,6 +154,8 @@ class _Run:
                 handles = list(self.handles.values())
             for handle in handles:
                 handle.kill(Status.INTERRUPTED)
+            threads.shutdown(wait=True, cancel_futures=True)
+            self.keeper.update(*(step.result() for step in running if not step.cancelled()))
             raise
         finally:
             threads.shutdown(wait=True, cancel_futures=True)

@@ -27,6 +27,8 @@ PIPELINE_RUN_TAG = "taxi_nb.pipeline_run"
 STEP_TAG = "taxi_nb.step"
 PARENT_TAG = "mlflow.parentRunId"
 OWNER_TAG = "taxi_nb.owner"
+# Until when the owner is believed to live, where nobody can ask: seconds since 1970.
+LEASE_TAG = "taxi_nb.alive_until"
 SOURCE_TAG = "data.source"
 SYNTHETIC_TAG = "data.synthetic"
 

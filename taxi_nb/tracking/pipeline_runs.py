@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.tracking import names
-from taxi_nb.tracking._lifecycle import close, close_abandoned, owner
+from taxi_nb.tracking._lifecycle import Ending, Lease, close, close_abandoned, lease, owner
 from taxi_nb.tracking._reaching import checked_client
 from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.names import Kind, RunStatus
@@ -42,6 +42,7 @@ class PipelineTracking:
         self.uri = tracking_uri()
         self.experiment_id = connect(self.experiment)
         self._client = checked_client(self.uri)
+        self._lease = Lease(self._client)
 
     def open_run(
         self,
@@ -58,13 +59,14 @@ class PipelineTracking:
         """
         context = Context(Origin.of(source)) if source else Context()
         nesting = {names.PARENT_TAG: parent} if parent else {}
-        own = {names.KIND_TAG: kind, names.OWNER_TAG: owner()}
+        own = {names.KIND_TAG: kind, names.OWNER_TAG: owner(), names.LEASE_TAG: lease()}
         all_tags = {**context.tags, **tags, **nesting, **own}
         if run_id is None:
             run = self._client.create_run(self.experiment_id, run_name=name, tags=all_tags)
             run_id = str(run.info.run_id)
         else:
             self._adopt(run_id, name, all_tags)
+        self._lease.add(run_id)
         if source:
             context.log_files(run_id)
         return run_id
@@ -79,16 +81,23 @@ class PipelineTracking:
 
     def close_run(self, run_id: str, status: RunStatus) -> None:
         """End a run, whatever the kernel made of it, and trials that it left open."""
-        close(self._client, self.experiment_id, run_id, status)
+        try:
+            close(self._client, self.experiment_id, run_id, status)
+        finally:
+            self._lease.discard(run_id)
 
-    def close_abandoned(self) -> list[str]:
-        """End the runs on this machine whose process was killed; return their names."""
-        return close_abandoned(self._client, self.experiment_id)
+    def close_abandoned(self, ending: Ending) -> list[str]:
+        """End the runs whose process was killed, as `ending` says; return their names."""
+        return close_abandoned(self._client, self.experiment_id, ending)
 
     def log_files(self, run_id: str, files: Sequence[Path], folder: str) -> None:
         """Copy files to a run's artifacts."""
         for file in files:
             self._client.log_artifact(run_id, str(file), folder)
+
+    def log_text(self, run_id: str, content: str, name: str) -> None:
+        """Write an artifact."""
+        self._client.log_text(run_id, content, name)
 
     def log_dict(self, run_id: str, content: Any, name: str) -> None:
         """Write a JSON or YAML artifact."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.secrets.addresses import has_credentials, without_credentials
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.literals import require_no_literal_secrets
 from taxi_nb.secrets.mlflow_client import hide_secrets_in_runs
-from taxi_nb.tracking._lifecycle import close_abandoned, owner
+from taxi_nb.tracking._lifecycle import close_abandoned, lease, leased, owner
 from taxi_nb.tracking.context import context_of_run
 from taxi_nb.tracking.measuring import measured
-from taxi_nb.tracking.names import KIND_TAG, OWNER_TAG, RUN_VARIABLE, Kind
+from taxi_nb.tracking.names import KIND_TAG, LEASE_TAG, OWNER_TAG, RUN_VARIABLE, Kind
 from taxi_nb.tracking.origin import is_step
 from taxi_nb.tracking.plain_mlflow import StepRun
 from taxi_nb.tracking.store import connect
@@ -79,11 +79,12 @@ def tracked_run(
     # Of what the pipeline opens, the pipeline is the owner.
     own = not (nested or step_run or parent)
     given = {KIND_TAG: kind, **KNOWN.hide_in(dict(tags or {}))}
-    with context_of_run(is_new=not nested) as context:
+    with context_of_run(is_new=not nested) as context, ExitStack() as holding:
         if own and experiment:
             close_abandoned(mlflow.MlflowClient(), experiment)
         if not step_run:
-            given = {**context.tags, **({OWNER_TAG: owner()} if own else {}), **given}
+            mine = {OWNER_TAG: owner(), LEASE_TAG: lease()} if own else {}
+            given = {**context.tags, **mine, **given}
         with mlflow.start_run(
             run_id=step_run,
             run_name=None if step_run else name,
@@ -94,6 +95,7 @@ def tracked_run(
             if step_run:
                 StepRun.join(step_run)
             if own:
+                holding.enter_context(leased(mlflow.MlflowClient(), run.info.run_id))
                 context.log_files(run.info.run_id)
             mlflow.log_params(_loggable(params or {}))
             if step_run or kind == "trial":  # The pipeline measures what a step takes.

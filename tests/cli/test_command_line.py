@@ -144,7 +144,9 @@ def start_sleeping(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131)],
+    ids=["Ctrl-C", "SIGTERM", "a closed terminal", "SIGQUIT"],
 )
 def test_a_signal_ends_kernels_too_and_closes_the_runs(
     project: Project, store: str, taxi_nb: CommandLine, number: signal.Signals, code: int

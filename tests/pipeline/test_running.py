@@ -216,8 +216,8 @@ def test_what_a_pipeline_left_open_when_it_was_killed_is_closed_by_the_next(
     child = tracking.open_run("its step", "step", {}, parent=dead)
     for run_id in (dead, child):
         owner = tracking._client.get_run(run_id).data.tags[OWNER_TAG]
-        node = owner.rsplit(":", 2)[0]
-        tracking._client.set_tag(run_id, OWNER_TAG, f"{node}:4194304:1.00")
+        place = owner.rsplit("/", 2)[0]
+        tracking._client.set_tag(run_id, OWNER_TAG, f"{place}/4194304/1 on here")
     project.notebook("01_a", "1")
     run(ONE)
     states = {r.info.run_id: r.info.status for r in runs_of(store)}

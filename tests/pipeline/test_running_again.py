@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.kills import disagreements
 from taxi_nb.pipeline.record import RunRecord, Status
 from tests.conftest import Project, runs_of, texts
 from tests.running import CommandLine, wait_for
@@ -114,9 +115,11 @@ def test_after_a_kill_the_next_run_does_what_is_missing_and_is_right(
     process.kill()
     process.communicate()
     code, out, err = taxi_nb("run", "params/test.yaml")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert [line for line in err.splitlines() if "was killed: run.json and page" not in line] == []
     assert "read 42" in texts(two_steps.root / "runs" / "latest" / "02_b.ipynb")
     assert {run.info.status for run in runs_of(store)} <= {"FINISHED", "KILLED"}
+    assert disagreements(two_steps.root) == []
     was_done = after in ("01_a  ok", "02_b  started")
     assert ("01_a  up to date" in out) == was_done
     if after == "02_b  started":

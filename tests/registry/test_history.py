@@ -66,7 +66,8 @@ def test_the_history_has_source_and_commit_and_lies_beside_the_other_artifacts(
 ) -> None:
     experiment = mlflow.get_experiment_by_name(f"{NAME} promotions")
     others = mlflow.get_experiment_by_name("nyc-taxi-experiment")
-    assert experiment and others
+    assert experiment
+    assert others
     assert experiment.artifact_location == others.artifact_location
     (run,) = mlflow.search_runs([experiment.experiment_id], output_format="list")
     assert run.data.tags["git.commit"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from taxi_nb.pipeline.record import StepResult
+from taxi_nb.pipeline.record import RunRecord, StepResult
 from taxi_nb.pipeline.report._comparison import Comparison, compare, figure_pairs
 from taxi_nb.pipeline.report._front_page import front_page
 from taxi_nb.pipeline.report._links import FIGURES, PAGE, Links, comparison_page, page_place
@@ -21,8 +21,14 @@ from taxi_nb.project import write_whole
 _MOST_COMPARISONS = 8
 
 
-def write_site(folder: Path, against: Sequence[Path] = (), *, anew: bool = False) -> Path:
-    """Write all pages of a run from its ``run.json`` and its executed notebooks.
+def write_site(
+    folder: Path,
+    against: Sequence[Path] = (),
+    *,
+    anew: bool = False,
+    record: RunRecord | None = None,
+) -> Path:
+    """Write all pages of a run from its ``run.json``, or `record`, and its executed notebooks.
 
     The page of a reused step, if the step's folder has it, stays unless it is made `anew`: it
     tells how its notebook was made, and making it again would take longer than all else.
@@ -31,7 +37,8 @@ def write_site(folder: Path, against: Sequence[Path] = (), *, anew: bool = False
     page. Raises FileNotFoundError if a folder has no ``run.json``, and ValueError if that is not
     a run's record.
     """
-    site = _Site(RunOnDisk.read(folder), [RunOnDisk.read(other) for other in against])
+    run = RunOnDisk(record, folder) if record else RunOnDisk.read(folder)
+    site = _Site(run, [RunOnDisk.read(other) for other in against])
     return site.write(anew=anew)
 
 
