@@ -44,7 +44,8 @@ def path_within(root: Path, path: Path) -> str:
 
 def project_file(file: Path) -> Path:
     """Return a file named from the current folder, or else from the project's, as absolute."""
-    return (file if file.exists() else project_root() / file).absolute()
+    # `Path.exists` raises where a name is too long for any file.
+    return (file if os.path.exists(file) else project_root() / file).absolute()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from taxi_nb.pipeline._located_yaml import Location
+from taxi_nb.located_yaml import Location
 from taxi_nb.pipeline.parameters import close_to
 from taxi_nb.secrets.addresses import user_info, without_credentials
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.spec import Pipeline, Step
+from taxi_nb.plain_data import plain
 from taxi_nb.project import path_within
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.environment import installed_versions
@@ -54,12 +54,11 @@ class Memory:
     def inputs_before(self, step: Step) -> Inputs:
         """Return the inputs that are known before a step runs, as they are at this moment."""
         notebook = self.digests.notebook(step.notebook)
-        given = json.loads(json.dumps(dict(step.parameters), default=repr))
         return Inputs(
             step=step.name,
             notebook=path_within(self.pipeline.root, step.notebook),
             cells=notebook["cells"],
-            parameters={**notebook["defaults"], **given},
+            parameters={**notebook["defaults"], **plain(step.parameters)},
             store=self.store,
             experiment=self.experiment,
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline.inputs import Inputs
-from taxi_nb.plain_data import from_plain, to_json
+from taxi_nb.plain_data import from_plain, plain, restored, to_json
 from taxi_nb.tracking.names import RunStatus
 from taxi_nb.tracking.outcomes import TrainedModel
 
@@ -97,7 +97,13 @@ class StepResult:
         """Return the part that a record keeps: name -> value."""
         # With a kept result, and not in a run's record.
         kept_apart = ("kind", "executed_in", "notebook_size", "used")
-        return {name: value for name, value in vars(self).items() if name not in kept_apart}
+        kept = {name: value for name, value in vars(self).items() if name not in kept_apart}
+        return {**kept, "parameters": plain(self.parameters)}
+
+    @classmethod
+    def of_record(cls, known: Any) -> StepResult:
+        """Make a result again from what `recorded` gave; ValueError if it is none."""
+        return from_plain(cls, _with_parameters(known))
 
 
 @dataclass(frozen=True)
@@ -140,9 +146,19 @@ class RunRecord:
     def from_json(cls, text: str) -> RunRecord:
         """Read the text of `to_json`; ValueError if it is not a record."""
         try:
-            return from_plain(cls, json.loads(text))
+            known = json.loads(text)
+            if isinstance(known, dict) and isinstance(known.get("steps"), list):
+                known["steps"] = [*map(_with_parameters, known["steps"])]
+            return from_plain(cls, known)
         except ValueError as error:
             raise ValueError(f"not a run record: {str(error).splitlines()[0]}") from None
+
+
+def _with_parameters(known: Any) -> Any:
+    """Give a step its parameters as they were, keys that are no texts among them."""
+    if isinstance(known, dict) and "parameters" in known:
+        return {**known, "parameters": restored(known["parameters"])}
+    return known
 
 
 def make_run_folder(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from taxi_nb.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm, in_words, place_of
-from taxi_nb.pipeline._located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline.parameters import NotebookError, Parameter, close_to, declared_parameters
 from taxi_nb.project import path_within
 from taxi_nb.secrets.literals import secret_mistake
@@ -167,7 +168,7 @@ class _Reader:
         """Read what a notebook declares; refuse secrets in its own cell, given others or not."""
         shown, place = path_within(self.root, path), ("steps", index, "notebook")
         try:
-            if not path.is_file():
+            if not os.path.isfile(path):
                 hint = close_to(path.stem, [other.stem for other in path.parent.glob("*.ipynb")])
                 raise NotebookError(f"there is no such notebook{hint}")
             self.declared[index] = declared_parameters(path)
@@ -185,6 +186,8 @@ class _Reader:
         name, equals, text = override.partition("=")
         if not equals or not name:
             self._wrong_set(name, "must be NAME=VALUE")
+        elif name in self.given:
+            self._wrong_set(name, "is given twice")
         elif name not in self.names:
             hint = close_to(name, self.names)
             self._wrong_set(name, f"no notebook of {self.shown} declares {name!r}{hint}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,11 +11,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from taxi_nb.located_yaml import written_yaml
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.pipeline.spec import Step, read_pipeline
+from taxi_nb.plain_data import plain, restored
 from taxi_nb.review.verify._registry_state import RegistryBefore, recreate, registry_before
 from taxi_nb.review.verify.checkout import Checkout, VerificationError, ignore_in, without_store
 from taxi_nb.tracking import names
@@ -117,7 +116,7 @@ class ScratchExecution:
         content = {"experiment": pipeline.experiment, "steps": [*map(_written_out, before)]}
         path = self.file.with_name(f"before-deciding-{self.file.name}")
         ignore_in(self.root, path.name)
-        path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
+        path.write_text(written_yaml(content), "utf-8")
         return path
 
     def _run(self, file: Path, overrides: Sequence[str]) -> RunOnDisk:
@@ -161,7 +160,7 @@ def _written_out(step: Step) -> dict[str, Any]:
     known = {
         "notebook": str(step.notebook.with_suffix("")),
         "name": step.name,
-        "params": json.loads(json.dumps(dict(step.parameters))),
+        "params": restored(plain(step.parameters)),
         "needs": list(step.needs) if step.needs_are_declared else None,
         "timeout": step.timeout,
         "retries": step.retries,
