@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ def part_file(path: Path) -> Iterator[Path]:
 
 def part_files_of(path: Path) -> Iterator[Path]:
     """Return the part files of `path` that are there now, whoever writes them."""
-    return path.parent.glob(f".{path.name}.*.part")
+    return path.parent.glob(f".{glob.escape(path.name)}.*.part")
 
 
 def publish(part: Path, path: Path, *, replace: bool = True) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from taxi_nb.pipeline._results import KeptResults
 from taxi_nb.pipeline.file_digest import FileDigests
@@ -17,6 +15,7 @@ from taxi_nb.project import path_within
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.environment import installed_versions
 from taxi_nb.tracking.experiments import artifact_root
+from taxi_nb.tracking.file_addresses import folder_of, sqlite_file
 from taxi_nb.tracking.store import experiment_name, tracking_uri
 from taxi_nb.tracking.stored_runs import finished_runs
 
@@ -89,13 +88,11 @@ class Memory:
         """Files and folders below the project that runs make: never inputs."""
         root = beside = self.pipeline.root
         names = ["mlartifacts", "mlruns"]
-        if self.store.startswith("sqlite:"):
-            database = Path(self.store.removeprefix("sqlite:///"))
-            beside = database.parent
+        if (database := sqlite_file(self.uri)) is not None:
+            beside = database.absolute().parent
             endings = ("", "-wal", "-shm", "-journal", ".lock")
             names += [f"{database.name}{ending}" for ending in endings]
         made = [root / RUNS, *(beside / name for name in names)]
-        artifacts = artifact_root(self.pipeline.artifact_root) or ""
-        if artifacts.startswith("file:"):
-            made.append(Path(url2pathname(urlsplit(artifacts).path)))
+        if artifacts := folder_of(artifact_root(self.pipeline.artifact_root) or ""):
+            made.append(artifacts)
         return tuple(made)

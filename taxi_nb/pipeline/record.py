@@ -13,12 +13,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.plain_data import from_plain, plain, restored, to_json
 from taxi_nb.tracking.names import RunStatus
 from taxi_nb.tracking.outcomes import TrainedModel
 
 RUN_FILE = "run.json"
+# In bytes. A file's name has 255 at most: parts of it are written beside, under longer ones.
+_LONGEST_NAME = 200
+_LONGEST_FILE = 160
 
 
 class Status(StrEnum):
@@ -184,9 +188,22 @@ def point_latest_at(folder: Path) -> None:
     os.replace(aside, folder.parent / "latest")
 
 
+def cut_name(name: str, most: int = _LONGEST_NAME) -> str:
+    """Return a name of at most `most` bytes; one that is cut ends in a digest, so that it differs.
+
+    >>> cut_name("a" * 300) == cut_name("a" * 301)
+    False
+    """
+    encoded = name.encode()
+    if len(encoded) <= most:
+        return name
+    return f"{encoded[: most - 9].decode('utf-8', 'ignore')}-{digest(name)[:8]}"
+
+
 def slug(name: str) -> str:
     """Return a name that every file system and address takes."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")
+    plain_name = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")
+    return cut_name(plain_name, _LONGEST_FILE) if plain_name else digest(name)[:8]
 
 
 def file_names(steps: list[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +15,14 @@ from pydantic import ValidationError
 from taxi_nb.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm, in_words, place_of
 from taxi_nb.pipeline.parameters import NotebookError, Parameter, close_to, declared_parameters
+from taxi_nb.pipeline.record import cut_name
 from taxi_nb.project import path_within
 from taxi_nb.secrets.literals import secret_mistake
 from taxi_nb.secrets.references import secret_variables
 
 NOTEBOOKS = "notebooks"
+# What would break a path or a line.
+_NO_NAME = re.compile(r"[/\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -221,8 +225,8 @@ class _Reader:
             needs = self._needs(index, step, before)
             names = before.setdefault(step.group, [])
             for values in self._executions(index, step):
-                chosen = ",".join(str(values[axis]).replace("/", "-") for axis in step.matrix)
-                name = f"{step.group}[{chosen}]" if step.matrix else step.group
+                chosen = ",".join(_NO_NAME.sub("-", str(values[axis])) for axis in step.matrix)
+                name = cut_name(f"{step.group}[{chosen}]" if step.matrix else step.group)
                 if name in names:
                     self._wrong(("steps", index, "matrix"), f"{name} comes up twice")
                 names.append(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 from nbconvert.exporters import TemplateExporter
@@ -64,7 +65,7 @@ def notebook_context(
         "summary": PageSummary(title, outputs.held, previous, following),
         # By its name: a later run that reuses the step has this page in its folder, too.
         "run_address": f"../{folder.name}/{PAGE}",
-        "source_address": os.path.relpath(source, folder) if source.is_file() else None,
+        "source_address": quote(os.path.relpath(source, folder)) if source.is_file() else None,
         "python": executed.python,
     }
 

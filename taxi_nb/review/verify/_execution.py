@@ -19,6 +19,7 @@ from taxi_nb.plain_data import plain, restored
 from taxi_nb.review.verify._registry_state import RegistryBefore, recreate, registry_before
 from taxi_nb.review.verify.checkout import Checkout, VerificationError, ignore_in, without_store
 from taxi_nb.tracking import names
+from taxi_nb.tracking.file_addresses import sqlite_address
 from taxi_nb.tracking.run_tree import client_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class ScratchExecution:
     ) -> None:
         self.record = record
         self.root = checkout.root
-        self.uri = f"sqlite:///{scratch / 'mlflow.db'}"
+        self.uri = sqlite_address(scratch / "mlflow.db")
         self.client = client_of(self.uri, registry=self.uri)
         self.source, self.trees = source, trees
         self.jobs, self.say = jobs, say
