@@ -77,6 +77,18 @@ def _key(value: Any) -> Any:
     return tuple(made) if isinstance(made, list) else made
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text, of one that is longer than `most` the beginning and how long it is.
+
+    >>> shortened("abc" * 1000, 30)
+    'abcabcabcabc… 3,000 characters'
+    """
+    if len(text) <= most:
+        return text
+    note = f"… {len(text):,} characters"
+    return text[: max(0, most - len(note))] + note
+
+
 def _finite(value: Any) -> Any:
     """Return a copy for JSON in which numbers that are not finite are texts."""
     if isinstance(value, float):

@@ -135,5 +135,5 @@ def _read(path: Path) -> StepResult | None:
             notebook_size=known["notebook_size"],
             used=from_plain(Inputs, known["inputs"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

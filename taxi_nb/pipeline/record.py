@@ -15,7 +15,7 @@ from typing import Any
 
 from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
-from taxi_nb.plain_data import from_plain, plain, restored, to_json
+from taxi_nb.plain_data import from_plain, plain, restored, shortened, to_json
 from taxi_nb.tracking.names import RunStatus
 from taxi_nb.tracking.outcomes import TrainedModel
 
@@ -23,6 +23,8 @@ RUN_FILE = "run.json"
 # In bytes. A file's name has 255 at most: parts of it are written beside, under longer ones.
 _LONGEST_NAME = 200
 _LONGEST_FILE = 160
+# In characters, of an error: it is told on a terminal, in records and on pages.
+_LONGEST_MESSAGE = 2_000
 
 
 class Status(StrEnum):
@@ -58,6 +60,11 @@ class StepError:
     cell: int | None
     type: str
     message: str
+
+    def __post_init__(self) -> None:
+        """Keep the beginning of what is long: the executed notebook has all of it."""
+        object.__setattr__(self, "type", shortened(self.type, 200))
+        object.__setattr__(self, "message", shortened(self.message, _LONGEST_MESSAGE))
 
     def __str__(self) -> str:
         place = f"cell {self.cell}: " if self.cell else ""
@@ -154,7 +161,7 @@ class RunRecord:
             if isinstance(known, dict) and isinstance(known.get("steps"), list):
                 known["steps"] = [*map(_with_parameters, known["steps"])]
             return from_plain(cls, known)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not a run record: {str(error).splitlines()[0]}") from None
 
 

@@ -16,6 +16,7 @@ from taxi_nb.located_yaml import Location, YamlError, parse_value, read_located_
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm, in_words, place_of
 from taxi_nb.pipeline.parameters import NotebookError, Parameter, close_to, declared_parameters
 from taxi_nb.pipeline.record import cut_name
+from taxi_nb.plain_data import shortened
 from taxi_nb.project import path_within
 from taxi_nb.secrets.literals import secret_mistake
 from taxi_nb.secrets.references import secret_variables
@@ -33,6 +34,11 @@ class Problem:
     line: int | None
     key: str
     message: str
+
+    def __post_init__(self) -> None:
+        """Keep the beginning of what is long: a message may quote a value."""
+        object.__setattr__(self, "key", shortened(self.key, 300))
+        object.__setattr__(self, "message", shortened(self.message, 1_000))
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file

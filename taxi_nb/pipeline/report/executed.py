@@ -26,6 +26,14 @@ class ExecutedNotebook:
         return notebook_content(self.path.read_bytes())
 
     @cached_property
+    def is_readable(self) -> bool:
+        """Whether its file is whole; a disk may have kept half of it."""
+        try:
+            return bool(self.content)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    @cached_property
     def figures(self) -> tuple[Figure, ...]:
         """Return every picture, in order."""
         found: list[Figure] = []
