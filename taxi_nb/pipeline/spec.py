@@ -37,8 +37,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         """Keep the beginning of what is long: a message may quote a value."""
-        object.__setattr__(self, "key", shortened(self.key, 300))
-        object.__setattr__(self, "message", shortened(self.message, 1_000))
+        for part, most in (("file", 300), ("key", 300), ("message", 1_000)):
+            object.__setattr__(self, part, shortened(getattr(self, part), most))
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -99,6 +99,50 @@ def last_heading(cell: Mapping[str, Any]) -> str | None:
         return None
     found = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", cell["source"], re.MULTILINE)
     return str(found[-1]) if found else None
+
+
+def joined_streams(outputs: Sequence[Any]) -> list[Any]:
+    """Join what a cell printed in pieces, as JupyterLab shows it: pieces are chance."""
+    joined: list[Any] = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        is_stream = output["output_type"] == last.get("output_type") == "stream"
+        if is_stream and output.get("name") == last.get("name"):
+            last["pieces"].append(output["text"])
+        else:
+            joined.append(type(output)(output))
+            if output["output_type"] == "stream":
+                joined[-1]["pieces"] = [output["text"]]
+    for output in joined:
+        if "pieces" in output:
+            output["text"] = "".join(output.pop("pieces"))
+    return joined
+
+
+def settled(text: str) -> str:
+    """Return what a terminal shows in the end of a text that goes back in its lines.
+
+    >>> settled("1/40\\r40/40\\nab\\bc")
+    '40/40\\nac'
+    """
+    if "\r" not in text and "\b" not in text:
+        return text
+    return "\n".join(map(_settled_line, re.sub(r"\r+\n", "\n", text).split("\n")))
+
+
+def _settled_line(line: str) -> str:
+    shown = ""
+    for piece in line.split("\r"):
+        typed: list[str] = []
+        for letter in piece if "\b" in piece else ():
+            if letter != "\b":
+                typed.append(letter)
+            elif typed:
+                typed.pop()
+        written = "".join(typed) if "\b" in piece else piece
+        # What it does not reach stays.
+        shown = written + shown[len(written) :]
+    return shown
 
 
 def _joined(cell: dict[str, Any]) -> dict[str, Any]:

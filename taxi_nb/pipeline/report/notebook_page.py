@@ -55,7 +55,7 @@ def notebook_context(
     return {
         "run": record,
         "step": step,
-        "html": html,
+        "html": prose.with_links(html),
         "title": title,
         "headings": prose.headings,
         "held_back": outputs.held,
