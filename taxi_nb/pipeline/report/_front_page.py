@@ -41,6 +41,7 @@ class StepView:
     metrics: list[str]
     figures: tuple[Figure, ...]
     held: Held
+    hidden: Counter[str]
     bar: Bar | None
 
 
@@ -75,6 +76,7 @@ def _step(
         metrics=by_importance(step.metrics),
         figures=notebook.figures if notebook and page else (),
         held=page.held if page else Counter(),
+        hidden=page.hidden if page else Counter(),
         bar=_bar(run.record, step, notebook) if notebook and not step.reused_from else None,
     )
 

@@ -41,6 +41,8 @@ class ExecutedNotebook:
         title = self.path.stem
         for number, cell in enumerate(self.content["cells"], start=1):
             title = last_heading(cell) or title
+            if not hidden_parts(cell).isdisjoint({"cell", "outputs"}):
+                continue  # The pages show none of them.
             for output in cell.get("outputs", []):
                 kind = next((kind for kind in IMAGES if kind in output.get("data", {})), None)
                 data = kind and decoded_image(kind, output["data"][kind])
@@ -91,6 +93,24 @@ def started_and_ended(metadata: Mapping[str, Any]) -> tuple[datetime, datetime] 
         return datetime.fromisoformat(started), datetime.fromisoformat(ended)
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def hidden_parts(cell: Mapping[str, Any]) -> frozenset[str]:
+    """Return what its author hides of a cell, by tags or in JupyterLab: cell, code or outputs."""
+    metadata = cell.get("metadata") or {}
+    tags = metadata.get("tags") or []
+    given = {str(tag).replace("_", "-") for tag in tags} if isinstance(tags, list) else set()
+    if "remove-cell" in given:
+        return frozenset({"cell"})
+    lab = metadata.get("jupyter") or {}
+    in_lab = lab if isinstance(lab, Mapping) else {}
+    found = set()
+    if "remove-input" in given or in_lab.get("source_hidden") is True:
+        found.add("code" if cell["cell_type"] == "code" else "cell")
+    is_folded = in_lab.get("outputs_hidden") is True or metadata.get("collapsed") is True
+    if cell.get("outputs") and ("remove-output" in given or is_folded):
+        found.add("outputs")
+    return frozenset(found)
 
 
 def last_heading(cell: Mapping[str, Any]) -> str | None:

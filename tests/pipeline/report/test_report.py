@@ -202,7 +202,7 @@ def test_thirty_megabytes_of_output_make_a_small_page_that_says_so(tmp_path: Pat
     outputs = [
         stream(lines),
         nbformat.v4.new_output("display_data", data={"text/html": html}),
-        *(stream(f"{number}\n") for number in range(300)),
+        *(nbformat.v4.new_output("display_data", {"text/plain": str(n)}) for n in range(300)),
     ]
     folder = a_run(tmp_path, outputs=outputs)
     assert (folder / "01_a.ipynb").stat().st_size > 30_000_000
