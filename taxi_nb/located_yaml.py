@@ -232,7 +232,8 @@ def _scalar(kind: str, text: str, line: int) -> Any:
     try:
         match kind:
             case "str" | "merge":
-                return text
+                # JSON writes letters beyond the first 65,536 as two halves.
+                return text.encode("utf-16", "surrogatepass").decode("utf-16")
             case "null":
                 return None
             case "bool" if text.lower() in ("true", "false"):
@@ -251,7 +252,10 @@ def _scalar(kind: str, text: str, line: int) -> Any:
                 return moment.date() if len(text) == 10 else moment
     except ValueError as error:
         shown = text if len(text) <= 40 else f"{text[:37]}..."
-        is_date = kind == "timestamp"
-        why = "is no date; in quotes it is a text" if is_date else str(error).partition(";")[0]
+        why = str(error).partition(";")[0]
+        if kind == "timestamp":
+            why = "is no date; in quotes it is a text"
+        elif isinstance(error, UnicodeError):
+            why = "has half of a letter (a lone surrogate)"
         raise YamlError(f"{shown}: {why}", line) from None
     raise YamlError(f"the type {kind} is not known here", line)

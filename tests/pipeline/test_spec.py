@@ -248,6 +248,8 @@ def test_a_wrong_override_is_named(project: Project, override: str, message: str
         ("steps: [", "params/test.yaml:1"),
         ("steps: [{notebook: 01_load, timeout: soon}]", "a time such as 90s, 30m or 2h"),
         ("steps: [{notebook: 01_load, timeout: -1}]", "greater than 0"),
+        ('steps: [{notebook: 01_load, name: "a\\nb"}]', "must be on one line"),
+        ('steps: [{notebook: "01_load\\0"}]', "must be on one line"),
         ("steps: [{notebook: 01_load, retries: -1}]", "greater than or equal to 0"),
         ("steps: [{notebook: 01_load}, {notebook: 01_load}]", "give this one a `name`"),
         ("steps: [{notebook: 01_load, matrix: {alpha: []}}]", "at least 1 item"),
