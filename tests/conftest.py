@@ -97,9 +97,10 @@ def store(project: Project, empty_store: Path) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def forget_joined_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def forget_joined_run() -> Iterator[None]:
     """Tests are not cells of one notebook: none is the child of another's run."""
-    monkeypatch.setattr("taxi_nb.tracking.run._joined_run", None)
+    yield
+    os.environ.pop("TAXI_NB_STEP_RUN", None)
 
 
 @pytest.fixture(autouse=True)

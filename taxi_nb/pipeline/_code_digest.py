@@ -10,7 +10,8 @@ import tokenize
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from taxi_nb.pipeline.parameters import TAG, code_cells, defaults_of, parsed
+from taxi_nb.pipeline._notebook_file import PARAMETERS, code_cells
+from taxi_nb.pipeline.parameters import defaults_of, parsed
 
 # Of a module: what is not the definition of a name, and what it imports.
 MODULE_LEVEL = "module level"
@@ -42,7 +43,7 @@ def cell_digests(notebook: Mapping[str, Any]) -> dict[int, str]:
 
 
 def _what_a_cell_says(source: str, tags: set[str]) -> str:
-    if TAG in tags and defaults_of(source) is not None:
+    if PARAMETERS in tags and defaults_of(source) is not None:
         return ""
     execution = ",".join(sorted(tags & _EXECUTION_TAGS))
     said = what_code_says(source)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.pipeline._execution import CellLog, Execution, KernelHandle, OnCell
+from taxi_nb.pipeline._notebook_file import BANNER
 from taxi_nb.pipeline.record import Status, StepError
 from taxi_nb.project import publish
 from taxi_nb.secrets.known import KNOWN
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @cache
 def import_papermill() -> Any:
-    """Import papermill with our engine, in a third of the usual time.
+    """Import papermill, in a third of the usual time.
 
     jsonschema, which nbformat imports, builds a parser for international addresses that takes
     a second; without the package it does without that check, and no notebook needs it.
@@ -35,11 +36,6 @@ def import_papermill() -> Any:
     finally:
         if is_free:
             del sys.modules[blocked]
-    from papermill.engines import papermill_engines
-
-    from taxi_nb.pipeline._engine import StepEngine
-
-    papermill_engines.register(StepEngine.name, StepEngine)
     return papermill
 
 
@@ -52,7 +48,7 @@ def execute_notebook(
     timeout: float | None = None,
     handle: KernelHandle | None = None,
     on_cell: OnCell = lambda number, total: None,
-    before_cells: str = "",
+    before_cells: Sequence[str] = (),
 ) -> Execution:
     """Execute a notebook and keep what it showed, however it ends.
 
@@ -61,11 +57,12 @@ def execute_notebook(
 
     `manager` is of a kernel that has not been started; its working folder will be the
     notebook's, as in JupyterLab. `handle` takes charge of it, for another thread to end it.
-    The whole notebook may take `timeout` seconds. `before_cells` is code that the kernel
-    executes before the first cell; it leaves no trace in the notebook.
+    The whole notebook may take `timeout` seconds. `before_cells` are pieces of code
+    that the kernel executes before the first cell; they leave no trace in the notebook.
     """
-    papermill = import_papermill()
+    import_papermill()
     from taxi_nb.pipeline._engine import StepEngine
+    from taxi_nb.pipeline._prepared_notebook import prepared_notebook
 
     handle = handle or KernelHandle()
     log = CellLog(on_cell)
@@ -76,17 +73,15 @@ def execute_notebook(
     if timeout:
         timer.start()
     failure: BaseException | None = None
+    notebook = None
     raw_output = target.with_suffix(".log")
     try:
         with raw_output.open("wb") as raw:
-            papermill.execute_notebook(
-                str(source),
-                str(aside),
-                parameters=dict(parameters),
-                engine_name=StepEngine.name,
-                kernel_name="python3",
-                language="python",
-                progress_bar=False,
+            notebook = prepared_notebook(source, parameters)
+            StepEngine.execute_notebook(
+                notebook,
+                "python3",
+                aside=aside,
                 km=manager,
                 cell_log=log,
                 handle=handle,
@@ -102,7 +97,7 @@ def execute_notebook(
     status, problem = _outcome(failure, log, handle, timeout)
     _keep_if_telling(raw_output, status)
     try:
-        _keep(aside, target, log, status, problem)
+        _keep(notebook, aside, target, log, status, problem)
     finally:
         aside.unlink(missing_ok=True)
     return Execution(status, seconds, problem, tuple(log.timings), log.startup_seconds, log.usage)
@@ -137,34 +132,37 @@ def _outcome(
     return Status.FAILED, StepError(log.current, type(cause).__name__, str(cause))
 
 
-def _keep(aside: Path, target: Path, log: CellLog, status: Status, error: StepError | None) -> None:
-    """Give the executed notebook its name, with the truth about each cell in it."""
+def _keep(
+    notebook: Any, aside: Path, target: Path, log: CellLog, status: Status, error: StepError | None
+) -> None:
+    """Write the executed notebook, with the truth about each cell in it."""
     import nbformat
 
-    if not aside.exists():
+    if notebook is None:
         return
+    # Papermill calls cells completed that never ran.
+    for cell in notebook.cells[log.current or 0 :] if error or log.ended_early else ():
+        cell.metadata.papermill.update(status="pending", exception=None)
     if error is not None and log.current is not None:
-        notebook = nbformat.read(aside, as_version=4)
-        _mark(notebook, log, status, error)
-        nbformat.write(notebook, aside)
+        _mark(notebook, log.current, status, error)
+    nbformat.write(notebook, aside)
     KNOWN.hide_in_file(aside)
     publish(aside, target)
 
 
-def _mark(notebook: Any, log: CellLog, status: Status, error: StepError) -> None:
-    """Correct papermill's metadata after a failure, and show in the cell why it ended."""
+def _mark(notebook: Any, number: int, status: Status, error: StepError) -> None:
+    """Show in the failing cell why it ended, and papermill's banners that lead there."""
     import nbformat
+    from papermill.execute import ERROR_ANCHOR_MSG, ERROR_MESSAGE_TEMPLATE
 
-    assert log.current is not None
-    # Papermill puts a banner before the first cell and one before the failing cell.
-    banner = "papermill-error-cell-tag"
-    cells = [cell for cell in notebook.cells if banner not in cell.metadata.get("tags", [])]
-    notebook.metadata.setdefault("papermill", {})["exception"] = True
-    failing = cells[log.current - 1]
-    failing.metadata.setdefault("papermill", {}).update(status="failed", exception=True)
-    for cell in cells[log.current :]:
-        cell.metadata.setdefault("papermill", {}).update(status="pending", exception=None)
+    failing = notebook.cells[number - 1]
+    notebook.metadata.papermill["exception"] = True
+    failing.metadata.papermill.update(status="failed", exception=True)
     if status is not Status.FAILED and failing.cell_type == "code":
         shown = {"ename": error.type, "evalue": error.message}
         traceback = [f"{error.type}: {error.message}"]
         failing.outputs.append(nbformat.v4.new_output("error", **shown, traceback=traceback))
+    place = failing.get("execution_count") or f"cell {number}"
+    for at, text in ((number - 1, ERROR_ANCHOR_MSG), (0, ERROR_MESSAGE_TEMPLATE % place)):
+        banner = nbformat.v4.new_markdown_cell(text, metadata={"tags": [BANNER]})
+        notebook.cells.insert(at, banner)

@@ -68,6 +68,8 @@ class CellLog:
     timings: list[dict[str, float]] = field(default_factory=list)
     current: int | None = None
     failed: BaseException | None = None
+    # A cell ended the notebook on purpose: the cells after it were not executed.
+    ended_early: bool = False
     begun: float = field(default_factory=time.perf_counter)
     startup_seconds: float | None = None
     usage: Mapping[str, float] = field(default_factory=dict)

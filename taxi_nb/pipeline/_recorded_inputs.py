@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline._code_digest import named_in
+from taxi_nb.pipeline._notebook_file import read_notebook
 from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import CHANGED_MEANWHILE, AskedRuns, Inputs, UsedFile
-from taxi_nb.pipeline.parameters import read_notebook
 from taxi_nb.pipeline.remote_file import is_remote, remote_stamp
 from taxi_nb.pipeline.spec import Step
 from taxi_nb.project import path_within

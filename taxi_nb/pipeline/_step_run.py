@@ -21,6 +21,7 @@ from taxi_nb.plain_data import to_json
 from taxi_nb.project import path_within, write_whole
 from taxi_nb.tracking import names
 from taxi_nb.tracking.pipeline_runs import PipelineTracking, step_environment
+from taxi_nb.tracking.plain_mlflow import HOOK
 
 
 class RunFolder:
@@ -99,7 +100,7 @@ class StepRunner:
                 timeout=step.timeout,
                 handle=handle,
                 on_cell=on_cell,
-                before_cells=start_recording(self.pipeline.root, notes, self.memory.made_by_runs),
+                before_cells=(self._recording(notes), HOOK),
             )
             result = self._land(step, begun, execution)
             # Not before all of it is kept: what is lost is not finished.
@@ -111,6 +112,9 @@ class StepRunner:
             self._note(step, before, "failed")
             return result
         return self._keep(step, result, before, upstream)
+
+    def _recording(self, notes: Path) -> str:
+        return start_recording(self.pipeline.root, notes, self.memory.made_by_runs)
 
     def _note(self, step: Step, before: Inputs, ending: str) -> None:
         self.memory.results.note(self.pipeline.name, step.name, before.key, ending)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline._code_digest import asks_mlflow, cell_digests, definition_digests
-from taxi_nb.pipeline.parameters import default_values, read_notebook
+from taxi_nb.pipeline._notebook_file import read_notebook
+from taxi_nb.pipeline.parameters import default_values
 from taxi_nb.plain_data import plain
 from taxi_nb.project import write_whole
 

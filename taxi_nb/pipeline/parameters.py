@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import ast
-import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union, get_origin
 
+from taxi_nb.pipeline._notebook_file import (
+    PARAMETERS,
+    NotebookError,
+    code_cells,
+    other_kernel,
+    read_notebook,
+)
 from taxi_nb.secrets.literals import secret_mistake
 
-TAG = "parameters"
 _PARSING = threading.Lock()
 
 _TYPES: dict[str, Any] = {
     "Any": Any,
-    **{kind.__name__: kind for kind in (bool, dict, float, int, list, str, tuple)},
+    **{kind.__name__: kind for kind in (bool, dict, float, int, list, set, str, tuple)},
 }
 
 
-class NotebookError(ValueError):
-    """A notebook that the pipeline cannot use; the message says why."""
+def _given_as_list(kind: Any) -> Any:
+    """Let a tuple or a set be given as a list: YAML has neither."""
+    if (get_origin(kind) or kind) not in (tuple, set):
+        return kind
+    from pydantic import Strict
+
+    return Annotated[kind, Strict(False)]
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,10 @@ class Parameter:
 
         return TypeAdapter(self.type, config=ConfigDict(strict=True))
 
+    def as_declared(self, value: Any) -> Any:
+        """Return a valid value with tuples and sets where they are declared."""
+        return _as_validated(value, self._adapter.validate_python(value))
+
     def mistake(self, value: Any) -> str | None:
         """Say what is wrong with a value, or return None."""
         from pydantic import ValidationError
@@ -63,6 +77,18 @@ class Parameter:
         return None
 
 
+def _as_validated(value: Any, validated: Any) -> Any:
+    """Take kinds of sequences from the validated value, all else as it was written."""
+    if isinstance(validated, set):
+        return validated
+    if isinstance(value, list) and isinstance(validated, list | tuple):
+        return type(validated)(map(_as_validated, value, validated))
+    if isinstance(value, dict) and isinstance(validated, dict):
+        parts = zip(value.items(), validated.values(), strict=True)
+        return {key: _as_validated(part, other) for (key, part), other in parts}
+    return value
+
+
 def _unwritable(value: Any) -> Any:
     """Return the part of a value that cannot be written into a notebook, such as a date."""
     if isinstance(value, list | tuple):
@@ -70,24 +96,6 @@ def _unwritable(value: Any) -> Any:
     if isinstance(value, dict):
         return _unwritable([*value.keys(), *value.values()])
     return None if value is None or isinstance(value, str | int | float | bool) else value
-
-
-def read_notebook(path: Path) -> dict[str, Any]:
-    """Read a notebook's JSON; NotebookError if it is not a notebook of format 4."""
-    try:
-        notebook = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise NotebookError(f"is not a notebook: {error}") from None
-    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
-        raise NotebookError("is not a notebook of format 4: it has no list of cells")
-    return notebook
-
-
-def code_cells(notebook: Mapping[str, Any]) -> Iterator[tuple[int, str, set[str]]]:
-    """Yield the number of each code cell among all, from 1, its source and its tags."""
-    for number, cell in enumerate(notebook["cells"], 1):
-        if cell.get("cell_type") == "code":
-            yield number, "".join(cell["source"]), set(cell.get("metadata", {}).get("tags", []))
 
 
 def parsed(source: str) -> ast.Module:
@@ -99,13 +107,21 @@ def parsed(source: str) -> ast.Module:
 def declared_parameters(path: Path) -> dict[str, Parameter]:
     """Read which parameters a notebook declares.
 
-    Raises NotebookError if it is none, has no parameters cell or one that is not Python.
+    Raises NotebookError if it is none, is written for another kernel, has no parameters cell or
+    one that is not Python.
     """
-    sources = _parameter_cells(read_notebook(path))
+    return parameters_of(read_notebook(path))
+
+
+def parameters_of(notebook: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Do the same with a notebook that was read."""
+    if (mistake := other_kernel(notebook)) is not None:
+        raise NotebookError(mistake)
+    sources = _parameter_cells(notebook)
     if not sources:
-        raise NotebookError(f"has no parameters cell: give a code cell the tag {TAG!r}")
+        raise NotebookError(f"has no parameters cell: give a code cell the tag {PARAMETERS!r}")
     if len(sources) > 1:
-        raise NotebookError(f"has {len(sources)} cells with the tag {TAG!r}: keep one")
+        raise NotebookError(f"has {len(sources)} cells with the tag {PARAMETERS!r}: keep one")
     try:
         tree = parsed(sources[0])
     except SyntaxError as error:
@@ -115,7 +131,7 @@ def declared_parameters(path: Path) -> dict[str, Parameter]:
 
 
 def _parameter_cells(notebook: Mapping[str, Any]) -> list[str]:
-    return [source for _, source, tags in code_cells(notebook) if TAG in tags]
+    return [source for _, source, tags in code_cells(notebook) if PARAMETERS in tags]
 
 
 def default_values(notebook: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +167,8 @@ def _parameter(statement: ast.stmt) -> Parameter | None:
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
             default = _literal(value)
             kind = Any if default is None else type(default)
-            return Parameter(name, kind, getattr(kind, "__name__", "Any"), False, default)
+            described = getattr(kind, "__name__", "Any")
+            return Parameter(name, _given_as_list(kind), described, False, default)
     return None
 
 
@@ -167,8 +184,10 @@ def _annotated_type(node: ast.expr) -> Any:
     match node:
         case ast.Constant(value=None):
             return type(None)
+        case ast.Constant(value=value) if value is ...:
+            return value
         case ast.Name(id=name):
-            return _TYPES.get(name, Any)
+            return _given_as_list(_TYPES.get(name, Any))
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             return Union[_annotated_type(left), _annotated_type(right)]  # noqa: UP007
         case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
@@ -179,7 +198,8 @@ def _annotated_type(node: ast.expr) -> Any:
             return Union[_annotated_type(inner), None]  # noqa: UP007
         case ast.Subscript(value=ast.Name(id=name), slice=inner) if name in _TYPES:
             arguments = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-            return _TYPES[name][tuple(_annotated_type(argument) for argument in arguments)]
+            kind = _TYPES[name][tuple(_annotated_type(argument) for argument in arguments)]
+            return _given_as_list(kind)
     return Any
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from taxi_nb.pipeline._notebook_file import code_cells, read_notebook
 from taxi_nb.pipeline.kernels.input_recorder import places_of_packages
 from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD
-from taxi_nb.pipeline.parameters import code_cells, read_notebook
 from taxi_nb.pipeline.spec import Pipeline
 
 _IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from taxi_nb.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm, in_words, place_of
-from taxi_nb.pipeline.parameters import NotebookError, Parameter, close_to, declared_parameters
+from taxi_nb.pipeline._notebook_file import NotebookError
+from taxi_nb.pipeline.parameters import Parameter, close_to, declared_parameters
 from taxi_nb.pipeline.record import cut_name
 from taxi_nb.plain_data import shortened
 from taxi_nb.project import path_within

@@ -21,8 +21,9 @@ from uuid import uuid4
 
 from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.registry.versions import RegistryError
-from taxi_nb.tracking.context import authorship
+from taxi_nb.tracking.context import Context, authorship
 from taxi_nb.tracking.names import KIND_TAG
+from taxi_nb.tracking.store import place_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -228,10 +229,12 @@ class PromotionLog:
     def _create(self) -> str:
         from mlflow.exceptions import MlflowException
 
-        aside = self.client.create_experiment(f"{self.title} (aside, {uuid4().hex})")
-        run = self.client.create_run(
-            aside, run_name=self.title, tags={KIND_TAG: "promotions", "registered_model": self.name}
-        )
+        name = f"{self.title} (aside, {uuid4().hex})"
+        aside = self.client.create_experiment(name, place_for(self.client))
+        own = {KIND_TAG: "promotions", "registered_model": self.name}
+        # The source and commit of whoever promoted first.
+        tags = {**Context().tags, **own}
+        run = self.client.create_run(aside, run_name=self.title, tags=tags)
         self.client.set_terminated(run.info.run_id)
         self.client.set_experiment_tag(aside, _RUN_TAG, run.info.run_id)
         try:

@@ -6,6 +6,8 @@ import getpass
 import json
 import platform
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -94,6 +96,27 @@ class Context:
             from taxi_nb.located_yaml import written_yaml
 
             yield names.PARAMETERS_FILE, written_yaml(parameters).encode()
+
+
+# Of the run that is open; runs within it share it.
+_open_context: ContextVar[Context | None] = ContextVar("_open_context", default=None)
+
+
+def open_context() -> Context | None:
+    """Return the context of the block that is open, if one is."""
+    return _open_context.get()
+
+
+@contextmanager
+def context_of_run(*, is_new: bool) -> Iterator[Context]:
+    """Give the context of a run; a run within another has that one's."""
+    known = None if is_new else open_context()
+    context = known or Context()
+    token = _open_context.set(context)
+    try:
+        yield context
+    finally:
+        _open_context.reset(token)
 
 
 def source_content(file: Path) -> bytes:

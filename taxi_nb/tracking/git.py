@@ -134,6 +134,19 @@ def is_in_no_remote(folder: Path, commit: str) -> bool:
     return found.returncode == branches.returncode == 0 and not branches.stdout
 
 
+def files_not_in(folder: Path, commit: str, paths: Sequence[str]) -> set[str]:
+    """Return those of some paths of a project that a commit lacks; none if it is not here."""
+    asked = [f"{commit}^{{commit}}", *(f"{commit}:./{path}" for path in paths)]
+    try:
+        found = git(folder, "cat-file", "--batch-check", input="\n".join(asked).encode())
+    except OSError:
+        return set()
+    answers = [not line.endswith("missing") for line in _text(found.stdout).splitlines()]
+    if len(answers) != len(asked) or not answers[0]:
+        return set()
+    return {path for path, is_there in zip(paths, answers[1:], strict=True) if not is_there}
+
+
 @cache
 def git_settings(folder: Path) -> dict[str, str]:
     """Return the user, the remotes and the branches' remotes, asked once in a process."""

@@ -14,8 +14,12 @@ ARTIFACT_ROOT_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"
 # What the pipeline tells a step's kernel.
 NOTEBOOK_VARIABLE = "TAXI_NB_NOTEBOOK"
 UPSTREAM_VARIABLE = "TAXI_NB_UPSTREAM"
+STEP_RUN_VARIABLE = "TAXI_NB_STEP_RUN"
 # Beginnings of the variables that say where a run is: they belong to it, not to its results.
-RUN_VARIABLES = ("MLFLOW_", "TAXI_NB_ROOT", NOTEBOOK_VARIABLE, UPSTREAM_VARIABLE)
+RUN_VARIABLES = (
+    *("MLFLOW_", "TAXI_NB_ROOT"),
+    *(NOTEBOOK_VARIABLE, UPSTREAM_VARIABLE, STEP_RUN_VARIABLE),
+)
 
 KIND_TAG = "taxi_nb.kind"
 # On a pipeline's run and its steps' runs: the id of the folder runs/<id>.

@@ -15,6 +15,7 @@ from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.names import Kind, RunStatus
 from taxi_nb.tracking.origin import Origin
 from taxi_nb.tracking.outcomes import model_outcomes
+from taxi_nb.tracking.plain_mlflow import StepRun
 from taxi_nb.tracking.store import connect, experiment_name, tracking_uri
 
 
@@ -28,6 +29,7 @@ def step_environment(
         names.RUN_VARIABLE: run_id,
         names.NOTEBOOK_VARIABLE: notebook,
         names.UPSTREAM_VARIABLE: json.dumps(upstream),
+        **StepRun(run_id, uri, experiment).as_variable(),
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.secrets.addresses import has_credentials, without_credentials
@@ -13,19 +12,15 @@ from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.literals import require_no_literal_secrets
 from taxi_nb.secrets.mlflow_client import hide_secrets_in_runs
 from taxi_nb.tracking._lifecycle import close_abandoned, owner
-from taxi_nb.tracking.context import Context
+from taxi_nb.tracking.context import context_of_run
 from taxi_nb.tracking.measuring import measured
 from taxi_nb.tracking.names import KIND_TAG, OWNER_TAG, RUN_VARIABLE, Kind
 from taxi_nb.tracking.origin import is_step
+from taxi_nb.tracking.plain_mlflow import StepRun
 from taxi_nb.tracking.store import connect
 
 if TYPE_CHECKING:
     import mlflow
-
-# The step's run once this process has joined it: MLflow forgets it after that.
-_joined_run: str | None = None
-# Of the run that is open; runs within it share it.
-_open_context: ContextVar[Context | None] = ContextVar("_open_context", default=None)
 
 
 @contextmanager
@@ -73,18 +68,18 @@ def tracked_run(
     """
     import mlflow
 
-    global _joined_run
     require_no_literal_secrets(params or {})
     if KNOWN:
         hide_secrets_in_runs()
     nested = mlflow.active_run() is not None
-    experiment = None if nested else connect()
+    step = StepRun.here()
+    experiment = None if nested else step.connect() if step else connect()
     step_run = None if nested else os.environ.get(RUN_VARIABLE)
-    parent = None if nested or step_run else _joined_run
+    parent = step.run_id if step and not (nested or step_run) else None
     # Of what the pipeline opens, the pipeline is the owner.
     own = not (nested or step_run or parent)
     given = {KIND_TAG: kind, **KNOWN.hide_in(dict(tags or {}))}
-    with _context(is_new=not nested) as context:
+    with context_of_run(is_new=not nested) as context:
         if own and experiment:
             close_abandoned(mlflow.MlflowClient(), experiment)
         if not step_run:
@@ -97,9 +92,7 @@ def tracked_run(
             tags=given,
         ) as run:
             if step_run:
-                _joined_run = step_run
-                # A second block must not join again, nor a subprocess of the kernel.
-                os.environ.pop(RUN_VARIABLE, None)
+                StepRun.join(step_run)
             if own:
                 context.log_files(run.info.run_id)
             mlflow.log_params(_loggable(params or {}))
@@ -109,18 +102,6 @@ def tracked_run(
             # Measuring memory resets a mark of the process that the pipeline reads.
             with measured(run.info.run_id, with_memory=not is_step()):
                 yield run
-
-
-@contextmanager
-def _context(*, is_new: bool) -> Iterator[Context]:
-    """Give the context of a run; a run within another has that one's."""
-    known = None if is_new else _open_context.get()
-    context = known or Context()
-    token = _open_context.set(context)
-    try:
-        yield context
-    finally:
-        _open_context.reset(token)
 
 
 def _loggable(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def is_there(uri: str) -> bool:
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:
-    """Return a run; None if the store does not have it."""
+    """Return a run, one that is deleted too (`deleted`); None if the store does not have it."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -46,11 +46,21 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
         raise
 
 
+def deleted(run: Run) -> str | None:
+    """Say that a run is deleted, and how to have it back, or return None."""
+    if run.info.lifecycle_stage == "active":
+        return None
+    return f"it is deleted in MLflow; `mlflow runs restore --run-id {run.info.run_id}` undoes it"
+
+
 def nested_runs(client: MlflowClient, run: Run) -> Iterator[Run]:
-    """Yield all runs below a run, each before those below it, the oldest first."""
+    """Yield all runs below a run, deleted ones too, each before those below it, oldest first."""
+    from mlflow.entities import ViewType
+
     children = client.search_runs(
         [run.info.experiment_id],
         f"tags.`{PARENT_TAG}` = '{run.info.run_id}'",
+        ViewType.ALL,
         order_by=["attributes.start_time ASC"],
         max_results=10_000,
     )

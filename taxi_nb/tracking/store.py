@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from taxi_nb.project import DEFAULT_EXPERIMENT, project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
 from taxi_nb.tracking._reaching import POSTGRES, SERVER
-from taxi_nb.tracking.experiments import open_experiment
+from taxi_nb.tracking.experiments import artifact_root, open_experiment
 from taxi_nb.tracking.file_addresses import sqlite_address
 from taxi_nb.tracking.names import EXPERIMENT_VARIABLE, URI_VARIABLE
 from taxi_nb.tracking.store_errors import StoreError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 def tracking_uri() -> str:
@@ -37,6 +41,17 @@ def connect(experiment: str | None = None) -> str:
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=found)
     return found
+
+
+def place_for(client: MlflowClient) -> str | None:
+    """Return where artifacts of one more experiment go: beside those of the present one.
+
+    None leaves it to the store, which is right for a server.
+    """
+    if str(client.tracking_uri).startswith(SERVER):
+        return None
+    present = client.get_experiment_by_name(experiment_name())
+    return artifact_root() or (str(present.artifact_location) if present else None)
 
 
 def run_address(run_id: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -23,7 +25,7 @@ from tests.conftest import Project
 from tests.running import Listener, Run
 
 APOSTROPHE = 'it\'s "quoted" $HOME'
-FOLDERS = ["what? #1", APOSTROPHE]
+FOLDERS = ["what? #1 {project}", APOSTROPHE]
 OTHERS = ["nb#1", "100%20 %", "zwei Wörter 日本", "[x] *;&=+,:@", "back\\slash"]
 OTHERS.append(f"{'d' * 100}/{'e' * 110}")
 
@@ -124,3 +126,16 @@ def test_a_pipeline_and_a_step_may_have_long_names(project: Project, run: Run) -
     assert record.status is Status.OK
     assert len(record.steps[0].name) == 200
     assert len(make_run_folder(project.root / "runs", "p" * 240).name) < 200
+
+
+def test_a_database_of_any_name_is_an_input(project: Project, run: Run) -> None:
+    (project.root / "data").mkdir()
+    for name in ("what? #1.db", "other?.db"):
+        with closing(sqlite3.connect(project.root / "data" / name)) as database:
+            database.execute("CREATE TABLE t (x)")
+    ways = ("'../data/what? #1.db'", "'file:../data/other%3F.db?mode=ro', uri=True")
+    project.notebook("a", "import sqlite3", *(f"sqlite3.connect({way}).close()" for way in ways))
+    _, folder = run("steps: [{notebook: a}]")
+    files = json.loads((folder / "a.inputs.json").read_text())["files"]
+    assert {"data/what? #1.db", "data/other?.db"} <= files.keys()
+    assert all(file["digest"] for file in files.values())

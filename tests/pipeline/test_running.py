@@ -96,11 +96,12 @@ def test_a_kernel_that_dies_is_told_as_that(project: Project, run: Run) -> None:
     assert record.steps[0].error is not None
     assert record.steps[0].error.cell == 3
     executed = nbformat.read(folder / "01_a.ipynb", as_version=4)
-    marks = [cell.metadata["papermill"]["status"] for cell in executed.cells]
+    marks = [c.metadata["papermill"]["status"] for c in executed.cells if "papermill" in c.metadata]
     # Papermill would call all of them completed.
     assert marks == ["completed", "completed", "failed", "pending"]
     assert executed.metadata["papermill"]["exception"] is True
-    assert executed.cells[2].outputs[-1].ename == "KernelDied"
+    (failed,) = (c for c in executed.cells if "os._exit" in c.source)
+    assert failed.outputs[-1].ename == "KernelDied"
 
 
 def test_a_crash_leaves_its_stack_beside_the_notebook(project: Project, run: Run) -> None:
@@ -119,6 +120,14 @@ def test_sys_exit_with_a_code_is_a_failure_and_without_one_is_not(
 ) -> None:
     project.notebook("01_a", "import sys; sys.exit(3)")
     assert statuses(run(ONE)[0]) == {"01_a": "failed"}
+    for last in ("sys.exit(0)", "sys.exit()", "raise SystemExit"):
+        project.notebook("01_a", f"import sys; print('done'); {last}", "print('never')")
+        record, folder = run(ONE)
+        assert statuses(record) == {"01_a": "ok"}
+        executed = nbformat.read(folder / "01_a.ipynb", as_version=4)
+        marks = [cell.metadata["papermill"]["status"] for cell in executed.cells]
+        assert marks == ["completed", "completed", "pending"]
+        assert "never" not in texts(folder / "01_a.ipynb")
 
 
 def test_a_step_is_tried_again_as_often_as_it_may(project: Project, store: str, run: Run) -> None:

@@ -61,6 +61,19 @@ def test_the_store_refuses_to_change_what_was_written(three_champions: TrainedMo
     assert promotion_history().promotions[1].after == "2"
 
 
+def test_the_history_has_source_and_commit_and_lies_beside_the_other_artifacts(
+    three_champions: TrainedModels,
+) -> None:
+    experiment = mlflow.get_experiment_by_name(f"{NAME} promotions")
+    others = mlflow.get_experiment_by_name("nyc-taxi-experiment")
+    assert experiment
+    assert others
+    assert experiment.artifact_location == others.artifact_location
+    (run,) = mlflow.search_runs([experiment.experiment_id], output_format="list")
+    assert run.data.tags["git.commit"]
+    assert run.data.tags["mlflow.source.name"]
+
+
 def test_rollback_goes_back_one_champion_at_a_time_and_is_part_of_the_history(
     three_champions: TrainedModels,
 ) -> None:

@@ -15,6 +15,7 @@ RECORD = run_record()
 DIFF = b"""# not known to git, and not in here:
 #   part/new.txt
 #   part/lost.txt
+#   part/folder/
 diff --git a/part/kept.txt b/part/kept.txt
 --- a/part/kept.txt
 +++ b/part/kept.txt
@@ -41,6 +42,8 @@ def project(tmp_path: Path) -> Path:
     git(part, "commit", "-q", "-m", "one")
     (part / "kept.txt").write_text("present\n")
     (part / "new.txt").write_text("new\n")
+    (part / "folder" / "within").mkdir(parents=True)
+    (part / "folder" / "within" / "file.txt").write_text("deep\n")
     return part
 
 
@@ -50,9 +53,11 @@ def test_a_commit_with_its_recorded_changes(project: Path, tmp_path: Path) -> No
     assert made.root == tmp_path / "copy" / "part"
     assert (made.root / "kept.txt").read_text() == "recorded\n"
     assert (made.root / "new.txt").read_text() == "new\n"
+    assert (made.root / "folder" / "within" / "file.txt").read_text() == "deep\n"
     assert made.remarks == (
         "part/new.txt was not known to git: its present content is used",
         "part/lost.txt was not known to git and is gone",
+        "part/folder/ was not known to git: its present content is used",
     )
 
 

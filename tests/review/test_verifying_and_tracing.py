@@ -67,6 +67,8 @@ def write_notebooks(project: Project, number: int) -> None:
         "# varies: the clock\nimport time\ntime.time_ns()",
         "import sys\nprint('to out')\nprint('to err', file=sys.stderr)\nprint('more')",
         FIGURE.format(change="pixels[3, 4] = 0.5"),
+        # Where an object lies in memory, and when a library said something, are no results.
+        "import datetime\nprint(datetime.datetime.now(), 'WARNING of a library')\nobject()",
         LOG.format(metrics="{'rmse': 1 / 3, 'fit_seconds': random.random()}", inner="2.5"),
         parameters="x: int = 1",
     )
@@ -107,10 +109,11 @@ def made(
             f"setup:\n\tmkdir -p .venv && ln -sfn {Path(sys.executable).parent} .venv/bin\n"
         )
         write_notebooks(project, 1)
-        project.pipeline(PIPELINE)
         git(project.root, "init", "-q")
         git(project.root, "add", "-A")
         git(project.root, "commit", "-q", "-m", "one")
+        # Git knows nothing of the folder params/.
+        project.pipeline(PIPELINE)
         write_notebooks(project, 2)
         pipeline = read_pipeline(project.root / "params" / "test.yaml", project.root, ["x=7"])
         record, folder = run_pipeline(pipeline, pool=warm_pool, jobs=2, listener=Listener())
@@ -145,12 +148,13 @@ def test_what_is_the_same_is_said_to_be(verified: tuple[Verification, list[str]]
     verification, said = verified
     same = of(verification, "01_same")
     assert same.differences == ()
-    # Text, a seeded number, a set, a folder, two streams, what is logged, a nested run's metric.
-    assert (same.figures, same.outputs, same.metrics) == (1, 7, 2)
+    # Text, a seeded number, a set, a folder, two streams, a log, an object, what is logged.
+    assert (same.figures, same.outputs, same.metrics) == (1, 9, 2)
     # The run's own changes were executed: not the commit, nor what was edited after it.
     assert verification.state.endswith("with the recorded uncommitted changes")
     assert said[0].endswith("params/test.yaml --set x=7")
-    assert verification.circumstances == ()
+    known = "params/ was not known to git: its present content is used"
+    assert verification.circumstances == (known,)
 
 
 def test_what_differs_is_found_and_by_how_much(verified: tuple[Verification, list[str]]) -> None:
@@ -200,7 +204,7 @@ def test_a_model_leads_back_to_cell_parameters_commit_and_lock(made: Made) -> No
         "model version  minutes, version 1",
         "lineage.step: 01_same",
         f"training run  01_same  {run_id}",
-        "cell  10: from taxi_nb import tracked_run",
+        "cell  11: from taxi_nb import tracked_run",
         "known by: was executing when rmse",
         "alpha: 3",
         f"commit  {made.record.commit}",
@@ -285,6 +289,19 @@ def test_the_commands_of_a_trace_do_it_again(made: Made, tmp_path: Path) -> None
         executed = json.loads((made.folder / f"{name}.ipynb").read_text())
         sources = ["".join(cell["source"]) for cell in executed["cells"]]
         assert all("".join(cell["source"]) in sources for cell in again["cells"])
+
+
+def test_a_run_that_is_deleted_is_said_to_be(made: Made) -> None:
+    from mlflow import MlflowClient
+
+    run_id = str(made.record.steps[1].mlflow_run_id)
+    MlflowClient().delete_run(run_id)
+    said = f"it is deleted in MLflow; `mlflow runs restore --run-id {run_id}` undoes it"
+    try:
+        assert said in shown("trace", run_id)[1]
+        assert said in shown("trace", made.folder.name)[1]
+    finally:
+        MlflowClient().restore_run(run_id)
 
 
 def test_only_a_run_that_succeeded_can_be_verified(made: Made, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import unescape
 from typing import Any
 
+from taxi_nb.pipeline._notebook_file import INJECTED, tags_of
 from taxi_nb.pipeline.report.executed import ExecutedNotebook
 from taxi_nb.pipeline.report.figures import IMAGES
 
@@ -54,7 +55,7 @@ def _readable(notebook: dict[str, Any]) -> Any:
     reduced = nbformat.v4.new_notebook()
     for cell in notebook["cells"]:
         kept = {"cell_type": cell["cell_type"], "source": cell["source"]}
-        if "injected-parameters" in cell["metadata"].get("tags", []):
+        if INJECTED in tags_of(cell):
             kept["source"] = "# parameters given by the pipeline"
         # One id for all: cells are matched by what is in them.
         kept |= {"metadata": {}, "id": "cell"}

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.pipeline._notebook_file import BANNER, tags_of
 from taxi_nb.pipeline.report.figures import IMAGES, Figure, alt_text, decoded_image
 
 
@@ -77,11 +78,7 @@ def notebook_content(file: bytes) -> dict[str, Any]:
     Not read by nbformat, whose import takes longer than all else on a page of reused steps.
     """
     found: dict[str, Any] = json.loads(file)
-    found["cells"] = [
-        _joined(cell)
-        for cell in found["cells"]
-        if "papermill-error-cell-tag" not in cell["metadata"].get("tags", [])
-    ]
+    found["cells"] = [_joined(cell) for cell in found["cells"] if BANNER not in tags_of(cell)]
     return found
 
 

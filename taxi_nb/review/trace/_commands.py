@@ -20,6 +20,8 @@ class Recipe:
     diff_run: str | None  # The MLflow run that keeps the uncommitted changes.
     variables: Mapping[str, str]
     record: RunRecord | None  # A pipeline run's.
+    # Its files that the commit does not have -> the MLflow run that keeps them, if one does.
+    uncommitted: Mapping[str, str | None]
     notebook_run: str | None  # Without a pipeline: the run that keeps notebook and parameters.
     notebook: str | None
     has_parameters: bool
@@ -35,6 +37,11 @@ class Recipe:
         if self.diff_run:
             yield self._download(self.diff_run, names.DIFF_ARTIFACT)
             yield f"git apply .git/{names.DIFF_FILE} && make setup"
+        for file, run_id in self.uncommitted.items():
+            if run_id:
+                folder, _, name = file.rpartition("/")
+                kept = f"{names.SOURCE_FOLDER}/{name}"
+                yield self._download(run_id, kept, folder or ".")
         if self.record:
             settings = [word for override in self.record.overrides for word in ("--set", override)]
             command = [".venv/bin/taxi-nb", "run", self.record.parameter_file, *settings]
@@ -46,6 +53,9 @@ class Recipe:
         """Yield what the commands cannot do."""
         if self.commit is None:
             yield "without a commit the code cannot be had again"
+        for file, run_id in self.uncommitted.items():
+            if not run_id:
+                yield f"{file} is in no commit and was not kept: put it there first"
         if self.record is None and self.notebook is None:
             yield "it was made neither by a pipeline nor by a notebook: its command is not known"
         elif self.record is None:
@@ -62,10 +72,11 @@ class Recipe:
         command = f".venv/bin/papermill {shlex.quote(f'.git/{notebook}')} {shlex.quote(notebook)}"
         yield self._with_variables(f"{command}{given} -k python3 --cwd notebooks")
 
-    def _download(self, run_id: str, path: str) -> str:
+    def _download(self, run_id: str, path: str, folder: str = ".git") -> str:
+        """Return what fetches an artifact; into .git, so that the checkout stays clean."""
         store = f"MLFLOW_TRACKING_URI={shlex.quote(self.tracking_uri)}"
-        # Into .git, so that the checkout stays clean.
-        return f"{store} .venv/bin/mlflow artifacts download -r {run_id} -a {path} -d .git"
+        place = f"-a {shlex.quote(path)} -d {shlex.quote(folder)}"
+        return f"{store} .venv/bin/mlflow artifacts download -r {run_id} {place}"
 
     def _with_variables(self, command: str) -> str:
         settings = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,8 @@ from taxi_nb.review.trace._commands import Recipe
 from taxi_nb.review.trace.nodes import Node
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking import names
-from taxi_nb.tracking.git import is_in_no_remote
-from taxi_nb.tracking.run_tree import artifact_bytes, find_run, logged_at
+from taxi_nb.tracking.git import files_not_in, is_in_no_remote
+from taxi_nb.tracking.run_tree import artifact_bytes, deleted, find_run, logged_at
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -89,6 +90,7 @@ class RunChains:
             *self._code_and_environment(place.step_run),
         ]
         missing = [] if data else ["it logged no data set"]
+        missing += filter(None, [deleted(run)])
         if place.step is not None:
             made_from.append(self._step_of(place, place.step))
         elif place.pipeline_run is not None:
@@ -142,7 +144,8 @@ class RunChains:
         if run is None:
             return Node("step", step.name, facts, ("its MLflow run is gone",))
         data = [f"{node.title}, digest {node.facts['digest']}" for node in nodes.data_nodes(run)]
-        return Node("step", step.name, facts | ({"data": "; ".join(data)} if data else {}))
+        lost = tuple(filter(None, [deleted(run)]))
+        return Node("step", step.name, facts | ({"data": "; ".join(data)} if data else {}), lost)
 
     def _step_of(self, place: _Place, step: StepResult) -> Node:
         """Return the step that a run is of, with the files and runs that it read."""
@@ -178,6 +181,8 @@ class RunChains:
             missing.append(f"its folder {RUNS}/{record.id} is gone; what MLflow keeps is shown")
         if run is None:
             missing.append("its MLflow run is gone")
+        elif is_deleted := deleted(run):
+            missing.append(is_deleted)
         return Node("pipeline run", record.id, facts, tuple(missing), made_from)
 
     def _code_and_environment(self, run: Run) -> tuple[Node, Node]:
@@ -242,11 +247,36 @@ class RunChains:
             diff_run=run.info.run_id if run and diff and b"diff --git" in diff else None,
             variables={name: value for name, value in variables.items() if value is not None},
             record=record,
+            uncommitted=dict(self._uncommitted(recorded, commit, diff))
+            if is_known and recorded
+            else {},
             notebook_run=alone.info.run_id if alone else None,
             notebook=alone.data.tags.get(names.NOTEBOOK_TAG) if alone else None,
             has_parameters=given is not None,
         )
         return Trace(root, tuple(recipe.commands()), tuple(recipe.remarks()))
+
+    def _uncommitted(
+        self, recorded: Recorded | None, commit: str, diff: bytes | None
+    ) -> Iterator[tuple[str, str | None]]:
+        """Yield the files that neither commit nor diff has, and the run that keeps each.
+
+        Runs keep the pipeline's file and the notebooks; of modules only digests are kept.
+        """
+        if recorded is None or not nodes.is_hex(commit):
+            return
+        record, disk = recorded.record, recorded.disk
+        kept: dict[str, str | None] = {record.parameter_file: record.mlflow_run_id}
+        kept |= {step.notebook: step.mlflow_run_id for step in record.steps}
+        for known in disk.inputs.values() if disk else ():
+            modules = (name for name in known.get("modules", ()) if not os.path.isabs(name))
+            kept |= {name: None for name in modules if name not in kept}
+        missing = files_not_in(self.project, commit, list(kept))
+        added = (diff or b"").decode(errors="replace").splitlines()
+        for file, run_id in kept.items():
+            in_diff = any(line.startswith("+++ b/") and line.endswith(file) for line in added)
+            if file in missing and not in_diff:
+                yield file, run_id
 
 
 def read_record(folder: Path) -> Recorded:

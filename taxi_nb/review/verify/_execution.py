@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # By these a run would find its way into a store that is not the scratch one, or into another run.
 _OF_OTHER_RUNS = {
     *(names.RUN_VARIABLE, names.EXPERIMENT_VARIABLE, names.EXPERIMENT_ID_VARIABLE),
-    *(names.NOTEBOOK_VARIABLE, names.UPSTREAM_VARIABLE),
+    *(names.NOTEBOOK_VARIABLE, names.UPSTREAM_VARIABLE, names.STEP_RUN_VARIABLE),
     *(names.ARTIFACT_ROOT_VARIABLE, "MLFLOW_REGISTRY_URI"),
 }
 

@@ -73,12 +73,19 @@ def _untracked(remarks: Iterable[str]) -> Iterator[str]:
 
 
 def _take_untracked(paths: Iterable[str], top: Path, target: Path) -> Iterator[str]:
-    """Copy files that git did not know from where they are now; say so of each."""
+    """Copy files and folders that git did not know from where they are now; say so of each."""
     for path in paths:
-        here, there = top / path, target / path
-        if here.is_file():
-            there.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(here, there)
+        here = top / path
+        if here.is_dir():  # Git names a folder of which it knows nothing, not what is in it.
+            known = _git(top, "ls-files", "-z", "--others", "--exclude-standard", "--", path).stdout
+            files = [name for name in os.fsdecode(known).split("\0") if name]
+        else:
+            files = [path] if here.is_file() else []
+        for file in files:
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            if (top / file).is_file():
+                shutil.copyfile(top / file, target / file)
+        if here.exists():
             yield f"{path} was not known to git: its present content is used"
         else:
             yield f"{path} was not known to git and is gone"

@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+# ``<Legend object at 0x7f3a5c1e90>``: where an object lay in memory.
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,16}\b")
+# The time that a line of a log begins with; in a line without a level it may be a result.
+_CLOCK = r"\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"
+_TIME = rf"(?:\d{{4}}[-/]\d\d[-/]\d\d[ T])?{_CLOCK}|\d{{6}} {_CLOCK}"
+_LEVEL = r"(?:DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)"
+_LOG_TIME = re.compile(
+    rf"^(\[[DIWEC] |{_LEVEL}:?\s+\[?)(?:{_TIME})"
+    rf"|^(\[?)(?:{_TIME})(?=[\]\s:,-].*\b{_LEVEL}\b)",
+    re.MULTILINE,
+)
+
 
 @dataclass(frozen=True)
 class StepVerdict:
@@ -131,6 +143,8 @@ def _common_names(execution: Execution) -> Normalise:
     pattern = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
 
     def normalise(text: str) -> str:
+        text = _LOG_TIME.sub(lambda found: f"{found[1] or found[2] or ''}<time>", text)
+        text = _ADDRESS.sub("at <address>", text)
         text = pattern.sub(lambda found: names[found[0]], text)
         text = re.sub(r"\bm-[0-9a-f]{32}\b", "<model id>", text)
         return re.sub(r"/\S*/ipykernel_\d+/\d+\.py", "<cell>", text)

@@ -21,7 +21,7 @@ from taxi_nb.review.verify.comparison import Execution, StepVerdict, compare_exe
 from taxi_nb.secrets.addresses import variable_without_credentials, without_credentials
 from taxi_nb.tracking.environment import installed_versions
 from taxi_nb.tracking.names import DIFF_ARTIFACT
-from taxi_nb.tracking.run_tree import artifact_bytes, client_of, find_run, is_there
+from taxi_nb.tracking.run_tree import artifact_bytes, client_of, deleted, find_run, is_there
 from taxi_nb.tracking.store import tracking_uri
 from taxi_nb.tracking.store_errors import errors_of_store
 
@@ -141,3 +141,6 @@ def _not_known(
     gone = [name for name, tree in trees.items() if not tree]
     if gone:
         yield f"MLflow no longer has {', '.join(gone)}: what is nested there is not compared"
+    for name, tree in trees.items():
+        if tree and deleted(tree[0]):
+            yield f"the run of {name} is deleted in MLflow; what it still holds is compared"
