@@ -5,10 +5,14 @@ SHELL := /bin/bash
 PARAMS ?= params/default.yaml
 JOBS   ?= 1
 SINCE  ?= HEAD
-STORE  ?= $(or $(MLFLOW_TRACKING_URI),sqlite:///$(CURDIR)/mlflow.db)
+# Unless one is named it is the project's own SQLite file, whose address Python builds.
+STORE  ?= $(MLFLOW_TRACKING_URI)
 # By the environment and not as an argument: other users of a machine see those of a process.
-run-notebooks lab-server report verify serve: export MLFLOW_TRACKING_URI := $(STORE)
-ui: export MLFLOW_BACKEND_STORE_URI := $(STORE)
+ifneq ($(STORE),)
+run-notebooks lab-server ui report verify serve: export MLFLOW_TRACKING_URI := $(STORE)
+endif
+use_store = export $(1)="$$($(BIN)/python -c \
+  'from taxi_nb.tracking.store import tracking_uri; print(tracking_uri())')"
 # A Python of 3.11 or newer to build the environment with.
 PYTHON ?= python3
 
@@ -60,12 +64,13 @@ lab: setup  ## explore in JupyterLab, with this project's store and data
 
 # .jupyter/ switches off what Lab would ask on its first start.
 lab-server:
-	@TAXI_NB_ROOT="$(CURDIR)" PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE MLFLOW_DISABLE_TELEMETRY=true \
-	  JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
-	  $(BIN)/jupyter lab --notebook-dir="$(CURDIR)" $(LAB_ARGS) notebooks/01_ingest.ipynb
+	@export TAXI_NB_ROOT="$$PWD"; $(call use_store,MLFLOW_TRACKING_URI); \
+	  PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE MLFLOW_DISABLE_TELEMETRY=true \
+	  JUPYTER_CONFIG_PATH="$$PWD/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	  $(BIN)/jupyter lab --notebook-dir="$$PWD" $(LAB_ARGS) notebooks/01_ingest.ipynb
 
 ui: setup  ## look at the runs in MLflow's own pages, on this machine only (PORT=5000)
-	@case "$$MLFLOW_BACKEND_STORE_URI" in \
+	@$(call use_store,MLFLOW_BACKEND_STORE_URI); case "$$MLFLOW_BACKEND_STORE_URI" in \
 	  http*) echo "This store is a server: its own address shows the same pages." ;; \
 	  *) MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 	    exec $(BIN)/mlflow ui --host 127.0.0.1 --port $(or $(PORT),5000) ;; \

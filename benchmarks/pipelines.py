@@ -25,8 +25,8 @@ from pathlib import Path
 
 import nbformat
 import psutil
-import yaml
 
+from taxi_nb.located_yaml import written_yaml
 from taxi_nb.pipeline.spec import read_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,7 +134,7 @@ def papermill_loop(root: Path, file: str) -> list[str]:
     lines = ["set -e"]
     for number, step in enumerate(pipeline.steps):
         values = root / "out" / f"{number}.yaml"
-        values.write_text(yaml.safe_dump(dict(step.parameters)))
+        values.write_text(written_yaml(dict(step.parameters)))
         lines.append(
             f"papermill --no-progress-bar --cwd notebooks -f {values} {step.notebook} "
             f"out/{number}.ipynb"
@@ -293,7 +293,7 @@ def dvc_project(folder: Path, steps: int) -> tuple[list[str], Path]:
     }
     for n in range(steps):
         (project / f"in_{n}").write_text(str(n))
-    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (project / "dvc.yaml").write_text(written_yaml({"stages": stages}))
     dvc = str(commands / "dvc")
     for command in (["git", "init", "-q"], [dvc, "init", "-q"], [dvc, "repro", "-q"]):
         subprocess.run(command, cwd=project, check=True, capture_output=True)
@@ -309,7 +309,7 @@ def ploomber_project(folder: Path, steps: int) -> tuple[list[str], Path]:
         source = '# %% tags=["parameters"]\nupstream = None\nproduct = None\n\n# %%\n'
         (project / f"step_{n}.py").write_text(f"{source}print({n})\n")
     tasks = [{"source": f"step_{n}.py", "product": f"out_{n}.ipynb"} for n in range(steps)]
-    (project / "pipeline.yaml").write_text(yaml.safe_dump({"tasks": tasks}))
+    (project / "pipeline.yaml").write_text(written_yaml({"tasks": tasks}))
     ploomber = str(commands / "ploomber")
     subprocess.run([ploomber, "build"], cwd=project, check=True, capture_output=True)
     return [ploomber, "build"], project

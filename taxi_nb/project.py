@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 from collections.abc import Iterator
@@ -44,7 +45,8 @@ def path_within(root: Path, path: Path) -> str:
 
 def project_file(file: Path) -> Path:
     """Return a file named from the current folder, or else from the project's, as absolute."""
-    return (file if file.exists() else project_root() / file).absolute()
+    # `Path.exists` raises where a name is too long for any file.
+    return (file if os.path.exists(file) else project_root() / file).absolute()
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def part_file(path: Path) -> Iterator[Path]:
 
 def part_files_of(path: Path) -> Iterator[Path]:
     """Return the part files of `path` that are there now, whoever writes them."""
-    return path.parent.glob(f".{path.name}.*.part")
+    return path.parent.glob(f".{glob.escape(path.name)}.*.part")
 
 
 def publish(part: Path, path: Path, *, replace: bool = True) -> bool:

@@ -17,6 +17,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from taxi_nb.tracking.file_addresses import sqlite_address
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Set before anything imports mlflow.
@@ -85,7 +87,7 @@ def store(project: Project, empty_store: Path) -> Iterator[str]:
     import mlflow
 
     shutil.copy(empty_store, project.root / "mlflow.db")
-    uri = f"sqlite:///{project.root}/mlflow.db"
+    uri = sqlite_address(project.root / "mlflow.db")
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     yield uri

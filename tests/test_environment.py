@@ -9,9 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 
+from taxi_nb.located_yaml import read_located_yaml
 from tests.conftest import REPOSITORY
 
 CONDA_NAMES = {
@@ -41,7 +41,7 @@ def conda_line(requirement: str) -> str:
 
 
 def test_environment_yml_names_what_pyproject_names(project: dict[str, list[str]]) -> None:
-    conda = yaml.safe_load((REPOSITORY / "environment.yml").read_text())["dependencies"]
+    conda = read_located_yaml(REPOSITORY / "environment.yml").value["dependencies"]
     wanted = [*project["default"], *project["build"], *project["s3"], *project["postgres"]]
     assert sorted(conda) == sorted(["python>=3.11", *map(conda_line, wanted)])
 

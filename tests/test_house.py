@@ -34,6 +34,7 @@ ROOMS = (
     "tracking",
     "secrets",
     "project",
+    "located_yaml",
     "plain_data",
 )
 # The door, which leads into every room: the public names, and `python -m taxi_nb`.

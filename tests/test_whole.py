@@ -22,6 +22,15 @@ REAL_MONTHS = Path(os.environ.get("TAXI_NB_TEST_DATA", REPOSITORY.parent / "shar
 
 
 @pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """An empty project in a folder whose name is hard on addresses."""
+    made = Project(tmp_path / "it's 100% #1, isn't it?")
+    monkeypatch.chdir(made.root)
+    monkeypatch.setenv("TAXI_NB_ROOT", str(made.root))
+    return made
+
+
+@pytest.fixture
 def copy(project: Project) -> Project:
     """The project's notebooks and pipelines in a place of their own."""
     for folder in ("notebooks", "params"):

@@ -29,13 +29,14 @@ Name = Annotated[
 @contextmanager
 def registry_errors_stop() -> Iterator[None]:
     """End with one message if the store or the registry cannot be used as asked."""
+    from taxi_nb.tracking.file_addresses import sqlite_file
     from taxi_nb.tracking.run_tree import is_there
     from taxi_nb.tracking.store import tracking_uri
     from taxi_nb.tracking.store_errors import StoreError, errors_of_store
 
     if not is_there(tracking_uri()):
         stop(
-            f"there is no store yet: {tracking_uri().removeprefix('sqlite:///')} does not exist. "
+            f"there is no store yet: {sqlite_file(tracking_uri())} does not exist. "
             "`make run-notebooks` makes it, MLFLOW_TRACKING_URI names another",
             FAILURE,
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop
+from taxi_nb.plain_data import to_json
 from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def trace(
     with errors_stop({TraceError: USAGE, StoreError: FAILURE}):
         found = lead_back(what, project_root())
     if as_json:
-        print(json.dumps(asdict(found), indent=2))
+        print(to_json(found, indent=2))
     else:
         _show(found)
 

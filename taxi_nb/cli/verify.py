@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter
 from dataclasses import asdict
@@ -13,6 +12,7 @@ import typer
 
 from taxi_nb.cli._arguments import ChosenRun, Jobs, run_folder
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
+from taxi_nb.plain_data import to_json
 from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def verify(
     ):
         scratch = keep.absolute() if keep else Path(temporary).resolve()
         made = verify_run(folder, project_root(), scratch, jobs=jobs, say=say)
-    print(json.dumps(_as_dict(made), indent=2) if as_json else _as_text(made))
+    print(to_json(_as_dict(made), indent=2) if as_json else _as_text(made))
     if not made.is_same:
         raise typer.Exit(FAILURE)
 

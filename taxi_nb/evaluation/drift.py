@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +15,7 @@ from taxi_nb.evaluation._distribution import (
     population_stability_index,
 )
 from taxi_nb.evaluation.clock import hours_of, weekdays_of
+from taxi_nb.plain_data import to_json
 from taxi_nb.trips.batches import reopen
 from taxi_nb.trips.origin import is_part, provenance
 
@@ -99,7 +99,7 @@ class DriftReference:
 
     def to_json(self) -> str:
         """Return the content of `REFERENCE_FILE`."""
-        return json.dumps(self.to_dict(), indent=1)
+        return to_json(self.to_dict(), indent=1)
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Self:

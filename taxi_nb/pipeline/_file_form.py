@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from taxi_nb.pipeline._located_yaml import Location
+from taxi_nb.located_yaml import Location
 from taxi_nb.pipeline.parameters import close_to
 from taxi_nb.secrets.addresses import user_info, without_credentials
 
@@ -41,11 +41,21 @@ def _without_secrets(address: str) -> str:
 _Address = Annotated[str, AfterValidator(_without_secrets)]
 
 
+def _on_one_line(name: str) -> str:
+    """Refuse what would break a line, or a terminal: names are shown everywhere."""
+    if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", name):
+        raise ValueError("must be on one line, without control characters")
+    return name
+
+
+_Name = Annotated[str, AfterValidator(_on_one_line)]
+
+
 class StepForm(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    notebook: str
-    name: str | None = None
+    notebook: _Name
+    name: _Name | None = None
     params: dict[str, Any] = {}
     matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     needs: list[str] | None = None
@@ -61,7 +71,7 @@ class StepForm(BaseModel):
 class PipelineForm(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    experiment: str | None = None
+    experiment: _Name | None = None
     tracking_uri: _Address | None = None
     artifact_root: _Address | None = None
     params: dict[str, Any] = {}

@@ -101,7 +101,8 @@ class RecordedInputs:
 
     def _is_visible(self, path: Path, ignored: tuple[Path, ...]) -> bool:
         hidden = any(part.startswith(".") for part in path.relative_to(self._root).parts)
-        return path.is_file() and not hidden and not any(map(path.is_relative_to, ignored))
+        # A text may be too long for the name of a file, which `Path.is_file` takes for an error.
+        return os.path.isfile(path) and not hidden and not any(map(path.is_relative_to, ignored))
 
     def _module(self, path: Path) -> dict[str, str]:
         if self._has_changed(path):

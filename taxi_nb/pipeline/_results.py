@@ -135,11 +135,11 @@ def _read(path: Path) -> StepResult | None:
     try:
         known = json.loads(path.read_bytes())
         return replace(
-            from_plain(StepResult, known["step"]),
+            StepResult.of_record(known["step"]),
             executed_in=known["run"],
             kind=known["kind"],
             notebook_size=known["notebook_size"],
             used=from_plain(Inputs, known["inputs"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -15,6 +15,7 @@ from taxi_nb.pipeline.planned import PlannedStep
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.remote_file import is_remote, remote_digest, remote_stamp
 from taxi_nb.pipeline.spec import Step
+from taxi_nb.plain_data import restored
 from taxi_nb.secrets.addresses import variable_without_credentials
 
 
@@ -79,7 +80,11 @@ def _parameters(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]
 
 
 def _abbreviated(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        text = value
+    else:
+        shown = restored(value)
+        text = json.dumps(value, ensure_ascii=False) if shown == value else str(shown)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

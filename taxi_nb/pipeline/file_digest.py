@@ -14,6 +14,7 @@ from typing import Any
 from taxi_nb.pipeline._code_digest import asks_mlflow, cell_digests, definition_digests
 from taxi_nb.pipeline._notebook_file import read_notebook
 from taxi_nb.pipeline.parameters import default_values
+from taxi_nb.plain_data import plain
 from taxi_nb.project import write_whole
 
 # A file that changes twice within one tick of a clock has one stamp for two contents:
@@ -111,6 +112,6 @@ def _notebook(path: Path) -> dict[str, Any]:
     notebook = read_notebook(path)
     return {
         "cells": {str(number): digest for number, digest in cell_digests(notebook).items()},
-        "defaults": json.loads(json.dumps(default_values(notebook), default=repr)),
+        "defaults": plain(default_values(notebook)),
         "asks_mlflow": asks_mlflow(notebook),
     }

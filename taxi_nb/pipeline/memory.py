@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from taxi_nb.pipeline._results import KeptResults
 from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.spec import Pipeline, Step
+from taxi_nb.plain_data import plain
 from taxi_nb.project import path_within
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.environment import installed_versions
 from taxi_nb.tracking.experiments import artifact_root
+from taxi_nb.tracking.file_addresses import folder_of, sqlite_file
 from taxi_nb.tracking.store import experiment_name, tracking_uri
 from taxi_nb.tracking.stored_runs import finished_runs
 
@@ -54,12 +53,11 @@ class Memory:
     def inputs_before(self, step: Step) -> Inputs:
         """Return the inputs that are known before a step runs, as they are at this moment."""
         notebook = self.digests.notebook(step.notebook)
-        given = json.loads(json.dumps(dict(step.parameters), default=repr))
         return Inputs(
             step=step.name,
             notebook=path_within(self.pipeline.root, step.notebook),
             cells=notebook["cells"],
-            parameters={**notebook["defaults"], **given},
+            parameters={**notebook["defaults"], **plain(step.parameters)},
             store=self.store,
             experiment=self.experiment,
         )
@@ -90,13 +88,11 @@ class Memory:
         """Files and folders below the project that runs make: never inputs."""
         root = beside = self.pipeline.root
         names = ["mlartifacts", "mlruns"]
-        if self.store.startswith("sqlite:"):
-            database = Path(self.store.removeprefix("sqlite:///"))
-            beside = database.parent
+        if (database := sqlite_file(self.uri)) is not None:
+            beside = database.absolute().parent
             endings = ("", "-wal", "-shm", "-journal", ".lock")
             names += [f"{database.name}{ending}" for ending in endings]
         made = [root / RUNS, *(beside / name for name in names)]
-        artifacts = artifact_root(self.pipeline.artifact_root) or ""
-        if artifacts.startswith("file:"):
-            made.append(Path(url2pathname(urlsplit(artifacts).path)))
+        if artifacts := folder_of(artifact_root(self.pipeline.artifact_root) or ""):
+            made.append(artifacts)
         return tuple(made)

@@ -65,8 +65,11 @@ class Parameter:
 
         if (mistake := secret_mistake(self.name, value)) is not None:
             return mistake
-        if _unwritable(value) is not None:
-            return f"must be {self.described}, got {type(_unwritable(value)).__name__} {value!r}"
+        if (date := _unwritable(value)) is not None:
+            return (
+                f"must be {self.described}, got {type(date).__name__} {date}, which no notebook "
+                "can be given; in quotes it is a text"
+            )
         try:
             self._adapter.validate_python(value)
         except ValidationError:

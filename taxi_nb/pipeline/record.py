@@ -13,12 +13,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
-from taxi_nb.plain_data import from_plain, to_json
+from taxi_nb.plain_data import from_plain, plain, restored, shortened, to_json
 from taxi_nb.tracking.names import RunStatus
 from taxi_nb.tracking.outcomes import TrainedModel
 
 RUN_FILE = "run.json"
+# In bytes. A file's name has 255 at most: parts of it are written beside, under longer ones.
+_LONGEST_NAME = 200
+_LONGEST_FILE = 160
+# In characters, of an error: it is told on a terminal, in records and on pages.
+_LONGEST_MESSAGE = 2_000
 
 
 class Status(StrEnum):
@@ -54,6 +60,11 @@ class StepError:
     cell: int | None
     type: str
     message: str
+
+    def __post_init__(self) -> None:
+        """Keep the beginning of what is long: the executed notebook has all of it."""
+        object.__setattr__(self, "type", shortened(self.type, 200))
+        object.__setattr__(self, "message", shortened(self.message, _LONGEST_MESSAGE))
 
     def __str__(self) -> str:
         place = f"cell {self.cell}: " if self.cell else ""
@@ -97,7 +108,13 @@ class StepResult:
         """Return the part that a record keeps: name -> value."""
         # With a kept result, and not in a run's record.
         kept_apart = ("kind", "executed_in", "notebook_size", "used")
-        return {name: value for name, value in vars(self).items() if name not in kept_apart}
+        kept = {name: value for name, value in vars(self).items() if name not in kept_apart}
+        return {**kept, "parameters": plain(self.parameters)}
+
+    @classmethod
+    def of_record(cls, known: Any) -> StepResult:
+        """Make a result again from what `recorded` gave; ValueError if it is none."""
+        return from_plain(cls, _with_parameters(known))
 
 
 @dataclass(frozen=True)
@@ -140,9 +157,19 @@ class RunRecord:
     def from_json(cls, text: str) -> RunRecord:
         """Read the text of `to_json`; ValueError if it is not a record."""
         try:
-            return from_plain(cls, json.loads(text))
-        except ValueError as error:
+            known = json.loads(text)
+            if isinstance(known, dict) and isinstance(known.get("steps"), list):
+                known["steps"] = [*map(_with_parameters, known["steps"])]
+            return from_plain(cls, known)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not a run record: {str(error).splitlines()[0]}") from None
+
+
+def _with_parameters(known: Any) -> Any:
+    """Give a step its parameters as they were, keys that are no texts among them."""
+    if isinstance(known, dict) and "parameters" in known:
+        return {**known, "parameters": restored(known["parameters"])}
+    return known
 
 
 def make_run_folder(
@@ -168,9 +195,22 @@ def point_latest_at(folder: Path) -> None:
     os.replace(aside, folder.parent / "latest")
 
 
+def cut_name(name: str, most: int = _LONGEST_NAME) -> str:
+    """Return a name of at most `most` bytes; one that is cut ends in a digest, so that it differs.
+
+    >>> cut_name("a" * 300) == cut_name("a" * 301)
+    False
+    """
+    encoded = name.encode()
+    if len(encoded) <= most:
+        return name
+    return f"{encoded[: most - 9].decode('utf-8', 'ignore')}-{digest(name)[:8]}"
+
+
 def slug(name: str) -> str:
     """Return a name that every file system and address takes."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")
+    plain_name = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")
+    return cut_name(plain_name, _LONGEST_FILE) if plain_name else digest(name)[:8]
 
 
 def file_names(steps: list[str]) -> dict[str, str]:

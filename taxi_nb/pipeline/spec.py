@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +12,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from taxi_nb.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm, in_words, place_of
-from taxi_nb.pipeline._located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline._notebook_file import NotebookError
 from taxi_nb.pipeline.parameters import Parameter, close_to, declared_parameters
+from taxi_nb.pipeline.record import cut_name
+from taxi_nb.plain_data import shortened
 from taxi_nb.project import path_within
 from taxi_nb.secrets.literals import secret_mistake
 from taxi_nb.secrets.references import secret_variables
 
 NOTEBOOKS = "notebooks"
+# What would break a path or a line.
+_NO_NAME = re.compile(r"[/\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,11 @@ class Problem:
     line: int | None
     key: str
     message: str
+
+    def __post_init__(self) -> None:
+        """Keep the beginning of what is long: a message may quote a value."""
+        for part, most in (("file", 300), ("key", 300), ("message", 1_000)):
+            object.__setattr__(self, part, shortened(getattr(self, part), most))
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
@@ -168,7 +179,7 @@ class _Reader:
         """Read what a notebook declares; refuse secrets in its own cell, given others or not."""
         shown, place = path_within(self.root, path), ("steps", index, "notebook")
         try:
-            if not path.is_file():
+            if not os.path.isfile(path):
                 hint = close_to(path.stem, [other.stem for other in path.parent.glob("*.ipynb")])
                 raise NotebookError(f"there is no such notebook{hint}")
             self.declared[index] = declared_parameters(path)
@@ -186,6 +197,8 @@ class _Reader:
         name, equals, text = override.partition("=")
         if not equals or not name:
             self._wrong_set(name, "must be NAME=VALUE")
+        elif name in self.given:
+            self._wrong_set(name, "is given twice")
         elif name not in self.names:
             hint = close_to(name, self.names)
             self._wrong_set(name, f"no notebook of {self.shown} declares {name!r}{hint}")
@@ -219,8 +232,8 @@ class _Reader:
             needs = self._needs(index, step, before)
             names = before.setdefault(step.group, [])
             for values in self._executions(index, step):
-                chosen = ",".join(str(values[axis]).replace("/", "-") for axis in step.matrix)
-                name = f"{step.group}[{chosen}]" if step.matrix else step.group
+                chosen = ",".join(_NO_NAME.sub("-", str(values[axis])) for axis in step.matrix)
+                name = cut_name(f"{step.group}[{chosen}]" if step.matrix else step.group)
                 if name in names:
                     self._wrong(("steps", index, "matrix"), f"{name} comes up twice")
                 names.append(name)

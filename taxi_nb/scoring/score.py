@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import numpy.typing as npt
 
 from taxi_nb.evaluation.clock import hours_of
+from taxi_nb.plain_data import to_json
 from taxi_nb.progress import progress_bar
 from taxi_nb.scoring._month_records import MonthRecords, PredictableBatch
 from taxi_nb.scoring._tally import Bounds, Floats, Tally
@@ -186,7 +186,7 @@ def _log(result: Scoring) -> None:
     contents = RunContents(params, _numbers(result), {VERDICT_TAG: result.verdict})
     add_trips(contents, result.origin, "scored")
     drift = {one.name: one.to_dict() for one in result.drift}
-    contents.files["drift/scored.json"] = json.dumps(drift, indent=2).encode()
+    contents.files["drift/scored.json"] = to_json(drift, indent=2).encode()
     contents.add_table(result.drift_table(), "drift")
     if result.error:
         contents.add_table(result.error.by_day, "error_by_day")

@@ -66,4 +66,5 @@ def _query(url: str) -> str:
 
 
 def _without_query(url: str) -> str:
-    return re.split(r"[?#]", url, maxsplit=1)[0]
+    # The name of a file may hold a #: only addresses of the web have a fragment.
+    return re.split("[?]" if url.startswith("sqlite") else "[?#]", url, maxsplit=1)[0]

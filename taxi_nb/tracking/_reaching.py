@@ -11,10 +11,10 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
 
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking import store_errors
+from taxi_nb.tracking.file_addresses import is_sqlite, read_only_address, sqlite_file
 from taxi_nb.tracking.store_errors import StoreError, cannot_be_used
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SERVER = ("http://", "https://")
-SQLITE = "sqlite:///"
 # Without a driver's name SQLAlchemy takes psycopg.
 POSTGRES = {
     "postgresql:": "psycopg",
@@ -62,7 +61,7 @@ def reach(uri: str) -> None:
     require_driver(uri)
     if uri.startswith(SERVER):
         _reach_server(uri)
-    elif is_database(uri) and not uri.startswith(SQLITE):
+    elif is_database(uri) and not is_sqlite(uri):
         _reach_database(uri)
 
 
@@ -119,8 +118,8 @@ def connection(uri: str) -> Iterator[Any]:
 
 def rows(uri: str, table: str, statement: str, values: Mapping[str, str]) -> list[Any]:
     """Ask a database; one that is not there, or has no such table yet, has no rows."""
-    if uri.startswith(SQLITE):
-        return _rows_in_file(Path(uri.removeprefix(SQLITE)), table, statement, values)
+    if (file := sqlite_file(uri)) is not None:
+        return _rows_in_file(file, table, statement, values)
     from sqlalchemy import inspect, text
 
     with connection(uri) as opened:
@@ -134,7 +133,7 @@ def _rows_in_file(
 ) -> list[Any]:
     if not database.exists():
         return []
-    address = f"file:{quote(str(database.absolute()))}?mode=ro"
+    address = read_only_address(database)
     with closing(sqlite3.connect(address, uri=True, timeout=30)) as opened:
         tables = "SELECT 1 FROM sqlite_master WHERE name = ?"
         if opened.execute(tables, [table]).fetchone() is None:

@@ -83,8 +83,6 @@ class Context:
             log_contents(run_id, dict(self._files()))
 
     def _files(self) -> Iterator[tuple[str, bytes]]:
-        import yaml
-
         if self.origin.file is not None:
             yield f"{names.SOURCE_FOLDER}/{self.origin.file.name}", source_content(self.origin.file)
         if diff := self.git.diff:
@@ -95,7 +93,9 @@ class Context:
             yield f"{names.SOURCE_FOLDER}/{names.EXECUTED_FILE}", scrubbed(cells)[0].encode()
         # Of a step the pipeline knows them.
         if not is_step() and (parameters := notebook_parameters(self.origin)):
-            yield names.PARAMETERS_FILE, yaml.safe_dump(parameters, sort_keys=False).encode()
+            from taxi_nb.located_yaml import written_yaml
+
+            yield names.PARAMETERS_FILE, written_yaml(parameters).encode()
 
 
 # Of the run that is open; runs within it share it.

@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taxi_nb.project import project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
 from taxi_nb.tracking import _reaching
-from taxi_nb.tracking._reaching import POSTGRES, SQLITE
+from taxi_nb.tracking._reaching import POSTGRES
+from taxi_nb.tracking.file_addresses import folder_address, sqlite_file
 from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE
 from taxi_nb.tracking.origin import is_step
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
@@ -42,7 +43,7 @@ def open_experiment(uri: str, name: str) -> str:
         _reach_patiently(uri)
         _reached.add(uri)
     with _first_use(uri, name):
-        # The client makes the tables of a store that is empty.
+        # The client makes the tables of a store that is empty, unless they are made already.
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name(name) or _make(client, uri, name)
     _require_place(experiment, uri)
@@ -64,14 +65,16 @@ def _reach_patiently(uri: str) -> None:
 @contextmanager
 def _first_use(uri: str, experiment: str) -> Iterator[None]:
     """Let one process at a time make a store's tables and an experiment: two would collide."""
-    if not uri.startswith((SQLITE, *POSTGRES)) or _has_experiment(uri, experiment):
+    database = sqlite_file(uri)
+    is_ours = database is not None or uri.startswith(tuple(POSTGRES))
+    if not is_ours or _has_experiment(uri, experiment):
         yield
-    elif uri.startswith(SQLITE):
+    elif database is not None:
         from filelock import FileLock
 
-        database = Path(uri.removeprefix(SQLITE))
         database.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{database}.lock", timeout=60):
+            _make_tables(uri, experiment)
             yield
     else:
         from sqlalchemy import text
@@ -81,6 +84,18 @@ def _first_use(uri: str, experiment: str) -> Iterator[None]:
             lock = text("SELECT pg_advisory_lock(:number)")
             opened.execute(lock, {"number": _FIRST_USE_LOCK})
             yield
+
+
+def _make_tables(uri: str, experiment: str) -> None:
+    """Make the tables of an SQLite file with the place of our artifacts for MLflow's Default.
+
+    MLflow itself would take `mlruns` in the current folder, and write that into its statement as
+    it is: a folder with an apostrophe in its name would be no SQL.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    make: Any = SqlAlchemyStore
+    make(uri, _new_location(uri, experiment))
 
 
 def _has_experiment(uri: str, name: str) -> bool:
@@ -114,6 +129,8 @@ def artifact_root(given: str | None = None) -> str | None:
     given = given or os.environ.get(ARTIFACT_ROOT_VARIABLE)
     if not given:
         return None
+    if given.startswith("file:"):
+        return folder_address(given)
     if "://" not in given:
         return (project_root() / Path(given).expanduser()).resolve().as_uri()
     if user_info(given):
@@ -129,8 +146,8 @@ def _new_location(uri: str, name: str) -> str | None:
     if root := artifact_root():
         _require_boto3(root)
         return root
-    if uri.startswith(SQLITE):
-        return (Path(uri.removeprefix(SQLITE)).parent / "mlartifacts").resolve().as_uri()
+    if (database := sqlite_file(uri)) is not None:
+        return (database.parent / "mlartifacts").resolve().as_uri()
     if not _reaching.is_database(uri):
         return None  # These know their own.
     raise StoreError(
@@ -145,6 +162,8 @@ def _require_place(experiment: Experiment, uri: str) -> None:
     """Refuse a place for artifacts that is not the experiment's, or that cannot be reached."""
     location = str(experiment.artifact_location).rstrip("/")
     root = artifact_root()
+    if location.startswith("file:"):
+        location = folder_address(location)
     if root and location != root and not location.startswith(f"{root}/"):
         raise StoreError(
             f"the experiment {experiment.name!r} in {without_credentials(uri)} keeps its artifacts "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from taxi_nb.plain_data import plain, restored
 from taxi_nb.project import path_within, project_root
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.tracking.names import NOTEBOOK_VARIABLE
@@ -118,7 +119,7 @@ def executed_cells() -> str | None:
 def notebook_parameters(origin: Origin) -> dict[str, Any]:
     """Return the present values of what a notebook's parameters cell declares; none of a script.
 
-    Secrets are ``env:NAME`` there, values that JSON cannot hold are shown as Python shows them.
+    Secrets are ``env:NAME`` there, objects are shown as Python shows them.
     """
     names = getattr(_shell(), "user_ns", None)
     # The pipeline has no names. Its threads must not parse: before CPython 3.11.8, `ast.parse` in
@@ -137,4 +138,4 @@ def notebook_parameters(origin: Origin) -> dict[str, Any]:
     targets += [target for s in statements if isinstance(s, ast.Assign) for target in s.targets]
     declared = [target.id for target in targets if isinstance(target, ast.Name)]
     values = {name: names[name] for name in declared if name in names}
-    return KNOWN.hide_in(json.loads(json.dumps(values, default=repr)))
+    return KNOWN.hide_in(restored(plain(values)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from taxi_nb.tracking import names
-from taxi_nb.tracking._reaching import SQLITE
+from taxi_nb.tracking.file_addresses import sqlite_address, sqlite_file
 
 
 def take_project_run() -> tuple[str, str] | None:
@@ -20,9 +21,9 @@ def take_project_run() -> tuple[str, str] | None:
 
     run_id, experiment_id = map(os.environ.pop, handed)
     uri = os.environ.get(names.URI_VARIABLE, "")
-    if uri.startswith(SQLITE):
+    if (file := sqlite_file(uri)) is not None:
         # It starts from the folder that `mlflow run` was called in, notebooks from another.
-        uri = SQLITE + os.path.abspath(uri.removeprefix(SQLITE))
+        uri = sqlite_address(Path(os.path.abspath(file)))
     os.environ[names.URI_VARIABLE] = uri
     experiment = MlflowClient(uri).get_experiment(experiment_id).name
     os.environ[names.EXPERIMENT_VARIABLE] = experiment

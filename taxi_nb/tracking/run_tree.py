@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taxi_nb.tracking.file_addresses import sqlite_file
 from taxi_nb.tracking.measuring import measures_the_machine
 from taxi_nb.tracking.model_address import NOT_THERE
 from taxi_nb.tracking.names import PARENT_TAG
@@ -29,7 +30,8 @@ def client_of(uri: str, registry: str | None = None) -> MlflowClient:
 
 def is_there(uri: str) -> bool:
     """Whether a store can be asked without making one: MLflow makes what is not there."""
-    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists()
+    file = sqlite_file(uri)
+    return file is None or file.exists()
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:

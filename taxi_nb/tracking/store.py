@@ -10,6 +10,7 @@ from taxi_nb.project import DEFAULT_EXPERIMENT, project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
 from taxi_nb.tracking._reaching import POSTGRES, SERVER
 from taxi_nb.tracking.experiments import artifact_root, open_experiment
+from taxi_nb.tracking.file_addresses import sqlite_address
 from taxi_nb.tracking.names import EXPERIMENT_VARIABLE, URI_VARIABLE
 from taxi_nb.tracking.store_errors import StoreError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def tracking_uri() -> str:
     """Return the store: ``MLFLOW_TRACKING_URI`` or the project's own SQLite file."""
-    return address_in(URI_VARIABLE) or f"sqlite:///{project_root() / 'mlflow.db'}"
+    return address_in(URI_VARIABLE) or sqlite_address(project_root() / "mlflow.db")
 
 
 def experiment_name(given: str | None = None) -> str:

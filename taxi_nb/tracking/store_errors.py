@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from taxi_nb.plain_data import shortened
 from taxi_nb.secrets.addresses import hide_secrets, without_credentials
 
 T = TypeVar("T")
@@ -64,7 +65,8 @@ def in_one_line(error: BaseException, uri: str) -> str:
     # A driver's own words: SQLAlchemy adds the statement and a link to its pages.
     error = getattr(error, "orig", None) or error
     lines = str(error).strip().splitlines()
-    return hide_secrets(lines[0] if lines else type(error).__name__, uri).rstrip(".")
+    shown = hide_secrets(lines[0] if lines else type(error).__name__, uri)
+    return shortened(shown.rstrip("."), 500)
 
 
 def again_if_another_was_first(call: Callable[[], T]) -> T:

@@ -6,6 +6,7 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
+from taxi_nb.plain_data import to_json
 from taxi_nb.tracking.contents import RunContents
 from taxi_nb.tracking.inputs import not_inputs
 from taxi_nb.tracking.names import SOURCE_TAG, SYNTHETIC_TAG
@@ -62,7 +63,7 @@ def add_trips(
         contents.metrics[f"{role}_trips"] = all_trips
     label = f"{origin.source} (synthetic)" if origin.synthetic else origin.source
     contents.tags |= {SOURCE_TAG: label, SYNTHETIC_TAG: str(origin.synthetic).lower()}
-    contents.files[_file(role)] = json.dumps(origin.to_dict(), indent=2).encode()
+    contents.files[_file(role)] = to_json(origin.to_dict(), indent=2).encode()
     contents.files[f"data/{role}_cleaning.txt"] = str(origin.cleaning).encode()
     contents.inputs.append(_input(origin, role, trips))
 

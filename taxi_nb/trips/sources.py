@@ -69,7 +69,7 @@ def open_place(text: str) -> Place:
     except ValueError as error:
         raise _unknown_source(without_credentials(text), str(error)) from None
     if parts.scheme == "file":
-        return Folder(_existing_folder(url2pathname(unquote(parts.path)), text))
+        return Folder(_existing_folder(url2pathname(parts.path), text))
     if not parts.scheme:
         raise _unknown_source(without_credentials(text), "no such protocol")
     return Remote(text)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.record import RunRecord, StepResult
 from taxi_nb.pipeline.spec import Pipeline, PipelineFileError, read_pipeline
 from tests.conftest import Project
+from tests.running import run_record
 
 PARAMETERS = """
 source: str = "sample"
@@ -244,6 +248,8 @@ def test_a_wrong_override_is_named(project: Project, override: str, message: str
         ("steps: [", "params/test.yaml:1"),
         ("steps: [{notebook: 01_load, timeout: soon}]", "a time such as 90s, 30m or 2h"),
         ("steps: [{notebook: 01_load, timeout: -1}]", "greater than 0"),
+        ('steps: [{notebook: 01_load, name: "a\\nb"}]', "must be on one line"),
+        ('steps: [{notebook: "01_load\\0"}]', "must be on one line"),
         ("steps: [{notebook: 01_load, retries: -1}]", "greater than or equal to 0"),
         ("steps: [{notebook: 01_load}, {notebook: 01_load}]", "give this one a `name`"),
         ("steps: [{notebook: 01_load, matrix: {alpha: []}}]", "at least 1 item"),
@@ -305,3 +311,74 @@ def test_the_projects_own_pipelines_are_right() -> None:
         assert {step.notebook.stem for step in pipeline.steps} == {
             path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb")
         }
+
+
+def written(project: Project, content: bytes) -> Path:
+    file = project.root / "params" / "odd.yaml"
+    file.write_bytes(content)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (b"steps:\n  - notebook: 01_load\n    params: {source: \xe9}\n", "odd.yaml:3: not UTF-8"),
+        ("steps: [{notebook: 01_load}]".encode("utf-16"), "odd.yaml: not UTF-8 text: it is UTF-16"),
+        (b"steps:\n  - notebook: 01_load\n    params: {options: &o {self: *o}}", "odd.yaml:3: "),
+        (b"steps:\n  - notebook: 01_load\n    params: {options: {? [1] : 3}}", "odd.yaml:3: "),
+        (b"x: " + b"a" * 10_000_000, "odd.yaml: is larger than 10 MB"),
+    ],
+)
+def test_a_file_that_is_not_to_be_read_is_one_line(
+    project: Project, content: bytes, wanted: str
+) -> None:
+    with pytest.raises(PipelineFileError) as caught:
+        read_pipeline(written(project, content), project.root)
+    assert wanted in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mark_that_says_utf_8_is_no_part_of_the_text(project: Project) -> None:
+    file = written(project, "steps: [{notebook: 01_load}]".encode("utf-8-sig"))
+    assert [step.name for step in read_pipeline(file, project.root).steps] == ["01_load"]
+
+
+def test_what_is_no_file_is_named_at_once_and_not_waited_for(project: Project) -> None:
+    pipe = project.root / "params" / "pipe.yaml"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero"), project.root / "params"):
+        with pytest.raises(PipelineFileError, match="is not a file"):
+            read_pipeline(path, project.root)
+    with pytest.raises(PipelineFileError, match="cannot be read: File name too long"):
+        read_pipeline(project.root / ("a" * 300), project.root)
+    found = problems(project, f"steps: [{{notebook: {'a' * 300}}}]")
+    assert "there is no such notebook" in found[0]
+
+
+def test_a_date_is_no_text_and_one_that_is_none_is_named(project: Project) -> None:
+    for day, wanted in (("2021-02-28", "in quotes it is a text"), ("2021-02-31", "is no date")):
+        (found,) = problems(project, "steps: [{notebook: 01_load}]", [f"source={day}"])
+        assert found.startswith("--set source: ")
+        assert wanted in found
+    pipeline = read(project, "steps: [{notebook: 01_load}]", ["source='2021-02-31'"])
+    assert pipeline.steps[0].parameters == {"source": "2021-02-31"}
+
+
+def test_a_value_of_set_says_one_thing_and_says_it_once(project: Project) -> None:
+    (found,) = problems(project, "steps: [{notebook: 01_load}]", ["options={a: 1, a: 2}"])
+    assert found == "--set options: not a YAML value: the key 'a' is given twice"
+    (found,) = problems(project, "steps: [{notebook: 01_load}]", ["seed=1", "seed=2"])
+    assert found == "--set seed: is given twice"
+
+
+def test_keys_keep_their_types_in_the_record_and_in_what_decides_about_reuse(
+    project: Project,
+) -> None:
+    text = "steps: [{{notebook: 01_load, params: {{options: {{{}: 0.5}}}}}}]"
+    numbered, named = (read(project, text.format(key)) for key in ("1", "'1'"))
+    assert numbered.steps[0].parameters == {"options": {1: 0.5}}
+    one = StepResult("01_load", "notebook", numbered.steps[0].parameters)
+    back = RunRecord.from_json(run_record(steps=(one,)).to_json())
+    assert back.steps[0].parameters == {"options": {1: 0.5}}
+    keys = [Memory(made).inputs_before(made.steps[0]).key for made in (numbered, named)]
+    assert keys[0] != keys[1]

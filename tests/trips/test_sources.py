@@ -64,8 +64,8 @@ def test_a_folder_in_the_home(folder):
 
 
 def test_a_folder_by_url(folder, root):
-    folder.rename(root / "my months")
-    assert _source((root / "my months").as_uri()) == str(root / "my months")
+    folder.rename(root / "my months, 100%20 #1?")
+    assert _source((root / "my months, 100%20 #1?").as_uri()) == str(root / "my months, 100%20 #1?")
 
 
 def test_without_a_source_the_folder_in_the_environment(folder, monkeypatch):

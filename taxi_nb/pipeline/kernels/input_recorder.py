@@ -27,6 +27,7 @@ import sysconfig
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 CODE = (".py", ".pyc")
 WRITING = os.O_WRONLY | os.O_RDWR
@@ -141,7 +142,10 @@ class InputRecorder:
 
     def _connected(self, database: Any) -> None:
         if isinstance(database, str | bytes | os.PathLike):
-            path = os.fsdecode(database).removeprefix("file:").partition("?")[0]
+            path = os.fsdecode(database)
+            if path.startswith("file:"):  # SQLite's own form of an address.
+                path = unquote(path[5:].partition("?")[0].partition("#")[0])
+                path = "/" + path.lstrip("/") if path.startswith("//") else path
             self._read(os.path.abspath(path))
 
     def _command(self, arguments: Any, folder: Any = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,8 @@ def most_recent_series(
 
 def line_chart(series: Sequence[Series], labels: Sequence[str], metric: str) -> Markup:
     """Draw lines over runs; each point says its run and value when pointed at."""
-    values = [value for line in series for value in line.values if value is not None]
+    drawn = (v for line in series for v in line.values if v is not None and math.isfinite(v))
+    values = list(drawn) or [0.0]
     low, high = min(values), max(values)
     margin = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
     low, high = low - margin, high + margin
@@ -47,9 +49,12 @@ def line_chart(series: Sequence[Series], labels: Sequence[str], metric: str) -> 
 
     parts = [_grid(low, high, y), _dates(labels)]
     for number, line in enumerate(series):
-        points = [(x(i), y(v), labels[i], v) for i, v in enumerate(line.values) if v is not None]
+        known = [(i, v) for i, v in enumerate(line.values) if v is not None]
+        points = [(x(i), y(v), labels[i], v) for i, v in known if math.isfinite(v)]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py, _, _ in points)
         parts.append(Markup('<g class="line-{}"><polyline points="{}"/>').format(number, path))
+        odd = [(i, v) for i, v in known if not math.isfinite(v)]
+        parts += [_off_the_scale(x(i), labels[i], line.name, v) for i, v in odd]
         parts += [
             Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3.5"><title>{}</title></circle>').format(
                 px, py, f"{line.name}, {label}: {value:.4g}"
@@ -61,6 +66,14 @@ def line_chart(series: Sequence[Series], labels: Sequence[str], metric: str) -> 
     return Markup(
         '<svg class="chart" role="img" viewBox="0 0 {} {}" aria-label="{}">{}</svg>'
     ).format(WIDTH, HEIGHT, described, Markup("").join(parts))
+
+
+def _off_the_scale(x: float, label: str, name: str, value: float) -> Markup:
+    """Name a value that has no height, such as NaN, where its run is."""
+    shown = "NaN" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    y = _TOP + 8 if value > 0 else HEIGHT - _BOTTOM - 4
+    text = Markup('<text class="off" x="{:.1f}" y="{}"><title>{}</title>{}</text>')
+    return text.format(x, y, f"{name}, {label}: {shown}", shown)
 
 
 def _grid(low: float, high: float, y: Callable[[float], float]) -> Markup:

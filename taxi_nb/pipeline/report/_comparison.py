@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.report._metrics import better, by_importance
 from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk
+from taxi_nb.plain_data import plain, shortened
 from taxi_nb.tracking.measuring import measures_the_machine
 
 
@@ -34,7 +36,10 @@ class MetricChange:
 
     @property
     def difference(self) -> float:
-        return self.after - self.before
+        """How much more it is now; of equal values 0, infinite ones and two NaN among them."""
+        both = self.before, self.after
+        is_same = self.before == self.after or all(map(math.isnan, both))
+        return 0.0 if is_same else self.after - self.before
 
     @property
     def is_of_the_machine(self) -> bool:
@@ -90,8 +95,9 @@ class Comparison:
 
 
 def as_written(value: Any) -> str:
-    """Return a parameter's value on one line."""
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    """Return a parameter's value on one line, of a long one the beginning."""
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return shortened(text, 500)
 
 
 def compare(before: RunOnDisk, after: RunOnDisk) -> Comparison:
@@ -134,6 +140,8 @@ def figure_pairs(before: RunOnDisk, after: RunOnDisk) -> list[FigurePair]:
         earlier = before.notebooks.get(step)
         if earlier and earlier.path.samefile(after.notebooks[step].path):
             earlier = after.notebooks[step]  # Reused: there is nothing to read again.
+        elif earlier and not earlier.is_readable:
+            continue  # Where what is shown is compared, that is said.
         old = {figure.key: figure for figure in earlier.figures} if earlier else {}
         found += [FigurePair(step, key, old.get(key), new.get(key)) for key in {**new, **old}]
     return found
@@ -224,7 +232,7 @@ def _differences(
     old: Mapping[str, Any], new: Mapping[str, Any], step: str, shown: Callable[[Any], str]
 ) -> Iterator[Change]:
     for name in {**new, **old}:
-        if name not in old or name not in new or old[name] != new[name]:
+        if name not in old or name not in new or plain(old[name]) != plain(new[name]):
             before, after = (shown(side[name]) if name in side else None for side in (old, new))
             yield Change(name, before, after, (step,))
 

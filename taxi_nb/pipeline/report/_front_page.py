@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from taxi_nb.pipeline.report._untrusted import Held
 from taxi_nb.pipeline.report.executed import ExecutedNotebook
 from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk
+from taxi_nb.plain_data import plain
 from taxi_nb.tracking.outcomes import TrainedModel
 
 _MODEL_METRICS = 6
@@ -39,6 +41,7 @@ class StepView:
     metrics: list[str]
     figures: tuple[Figure, ...]
     held: Held
+    hidden: Counter[str]
     bar: Bar | None
 
 
@@ -73,6 +76,7 @@ def _step(
         metrics=by_importance(step.metrics),
         figures=notebook.figures if notebook and page else (),
         held=page.held if page else Counter(),
+        hidden=page.hidden if page else Counter(),
         bar=_bar(run.record, step, notebook) if notebook and not step.reused_from else None,
     )
 
@@ -93,9 +97,13 @@ def _models(models: Sequence[TrainedModel]) -> dict[str, Any]:
     names = by_importance(name for model in models for name in model.metrics)
     main = names[0] if names else ""
     ascend = lower_is_better(main)
-    worst = float("inf") if ascend else float("-inf")
+
+    def rank(model: TrainedModel) -> float:
+        value = model.metrics.get(main, math.nan)
+        return math.inf if math.isnan(value) else (value if ascend else -value)
+
     return {
-        "models": sorted(models, key=lambda m: m.metrics.get(main, worst), reverse=not ascend),
+        "models": sorted(models, key=rank),
         "models_ascend": ascend,
         "model_metrics": names[:_MODEL_METRICS],
     }
@@ -119,7 +127,8 @@ def _best(record: RunRecord, metric: str | None) -> float | None:
         return None
     values = [step.metrics[metric] for step in record.steps if metric in step.metrics]
     choose = min if lower_is_better(metric) else max
-    return choose(values, default=None)
+    # NaN is better than nothing: that a step has none to show is not said otherwise.
+    return choose((v for v in values if not math.isnan(v)), default=values[0] if values else None)
 
 
 def shared_parameters(record: RunRecord) -> dict[str, Any]:
@@ -131,5 +140,5 @@ def shared_parameters(record: RunRecord) -> dict[str, Any]:
     return {
         name: given[0]
         for name, given in values.items()
-        if len(given) > 1 and all(value == given[0] for value in given)
+        if len(given) > 1 and all(plain(value) == plain(given[0]) for value in given)
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -37,7 +38,7 @@ def main_metric(of_steps: Sequence[Mapping[str, float]]) -> str | None:
 
 def better(name: str, before: float, after: float) -> bool | None:
     """Whether a metric has improved; None where that cannot be told from its name."""
-    if before == after:
+    if before == after or math.isnan(before) or math.isnan(after):
         return None
     if name.endswith(_LOWER_IS_BETTER):
         return after < before

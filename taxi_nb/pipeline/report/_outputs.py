@@ -15,6 +15,7 @@ from nbconvert.filters.ansi import ansi2html
 from taxi_nb.pipeline.report import _untrusted as untrusted
 from taxi_nb.pipeline.report._prose import Prose
 from taxi_nb.pipeline.report._untrusted import Safe, in_words
+from taxi_nb.pipeline.report.executed import joined_streams, settled
 from taxi_nb.pipeline.report.figures import IMAGES, alt_text, encoded_image
 
 # Of one output, in characters; more is a file to open, not a page to read.
@@ -44,6 +45,7 @@ class OutputHtml:
 
     def cell(self, outputs: list[Any], title: str) -> str:
         """Render a cell's outputs; `title` names its figures that have no title of their own."""
+        outputs = joined_streams(outputs)
         shown = [self._within_page(output, title) for output in outputs[:OUTPUTS_LIMIT]]
         if len(outputs) > OUTPUTS_LIMIT:
             shown.append(self._left_out(f"{len(outputs) - OUTPUTS_LIMIT:,} more outputs are"))
@@ -60,7 +62,7 @@ class OutputHtml:
         match output.output_type:
             case "stream":
                 kind = "stderr" if output.name == "stderr" else "stdout"
-                return self._bounded(output.text, lambda text: _pre(text, kind))
+                return self._bounded(settled(output.text), lambda text: _pre(text, kind))
             case "error":
                 return self._error(output)
         return self._data(output, title)
@@ -154,8 +156,7 @@ def _held_note(what: str) -> str:
 
 
 def _pre(text: str, kind: str = "plain") -> str:
-    # Of a progress bar the last state; exact colours would not be readable in the dark.
-    settled = re.sub(r"^.*\r(?=[^\n])", "", text, flags=re.MULTILINE)
+    # Exact colours would not be readable in the dark.
     label = ' aria-label="standard error"' if kind == "stderr" else ""
-    coloured = re.sub(r'<span([^>]*) style="[^"]*"', r"<span\1 data-colour", ansi2html(settled))
+    coloured = re.sub(r'<span([^>]*) style="[^"]*"', r"<span\1 data-colour", ansi2html(text))
     return f'<pre class="{kind}" tabindex="0"{label}>{coloured}</pre>'

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class PageSummary:
     held: Held
     previous: str | None
     next: str | None
+    # Cells, and code and outputs of cells, that the notebook's author hides.
+    hidden: Counter[str] = field(default_factory=Counter)
 
     def to_json(self) -> str:
         return json.dumps(vars(self))

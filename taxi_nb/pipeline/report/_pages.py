@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -26,7 +27,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (duration, moment, number, difference)
+    filters = (duration, moment, number, sortable, difference)
     found.filters |= {function.__name__: function for function in filters}
     found.filters |= {"value": as_written, "held": in_words}
     script = _source(found, "page.js")
@@ -81,6 +82,8 @@ def moment(iso: str) -> str:
 
 def number(given: float) -> str:
     """Return a number with as many digits as tell something."""
+    if not math.isfinite(given):
+        return "NaN" if math.isnan(given) else ("∞" if given > 0 else "−∞")
     if given == int(given) and abs(given) < 1e15:
         return f"{int(given):,}"
     if abs(given) >= 1000:
@@ -88,10 +91,21 @@ def number(given: float) -> str:
     return f"{given:.3f}" if abs(given) >= 0.0995 else f"{given:.3g}"
 
 
+def sortable(given: float | str) -> str:
+    """Return a number as the page's script reads it; NaN has no place in an order."""
+    if isinstance(given, str) or math.isnan(given):
+        return ""
+    return str(given).replace("inf", "Infinity")
+
+
 def difference(change: MetricChange) -> str:
     """Return a signed difference, with the digits that the two values are shown with."""
+    if math.isnan(change.difference):
+        return "–"
     sign = "+" if change.difference > 0 else "−"
     size = abs(change.difference)
+    if math.isinf(size):
+        return f"{sign}∞"
     if size == int(size) or size >= 1000:
         return f"{sign}{size:,.0f}"
     is_coarse = abs(change.after) >= 0.1 and size >= 0.001

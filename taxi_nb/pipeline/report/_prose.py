@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from taxi_nb.pipeline.report._untrusted import Safe, sanitised
+from taxi_nb.pipeline.report.figures import IMAGES, encoded_image
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,24 @@ class Prose:
         """Render markdown that code displayed; its headings are not the notebook's."""
         html = _with_ticks(MarkdownWithMath(renderer=_Renderer(None, {})).render(source))
         return sanitised(html)
+
+    def with_links(self, html: str) -> str:
+        """Lead links within the notebook to its headings, by the names that editors give them.
+
+        JupyterLab's anchor of "Data loading" is ``Data-loading``; others write ``data-loading``.
+        """
+        places: dict[str, str] = {}
+        for heading in self.headings:
+            anchor = heading.text.replace(" ", "-")
+            for name in (anchor, anchor.lower(), re.sub(r"[^\w-]", "", anchor.lower())):
+                places.setdefault(name, heading.id)
+
+        def led(found: re.Match[str]) -> str:
+            name = unquote(unescape(found[1]))
+            place = places.get(name) or places.get(name.lower())
+            return f'href="#{place}"' if place else found[0]
+
+        return re.sub(r'(?<=<a )href="#([^"]+)"', led, html)
 
     def add_heading(self, level: int, html: str) -> Heading:
         """Give a heading an id of its own."""
@@ -86,10 +106,37 @@ class _Renderer(IPythonRenderer):
         return _mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
 
     def _embed_image_or_attachment(self, src: str) -> str:
+        found = self._src_to_base64(src) if self.embed_images else None
+        return src if found is None else found
+
+    def _src_to_base64(self, src: str) -> str | None:
+        """Return a picture's data; nothing of an attachment that the cell does not have."""
         kind, _, name = src.partition(":")
-        if kind == "attachment" and name not in self.attachments:
-            return ""
-        return str(super()._embed_image_or_attachment(src))
+        if kind != "attachment":
+            embedded: str | None = super()._src_to_base64(src)
+            return embedded
+        attached = self.attachments.get(name) or self.attachments.get(unquote(name)) or {}
+        for kind in (kind for kind in IMAGES if kind in attached):
+            data = "".join(map(str, attached[kind]))
+            if kind == "image/svg+xml" and not data.lstrip().startswith("<"):
+                return f"data:{kind};base64,{data}"
+            return f"data:{kind};base64,{encoded_image(kind, data) or ''}"
+        return ""
+
+    def _html_embed_images(self, html: str) -> str:
+        """Put pictures in; only their addresses change, since a piece may be half an element."""
+
+        def embedded(found: re.Match[str]) -> str:
+            source = self._src_to_base64(unescape(found["src"]))
+            return found[0] if source is None else f'{found["tag"]}"{source}"'
+
+        return _IMAGE_SOURCE.sub(embedded, html)
+
+
+_IMAGE_SOURCE = re.compile(
+    r"""(?P<tag><img\b[^>]*?\bsrc\s*=\s*)(?P<quote>["']?)(?P<src>[^"'>]*?)(?P=quote)(?=[\s/>])""",
+    re.IGNORECASE,
+)
 
 
 def _with_ticks(html: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
@@ -114,7 +114,7 @@ def needs_frame(html: str) -> bool:
     return re.search(r"<style(?![^>]*\bscoped)", html, re.IGNORECASE) is not None
 
 
-def in_words(held: Held) -> str:
+def in_words(held: Mapping[str, int]) -> str:
     """Return ``2 scripts, 1 event handler``."""
     return ", ".join(
         f"{n} {kind if n == 1 else _PLURALS.get(kind, f'{kind}s')}"
@@ -123,6 +123,8 @@ def in_words(held: Held) -> str:
 
 
 _PLURALS = {
+    "cell without its code": "cells without their code",
+    "cell without its outputs": "cells without their outputs",
     "load from elsewhere": "loads from elsewhere",
     "output cut short": "outputs cut short",
     "script address": "script addresses",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,14 @@ class ExecutedNotebook:
         return notebook_content(self.path.read_bytes())
 
     @cached_property
+    def is_readable(self) -> bool:
+        """Whether its file is whole; a disk may have kept half of it."""
+        try:
+            return bool(self.content)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    @cached_property
     def figures(self) -> tuple[Figure, ...]:
         """Return every picture, in order."""
         found: list[Figure] = []
@@ -34,6 +42,8 @@ class ExecutedNotebook:
         title = self.path.stem
         for number, cell in enumerate(self.content["cells"], start=1):
             title = last_heading(cell) or title
+            if not hidden_parts(cell).isdisjoint({"cell", "outputs"}):
+                continue  # The pages show none of them.
             for output in cell.get("outputs", []):
                 kind = next((kind for kind in IMAGES if kind in output.get("data", {})), None)
                 data = kind and decoded_image(kind, output["data"][kind])
@@ -82,12 +92,74 @@ def started_and_ended(metadata: Mapping[str, Any]) -> tuple[datetime, datetime] 
         return None
 
 
+def hidden_parts(cell: Mapping[str, Any]) -> frozenset[str]:
+    """Return what its author hides of a cell, by tags or in JupyterLab: cell, code or outputs."""
+    metadata = cell.get("metadata") or {}
+    tags = metadata.get("tags") or []
+    given = {str(tag).replace("_", "-") for tag in tags} if isinstance(tags, list) else set()
+    if "remove-cell" in given:
+        return frozenset({"cell"})
+    lab = metadata.get("jupyter") or {}
+    in_lab = lab if isinstance(lab, Mapping) else {}
+    found = set()
+    if "remove-input" in given or in_lab.get("source_hidden") is True:
+        found.add("code" if cell["cell_type"] == "code" else "cell")
+    is_folded = in_lab.get("outputs_hidden") is True or metadata.get("collapsed") is True
+    if cell.get("outputs") and ("remove-output" in given or is_folded):
+        found.add("outputs")
+    return frozenset(found)
+
+
 def last_heading(cell: Mapping[str, Any]) -> str | None:
     """Return the last heading in a cell of markdown."""
     if cell["cell_type"] != "markdown":
         return None
     found = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", cell["source"], re.MULTILINE)
     return str(found[-1]) if found else None
+
+
+def joined_streams(outputs: Sequence[Any]) -> list[Any]:
+    """Join what a cell printed in pieces, as JupyterLab shows it: pieces are chance."""
+    joined: list[Any] = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        is_stream = output["output_type"] == last.get("output_type") == "stream"
+        if is_stream and output.get("name") == last.get("name"):
+            last["pieces"].append(output["text"])
+        else:
+            joined.append(type(output)(output))
+            if output["output_type"] == "stream":
+                joined[-1]["pieces"] = [output["text"]]
+    for output in joined:
+        if "pieces" in output:
+            output["text"] = "".join(output.pop("pieces"))
+    return joined
+
+
+def settled(text: str) -> str:
+    """Return what a terminal shows in the end of a text that goes back in its lines.
+
+    >>> settled("1/40\\r40/40\\nab\\bc")
+    '40/40\\nac'
+    """
+    if "\r" not in text and "\b" not in text:
+        return text
+    return "\n".join(map(_settled_line, re.sub(r"\r+\n", "\n", text).split("\n")))
+
+
+def _settled_line(line: str) -> str:
+    shown = ""
+    for piece in line.split("\r"):
+        typed: list[str] = []
+        for letter in piece if "\b" in piece else ():
+            if letter != "\b":
+                typed.append(letter)
+            elif typed:
+                typed.pop()
+        written = "".join(typed) if "\b" in piece else piece
+        # What it does not reach stays.
+        shown = written + shown[len(written) :]
+    return shown
 
 
 def _joined(cell: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 from nbconvert.exporters import TemplateExporter
@@ -16,10 +18,15 @@ from taxi_nb.pipeline.report._outputs import OutputHtml
 from taxi_nb.pipeline.report._page_summary import PageSummary, neighbours
 from taxi_nb.pipeline.report._pages import render
 from taxi_nb.pipeline.report._prose import Prose
-from taxi_nb.pipeline.report.executed import ExecutedNotebook, last_heading
+from taxi_nb.pipeline.report.executed import ExecutedNotebook, hidden_parts, last_heading
 from taxi_nb.project import write_whole
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_HIDDEN = {
+    "cell": "cell",
+    "code": "cell without its code",
+    "outputs": "cell without its outputs",
+}
 _LABELS = {
     "injected-parameters": "parameters given by the pipeline",
     "parameters": "default parameters",
@@ -47,6 +54,7 @@ def notebook_context(
     outputs = OutputHtml(prose, None if alone else executed.path.name)
     failed_cell = step.error.cell if step.error else None
     cells = _annotated(executed, prefix, failed_cell)
+    hidden = Counter(_HIDDEN[part] for cell in cells.cells for part in cell.metadata.hides)
     html, _ = _exporter(prose, outputs, executed.language).from_notebook_node(cells)
     first = prose.headings[0] if prose.headings else None
     title = first.text if first and first.level == 1 else None
@@ -54,17 +62,18 @@ def notebook_context(
     return {
         "run": record,
         "step": step,
-        "html": html,
+        "html": prose.with_links(html),
         "title": title,
         "headings": prose.headings,
         "held_back": outputs.held,
+        "hidden": hidden,
         "prefix": prefix,
         "previous": previous,
         "next": following,
-        "summary": PageSummary(title, outputs.held, previous, following),
+        "summary": PageSummary(title, outputs.held, previous, following, hidden),
         # By its name: a later run that reuses the step has this page in its folder, too.
         "run_address": f"../{folder.name}/{PAGE}",
-        "source_address": os.path.relpath(source, folder) if source.is_file() else None,
+        "source_address": quote(os.path.relpath(source, folder)) if source.is_file() else None,
         "python": executed.python,
     }
 
@@ -78,6 +87,8 @@ def _annotated(executed: ExecutedNotebook, prefix: str, failed_cell: int | None)
         tags = cell.metadata.setdefault("tags", [])
         label = next((_LABELS[tag] for tag in tags if tag in _LABELS), "code")
         seconds = (cell.metadata.get("papermill") or {}).get("duration")
+        # Why a step failed is not hidden.
+        hides = [] if number == failed_cell else sorted(hidden_parts(cell))
         is_long = isinstance(seconds, float) and seconds >= 0.05
         cell.metadata.update(
             anchor=f"{prefix}cell-{number}",
@@ -85,6 +96,7 @@ def _annotated(executed: ExecutedNotebook, prefix: str, failed_cell: int | None)
             time=f"{seconds:.1f} s" if is_long else None,
             failed=number == failed_cell,
             above=title,
+            hides=hides,
         )
     return annotated
 

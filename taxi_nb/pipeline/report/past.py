@@ -65,20 +65,25 @@ class RunOnDisk:
         return sorted({step.data_source for step in self.record.steps if step.data_source})
 
 
-def runs_before(run: RunOnDisk) -> list[RunOnDisk]:
-    """Return earlier runs of the same pipeline that ended, oldest first."""
-    found = []
+def runs_before(run: RunOnDisk) -> tuple[list[RunOnDisk], list[str]]:
+    """Return earlier runs of the same pipeline that ended, oldest first, and the broken ones.
+
+    Those are folders whose record cannot be read, of whichever pipeline: damaged ones must keep
+    nobody from running on.
+    """
+    found, broken = [], []
     for file in run.folder.parent.glob(f"*/{RUN_FILE}"):
         if file.parent.is_symlink() or file.parent.name == run.folder.name:
             continue
         try:
             other = RunOnDisk.read(file.parent)
         except (OSError, ValueError):
-            continue  # Half of a folder that somebody deleted, or another program's.
+            broken.append(file.parent.name)
+            continue
         ended = other.record.seconds is not None
         if ended and other.record.pipeline == run.record.pipeline and _when(other) < _when(run):
             found.append(other)
-    return sorted(found, key=_when)[-MOST_RUNS:]
+    return sorted(found, key=_when)[-MOST_RUNS:], sorted(broken)
 
 
 def _when(run: RunOnDisk) -> tuple[str, str]:
@@ -93,6 +98,6 @@ def _known(path: Path) -> dict[str, Any]:
     """Return a file of inputs; nothing is known where it is broken."""
     try:
         found = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -56,7 +56,7 @@ class _Site:
     def __init__(self, run: RunOnDisk, asked_for: Sequence[RunOnDisk]) -> None:
         self.run = run
         self.record = run.record
-        self.earlier = runs_before(run)
+        self.earlier, self.broken = runs_before(run)
         self.last = compare(self.earlier[-1], run) if self.earlier else None
         fully_compared = (*asked_for, *self.earlier[-1:])
         self.fully_compared = {other.record.id: other for other in fully_compared}
@@ -139,8 +139,9 @@ class _Site:
     def _diffs(self, other: RunOnDisk) -> Iterator[NotebookDiff]:
         for step, notebook in self.run.notebooks.items():
             before = other.notebooks.get(step)
-            if before and (found := notebook_diff(step, before, notebook)):
+            if before and before.is_readable and (found := notebook_diff(step, before, notebook)):
                 yield found
 
     def _front(self, summaries: Mapping[str, PageSummary]) -> dict[str, Any]:
-        return {"comparison": self.last, **front_page(self.run, self.earlier, summaries)}
+        front = front_page(self.run, self.earlier, summaries)
+        return {"comparison": self.last, "broken": self.broken, **front}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,14 +11,15 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from taxi_nb.located_yaml import written_yaml
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.pipeline.spec import Step, read_pipeline
+from taxi_nb.plain_data import plain, restored
 from taxi_nb.review.verify._registry_state import RegistryBefore, recreate, registry_before
 from taxi_nb.review.verify.checkout import Checkout, VerificationError, ignore_in, without_store
 from taxi_nb.tracking import names
+from taxi_nb.tracking.file_addresses import sqlite_address
 from taxi_nb.tracking.run_tree import client_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ScratchExecution:
     ) -> None:
         self.record = record
         self.root = checkout.root
-        self.uri = f"sqlite:///{scratch / 'mlflow.db'}"
+        self.uri = sqlite_address(scratch / "mlflow.db")
         self.client = client_of(self.uri, registry=self.uri)
         self.source, self.trees = source, trees
         self.jobs, self.say = jobs, say
@@ -117,7 +117,7 @@ class ScratchExecution:
         content = {"experiment": pipeline.experiment, "steps": [*map(_written_out, before)]}
         path = self.file.with_name(f"before-deciding-{self.file.name}")
         ignore_in(self.root, path.name)
-        path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
+        path.write_text(written_yaml(content), "utf-8")
         return path
 
     def _run(self, file: Path, overrides: Sequence[str]) -> RunOnDisk:
@@ -161,7 +161,7 @@ def _written_out(step: Step) -> dict[str, Any]:
     known = {
         "notebook": str(step.notebook.with_suffix("")),
         "name": step.name,
-        "params": json.loads(json.dumps(dict(step.parameters))),
+        "params": restored(plain(step.parameters)),
         "needs": list(step.needs) if step.needs_are_declared else None,
         "timeout": step.timeout,
         "retries": step.retries,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taxi_nb.pipeline.report.past import RunOnDisk
+from taxi_nb.plain_data import plain
 from taxi_nb.review.verify._cells import CellComparison, Normalise, compare_cells
 from taxi_nb.tracking.measuring import measures_the_machine
 from taxi_nb.tracking.run_tree import find_run, nested_runs
@@ -79,7 +79,7 @@ def compare_executions(recorded: Execution, again: Execution) -> Iterator[StepVe
             yield StepVerdict(step.name, (why,), reused_from=step.reused_from)
             continue
         found = _Findings()
-        if json.dumps(step.parameters) != json.dumps(new.parameters):
+        if plain(step.parameters) != plain(new.parameters):
             found.differences.append(f"parameters {step.parameters} -> {new.parameters}")
         found.compare_metrics("", step.metrics, new.metrics)
         if recorded.trees[step.name]:
