@@ -59,7 +59,7 @@ class DayMean:
         n, total = np.asarray(counts, np.float64), np.asarray(sums, np.float64)
         days = len(n)
         mean = float(total.sum() / n.sum()) if n.sum() else math.nan
-        if days < 2:
+        if days < 2 or not math.isfinite(mean):
             return cls(mean, math.inf, days)
         scatter = float(np.sum((total - mean * n) ** 2)) * days / (days - 1)
         return cls(mean, scatter**0.5 / float(n.sum()), days)

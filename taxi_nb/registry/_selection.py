@@ -1,0 +1,58 @@
+"""How a challenger was chosen: among how many on the trips it is judged on, and by which seeds."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from taxi_nb.training.trained_models import training_runs
+from taxi_nb.trips.origin import provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+
+_SEED_PARAMS = ("seed", "random_state")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The candidates that a challenger was the best of."""
+
+    candidates: int = 1
+    seeds: str | None = None  # What other seeds say of its error, a sentence.
+
+    @classmethod
+    def of(cls, challenger: Run, validation: pd.DataFrame, candidates: int | None) -> Selection:
+        """Find the models that learned from the same trips and were validated on these.
+
+        `candidates` is how many there were, where the caller knows.
+        """
+        judged_on = provenance(validation).digest
+        try:
+            runs = training_runs(challenger.data.params.get("training_digest", ""), judged_on)
+        except LookupError:  # It was chosen on other trips: on these it is the only one.
+            runs = [challenger]
+        return cls(candidates or len(runs), _seeds(challenger, runs))
+
+
+def _seeds(challenger: Run, runs: list[Run]) -> str:
+    from taxi_nb.models.specs import MODELS  # Here, since scikit-learn comes with it.
+
+    name = challenger.data.params["model"]
+    if name in MODELS and not MODELS[name].seeded:
+        return f"{name} draws no random numbers: another seed changes nothing"
+    alike = [run for run in runs if _but_for_seeds(run) == _but_for_seeds(challenger)]
+    errors = {run.data.params.get("seed"): run.data.metrics["valid_rmse"] for run in alike}
+    if len(errors) < 2:
+        return "how much another seed would change its error is not known: one was trained"
+    spread = statistics.stdev(errors.values())
+    return (
+        f"over its {len(errors)} seeds the validation RMSE has a standard deviation of "
+        f"{spread:.3f} minutes, and the best seed was taken"
+    )
+
+
+def _but_for_seeds(run: Run) -> dict[str, str]:
+    return {name: value for name, value in run.data.params.items() if name not in _SEED_PARAMS}
