@@ -91,7 +91,7 @@ def promote_if_better(
             challenger = client.get_run(challenger.run_id)
         selection = Selection.of(challenger, validation, candidates)
         judged = judge(versions.register(client, challenger, name), validation)
-        attach_card(client, judged)
+        attach_card(client, judged, selection)
         gate, log = Gate(margin, slice_margin), PromotionLog(client, name)
         decision = _decision_on(judged, selection, gate, log, run.info.run_id)
         log_trips(validation, "validation")

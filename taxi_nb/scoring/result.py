@@ -77,6 +77,8 @@ class Scoring:
         Of clean trips; None where durations are not known yet.
     thresholds : Thresholds
     run_id : str
+    instead : str or None
+        Why it is this month, where another one was asked for.
 
     Examples
     --------
@@ -93,6 +95,7 @@ class Scoring:
     error: MonthError | None
     thresholds: Thresholds
     run_id: str
+    instead: str | None = None  # Why it is this month, where another one was asked for.
 
     @property
     def not_judged(self) -> str | None:
@@ -173,8 +176,8 @@ class Scoring:
 
     @property
     def remarks(self) -> list[str]:
-        """What is not known of the model, so that the verdict is weaker; a sentence each."""
-        remarks = []
+        """What is not known, so that the verdict is weaker or none; a sentence each."""
+        remarks = [self.instead] if self.instead else []
         if not all(drift.expected.days for drift in self.drift):
             remarks.append(
                 "The model keeps no counts by day, as those of older commits: the month is "
