@@ -146,7 +146,7 @@ class Gate:
         by_chance = gain.reach(selection.candidates) if gain else None
         objection = next(self._objections(challenger, champion, selection), None)
         rmse = challenger.rmse_over_days
-        reason = f"there was no champion; RMSE {_with_error(rmse)} minutes"
+        reason = f"there was no champion; RMSE {_with_error(rmse)}"
         if champion and gain:
             reason = (
                 f"{_versus(challenger, champion)}: better by {_with_error(gain)}, more than the "
@@ -239,8 +239,8 @@ def _gain(challenger: Judged, champion: Judged, rows: Any = slice(None)) -> DayM
 
 def _with_error(found: DayMean) -> str:
     if found.days < 2:
-        return f"{found.mean:.3f}"
-    return f"{found.mean:.3f} ± {found.error:.3f} (over {found.days} days)"
+        return f"{found.mean:.3f} minutes"
+    return f"{found.mean:.3f} ± {found.error:.3f} minutes over {found.days} days"
 
 
 def _best_of(candidates: int) -> str:

@@ -304,6 +304,8 @@ class _Search:
             f"trial {best}, the best of {len(others)} others, has an RMSE of "
             f"{self.rows[best]['rmse']:.3f} minutes where the default has {default:.3f}"
         )
+        if gain.mean <= 0:
+            return 0, f"the default stays: {says}"
         if gain.days < MIN_DAYS:
             return 0, f"the default stays: {says}, and {gain.days} days are too few to tell"
         needed = gain.reach(len(others))

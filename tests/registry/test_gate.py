@@ -48,7 +48,7 @@ def test_a_clear_gain_is_promoted_with_its_standard_error(trips: pd.DataFrame) -
     # Independent normal errors: that of an RMSE is about RMSE / sqrt(2 n), whatever the blocks.
     assert decision.gain_error == pytest.approx(np.hypot(4, 5) / np.sqrt(2 * TRIPS), rel=0.3)
     assert "± " in decision.reason
-    assert "(over 28 days)" in decision.reason
+    assert "minutes over 28 days" in decision.reason
     assert (decision.days, decision.candidates) == (28, 1)
     # Student's t with 27 degrees of freedom, 39 times of 40.
     assert decision.gain_by_chance == pytest.approx(2.0518 * decision.gain_error, rel=1e-4)

@@ -69,7 +69,7 @@ def test_few_days_do_not_move_the_default(trained: TrainedModels) -> None:
         model="xgboost",
         params=starved({}),
         max_evals=2,
-        max_rounds=5,
+        max_rounds=20,
     )
     assert tuned.chosen == 0
     assert "days are too few to tell" in tuned.reason
