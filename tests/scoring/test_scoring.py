@@ -31,6 +31,7 @@ from taxi_nb import (
     promote_if_better,
     regression_metrics,
     score,
+    score_next,
     train,
 )
 from taxi_nb.registry.versions import DEFAULT_NAME
@@ -279,13 +280,13 @@ def test_a_level_that_moved_is_seen_though_no_feature_drifts(
     champion: Project, tmp_path: Path
 ) -> None:
     usual = score("green", "2021-03", source="sample", sample_rows=ROWS)
-    slower = score("green", "2021-03", source=later_by(1.5, tmp_path / "months"))
+    slower = score("green", "2021-03", source=later_by(3, tmp_path / "months"))
     assert not usual.should_retrain, usual.verdict
     assert not any("drifted" in reason for reason in slower.reasons)
     (reason,) = (reason for reason in slower.reasons if "too short on average" in reason)
     assert usual.error is not None
     assert slower.error is not None
-    assert slower.error.bias == pytest.approx(usual.error.bias - 1.5, abs=0.2)
+    assert slower.error.bias == pytest.approx(usual.error.bias - 3, abs=0.6)
     assert f"{-slower.error.bias:.3f} minutes too short" in reason
     metrics = mlflow.get_run(slower.run_id).data.metrics
     assert metrics["bias_day_error"] == pytest.approx(slower.error.bias_over_days.error)
@@ -311,6 +312,18 @@ def test_a_month_never_judges_itself(
     assert "keep" not in said.out
     assert "retrain" not in newest_run(champion).data.metrics
     assert (tmp_path / "p.parquet").is_file()
+
+
+def test_the_next_month_is_scored_or_there_is_no_verdict(champion: Project, tmp_path: Path) -> None:
+    following = score_next("green", ["2021-01", "2021-02"], source="sample", sample_rows=ROWS)
+    assert following.origin.months == ("2021-03",)
+    assert following.remarks == []
+    folder = month_of(sample_table("2021-02"), tmp_path / "months", "2021-02")
+    instead = score_next("green", ["2021-01", "2021-02"], source=folder)
+    assert instead.origin.months == ("2021-02",)
+    assert instead.verdict.startswith("no verdict: nyc-taxi-duration, version 1 was chosen by")
+    assert "The month after 2021-02 cannot be had: " in instead.remarks[0]
+    assert "green_tripdata_2021-03.parquet" in instead.remarks[0]
 
 
 def test_a_reference_of_an_older_model_is_used_and_what_it_lacks_is_said(
