@@ -158,8 +158,8 @@ def _show_error(result: Scoring) -> None:
         f"{error.at_training['rmse']:.3f} and {error.at_training['mae']:.3f}"
     )
     bias, days = error.bias_over_days, f"over {error.bias_over_days.days} days"
-    known = f"± {bias.error:.3f} {days}" if bias.days > 1 else days.removesuffix("s")
-    print(f"         bias {bias.mean:+.3f} minutes, {known}; trips take {error.mean_duration:.1f}")
+    known = f" ± {bias.error:.3f} minutes {days}" if bias.days > 1 else " minutes on one day"
+    print(f"         bias {bias.mean:+.3f}{known}; trips take {error.mean_duration:.1f}")
     if error.coverage is not None and result.model.intervals is not None:
         aim = result.model.intervals.level
         print(f"         {error.coverage:.1%} of trips are inside their {aim:.0%} intervals")

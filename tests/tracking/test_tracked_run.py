@@ -217,7 +217,8 @@ def test_a_notebook_in_jupyterlab_is_known_by_its_name(
 def test_tuning_nests_its_trials_and_logs_the_best_refitted(
     store: str, training: pd.DataFrame, validation: pd.DataFrame
 ) -> None:
-    tuned = tune(training, validation, max_evals=3, max_rounds=10, seed=3)
+    small = {"n_estimators": 10}
+    tuned = tune(training, validation, params=small, max_evals=3, max_rounds=10, seed=3)
     runs = runs_of(store)
     trials = [run for run in runs if run.data.tags["taxi_nb.kind"] == "trial"]
     (parent,) = (run for run in runs if run.data.tags["taxi_nb.kind"] == "training")
@@ -229,7 +230,7 @@ def test_tuning_nests_its_trials_and_logs_the_best_refitted(
     assert parent.data.params["n_estimators"] == str(int(won["rounds"]))
     assert parent.data.metrics["best_holdout_rmse"] == pytest.approx(tuned.trials["rmse"].min())
     assert parent.data.tags["tuning"] == tuned.reason
-    again = tune(training, validation, max_evals=3, max_rounds=10, seed=3)
+    again = tune(training, validation, params=small, max_evals=3, max_rounds=10, seed=3)
     assert list(again.trials["rmse"]) == list(tuned.trials["rmse"])
 
 
