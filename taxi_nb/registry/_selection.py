@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from taxi_nb.training.trained_models import training_runs
+from taxi_nb.training.trained_models import candidate_runs
 from taxi_nb.trips.origin import provenance
 
 if TYPE_CHECKING:
@@ -30,11 +30,12 @@ class Selection:
         `candidates` is how many there were, where the caller knows.
         """
         judged_on = provenance(validation).digest
-        try:
-            runs = training_runs(challenger.data.params.get("training_digest", ""), judged_on)
-        except LookupError:  # It was chosen on other trips: on these it is the only one.
-            runs = [challenger]
-        return cls(candidates or len(runs), _seeds(challenger, runs))
+        runs = candidate_runs(challenger.data.params.get("training_digest", ""), judged_on)
+        # The same again is no other candidate; chosen on other trips, it is the only one on these.
+        different = {
+            (tuple(sorted(run.data.params.items())), run.data.metrics["valid_rmse"]) for run in runs
+        }
+        return cls(candidates or len(different) or 1, _seeds(challenger, runs or [challenger]))
 
 
 def _seeds(challenger: Run, runs: list[Run]) -> str:
