@@ -144,7 +144,7 @@ def training_runs(training_digest: str, validation_digest: str) -> list[Run]:
     'lasso'
     """
     chosen = list(candidate_runs(training_digest, validation_digest))
-    if upstream_runs("training") is None:
+    if upstream_runs("training", {run.info.run_id for run in chosen}) is None:
         newest: dict[str, Run] = {}
         for run in chosen:
             newest.setdefault(str(run.info.run_name), run)
