@@ -51,7 +51,7 @@ def _seeds(challenger: Run, runs: list[Run]) -> str:
     spread = statistics.stdev(errors.values())
     return (
         f"over its {len(errors)} seeds the validation RMSE has a standard deviation of "
-        f"{spread:.3f} minutes, and the best seed was taken"
+        f"{spread:.3f} minutes"
     )
 
 
