@@ -6,6 +6,7 @@ from .evaluation.intervals import coverage_metrics as coverage_metrics
 from .evaluation.metrics import error_by as error_by
 from .evaluation.metrics import regression_metrics as regression_metrics
 from .evaluation.metrics import rule_of_thumb as rule_of_thumb
+from .evaluation.reported import ReportedError as ReportedError
 from .evaluation.slices import trip_slices as trip_slices
 from .models.linear import GroupRidge as GroupRidge
 from .models.specs import MODELS as MODELS
@@ -16,6 +17,7 @@ from .registry.card import model_card as model_card
 from .registry.gate import PromotionDecision as PromotionDecision
 from .registry.promotion import promote_if_better as promote_if_better
 from .registry.promotion import promotion_history as promotion_history
+from .scoring.next_month import score_next as score_next
 from .scoring.result import Scoring as Scoring
 from .scoring.result import Thresholds as Thresholds
 from .scoring.score import score as score

@@ -223,7 +223,7 @@ def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
     axes.plot(trials.index, trials["rmse"], "o", alpha=0.6, label="trial")
     axes.step(trials.index, trials["rmse"].cummin(), where="post", label="best so far")
     axes.legend()
-    return _finished(axes, xlabel="trial", ylabel="RMSE on the held-out week (minutes)")
+    return _finished(axes, xlabel="trial", ylabel="RMSE on the days ahead (minutes)")
 
 
 def drift_by_feature(scoring: _ScoredMonth) -> Figure:

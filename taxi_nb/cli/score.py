@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from taxi_nb.scoring.result import Scoring
 
 RETRAIN = 3
+NO_VERDICT = 4
 
 
 def score(
@@ -41,16 +42,29 @@ def score(
         float | None,
         typer.Option(help="Minutes that the RMSE may be above that of the validation."),
     ] = None,
+    max_relative_rmse_increase: Annotated[
+        float | None, typer.Option(help="The same, as a share of the validation's RMSE.")
+    ] = None,
+    max_relative_bias: Annotated[
+        float | None,
+        typer.Option(help="The share of the mean duration that predictions may be off by."),
+    ] = None,
     experiment: Annotated[
         str | None, typer.Option(help="The MLflow experiment; the file's if left out.")
     ] = None,
 ) -> None:
     """Predict a month's trips, measure drift and error, and say whether to train again.
 
-    The exit code is 0 when the model can be kept, 3 when it should be trained again, 1 when
-    the month could not be scored, 2 for wrong usage.
+    The exit code is 0 when the model can be kept, 3 when it should be trained again, 4 when the
+    month cannot judge the model, which learned from it or was chosen by it, 1 when the month could
+    not be scored, 2 for wrong usage.
     """
-    limits = {"max_psi": max_psi, "max_rmse_increase": max_rmse_increase}
+    limits = {
+        "max_psi": max_psi,
+        "max_rmse_increase": max_rmse_increase,
+        "max_relative_rmse_increase": max_relative_rmse_increase,
+        "max_relative_bias": max_relative_bias,
+    }
     given = {"taxi": taxi, "source": source, **limits}
     pipeline = read(params, overrides)
     _point_mlflow_at(pipeline.tracking_uri, experiment or pipeline.experiment)
@@ -63,6 +77,8 @@ def score(
     _show(result, output)
     if result.should_retrain:
         raise typer.Exit(RETRAIN)
+    if result.not_judged:
+        raise typer.Exit(NO_VERDICT)
 
 
 def _point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
@@ -75,6 +91,8 @@ def _point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
 
 
 def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any]) -> Scoring:
+    from dataclasses import fields
+
     from taxi_nb.scoring.predictions_file import OutputError, OutputPathError
     from taxi_nb.scoring.result import Thresholds
     from taxi_nb.scoring.score import CHAMPION_MODEL, check_request, score
@@ -94,7 +112,7 @@ def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any
     request = {"taxi": "green", "month": month, **chosen(*names)}
     with errors_stop({TypeError: USAGE, ValueError: USAGE}):
         check_request(**request)
-        limits = Thresholds(**chosen("max_psi", "max_rmse_increase"))
+        limits = Thresholds(**chosen(*(field.name for field in fields(Thresholds))))
     failures = dict.fromkeys((ModelError, OutputError, StoreError, TripsError), FAILURE)
     with errors_stop({OutputPathError: USAGE, **failures}), errors_of_store(tracking_uri()):
         return score(**request, output=output, model=model or champion, thresholds=limits)
@@ -116,6 +134,8 @@ def _show(result: Scoring, output: Path) -> None:
         kinds = {True: "synthetic", False: "real"}
         learned, asked = kinds[model.synthetic], kinds[result.origin.synthetic]
         say(f"note: the model learned from {learned} trips, and these are {asked}")
+    for remark in result.remarks:
+        say(f"note: {remark}")
     print(result.verdict)
 
 
@@ -137,6 +157,9 @@ def _show_error(result: Scoring) -> None:
         f"error:   RMSE {error.rmse:.3f} minutes, MAE {error.mae:.3f}; at training time "
         f"{error.at_training['rmse']:.3f} and {error.at_training['mae']:.3f}"
     )
+    bias, days = error.bias_over_days, f"over {error.bias_over_days.days} days"
+    known = f" ± {bias.error:.3f} minutes {days}" if bias.days > 1 else " minutes on one day"
+    print(f"         bias {bias.mean:+.3f}{known}; trips take {error.mean_duration:.1f}")
     if error.coverage is not None and result.model.intervals is not None:
         aim = result.model.intervals.level
         print(f"         {error.coverage:.1%} of trips are inside their {aim:.0%} intervals")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from taxi_nb.evaluation._distribution import (
     Distribution,
-    index_by_chance,
+    index_by_chance_of_days,
     population_stability_index,
 )
 from taxi_nb.evaluation.clock import hours_of, weekdays_of
@@ -41,10 +41,10 @@ class Feature:
     # Makes it of the raw column.
     read: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = np.asarray
 
-    def distribution(self, column: npt.NDArray[Any]) -> Distribution:
-        """Count the column's values in bins of their own."""
+    def distribution(self, column: npt.NDArray[Any], stamps: npt.NDArray[Any]) -> Distribution:
+        """Count the column's values in bins of their own, by the day of the time stamps."""
         make = Distribution.of_numbers if self.is_number else Distribution.of_categories
-        return make(self.read(column))
+        return make(self.read(column), stamps)
 
 
 FEATURES: Mapping[str, Feature] = {
@@ -59,6 +59,7 @@ FEATURES: Mapping[str, Feature] = {
 """Name -> `Feature`. A model's are those of the columns that it reads."""
 
 COLUMNS = tuple(dict.fromkeys(feature.column for feature in FEATURES.values()))
+PICKUP = "pickup_datetime"
 PREDICTIONS = "predictions"
 
 
@@ -79,13 +80,17 @@ class DriftReference:
         Of months beyond memory all trips are counted, in bins that those in the frame decide.
         """
         features = {
-            name: feature.distribution(training[feature.column].to_numpy())
+            name: feature.distribution(
+                training[feature.column].to_numpy(), training[PICKUP].to_numpy()
+            )
             for name, feature in FEATURES.items()
         }
         origin = provenance(training)
         if is_part(training):
             features = counted(features, reopen(origin).arrays(*COLUMNS))
-        predictions = Distribution.of_numbers(np.asarray(predicted, np.float64))
+        predictions = Distribution.of_numbers(
+            np.asarray(predicted, np.float64), validation[PICKUP].to_numpy()
+        )
         return cls(features, predictions, origin.title, provenance(validation).title)
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,11 +119,14 @@ class DriftReference:
 
 def counted(like: Mapping[str, Distribution], batches: Iterable[Arrays]) -> dict[str, Distribution]:
     """Count batches of trips in the bins of some features' distributions."""
-    found = {name: replace(one, counts=np.zeros_like(one.counts)) for name, one in like.items()}
+    found = {
+        name: replace(one, counts=np.zeros_like(one.counts), days={}) for name, one in like.items()
+    }
     for arrays in batches:
         for name, distribution in found.items():
             feature = FEATURES[name]
-            found[name] = distribution + distribution.of(feature.read(arrays[feature.column]))
+            read = feature.read(arrays[feature.column])
+            found[name] = distribution + distribution.of(read, arrays[PICKUP])
     return found
 
 
@@ -127,18 +135,19 @@ class Drift:
     """How far a distribution is from the one to expect."""
 
     name: str  # One of `FEATURES`, or ``"predictions"``.
-    expected: Distribution
+    expected: Distribution  # In the calendar of what was found, where its days are known.
     found: Distribution
     index: float  # The population stability index.
-    # The index stays below this, 999 times of 1,000, when nothing has changed and both are
-    # samples of this size.
+    # The index stays below this, 999 times of 1,000, when nothing has changed and days are drawn,
+    # each with all its trips; what lasts longer than a day is not in it.
     by_chance: float
 
     @classmethod
     def between(cls, name: str, expected: Distribution, found: Distribution) -> Self:
-        """Compare what was expected with what was found."""
+        """Compare what was expected with what was found, weekday by weekday."""
+        by_chance = index_by_chance_of_days(expected, found)
+        expected = expected.in_the_calendar_of(found)
         index = population_stability_index(expected.counts, found.counts)
-        by_chance = index_by_chance(len(expected.counts), expected.trips, found.trips)
         return cls(name, expected, found, index, by_chance)
 
     @property

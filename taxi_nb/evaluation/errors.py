@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from taxi_nb.evaluation.day_blocks import DayMean, root
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +66,11 @@ class ErrorSums:
         return self._error / self.trips
 
     @property
+    def mean_duration(self) -> float:
+        """The mean of the actual minutes."""
+        return self._mean
+
+    @property
     def r2(self) -> float:
         """The share of the durations' variance that is explained."""
         return 1 - self._squared / self._scatter
@@ -76,8 +84,21 @@ class MonthError:
     mae: float
     bias: float
     coverage: float | None  # The share of trips inside their intervals; None for a model without.
+    mean_duration: float  # Minutes that the trips took.
     at_training: Mapping[str, float]  # ``rmse`` and ``mae`` of the model's validation.
     by_day: pd.DataFrame  # ``trips`` (a count), ``rmse``, ``mae`` and ``bias`` (minutes).
+
+    @cached_property
+    def bias_over_days(self) -> DayMean:
+        """The bias with its error over days."""
+        trips = self.by_day["trips"]
+        return DayMean.of_sums(trips, trips * self.by_day["bias"])
+
+    @cached_property
+    def rmse_over_days(self) -> DayMean:
+        """The RMSE with its error over days."""
+        trips = self.by_day["trips"]
+        return root(DayMean.of_sums(trips, trips * self.by_day["rmse"] ** 2))
 
     @property
     def rmse_increase(self) -> float:

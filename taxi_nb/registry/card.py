@@ -15,7 +15,7 @@ from taxi_nb.evaluation.slices import SLICES, trip_slices
 from taxi_nb.registry.versions import RegistryError, is_synthetic, usable
 from taxi_nb.tracking.model_address import ModelAddress
 from taxi_nb.training.logged_evaluation import EVALUATED_RUN_TAG
-from taxi_nb.training.used_trips import logged_trips
+from taxi_nb.training.used_trips import Role, logged_trips
 from taxi_nb.trips.origin import provenance
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
+    from taxi_nb.registry._selection import Selection
     from taxi_nb.registry.gate import Judged
 
 CARD_FILE = "model_card.md"
@@ -75,13 +76,13 @@ def model_card(name: str, version: str) -> str:
     raise RegistryError(f"{name} version {version} was registered without a card")
 
 
-def attach_card(client: MlflowClient, judged: Judged) -> None:
+def attach_card(client: MlflowClient, judged: Judged, selection: Selection) -> None:
     """Write the card of a version, if it has none: as its description and beside its run."""
     version = judged.version
     if version.description:
         return
     run = client.get_run(str(version.run_id))
-    content = _content(client, judged, run)
+    content = {**_content(client, judged, run), "selection": selection}
     card = _template().render(content)
     client.log_text(run.info.run_id, card, CARD_FILE)
     if len(card) > _LONGEST_DESCRIPTION:
@@ -109,7 +110,12 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
     except (MlflowException, OSError) as error:
         raise RegistryError(f"{version.name} version {version.version} has no files") from error
     columns = info.signature.inputs.input_names()
-    data = {role: logged_trips(run.info.run_id, role) for role in ("training", "validation")}
+    evaluations = _evaluations(client, run)
+    tested = next((one for one in evaluations if "test_rmse" in one.data.metrics), None)
+    roles: tuple[Role, ...] = ("training", "validation")
+    data = {role: logged_trips(run.info.run_id, role) for role in roles}
+    if tested:
+        data["test"] = logged_trips(tested.info.run_id, "test")
     return {
         "title": _title(version),
         "version": version,
@@ -121,9 +127,16 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
         "columns": columns,
         "data": {role: origin for role, origin in data.items() if origin},
         "metrics": {
-            label: {name: run.data.metrics.get(f"{prefix}_{name}") for name in _METRICS}
-            for label, prefix in (("training", "train"), ("validation", "valid"))
+            label: {name: of.data.metrics.get(f"{prefix}_{name}") for name in _METRICS}
+            for label, prefix, of in (
+                ("training", "train", run),
+                ("validation", "valid", run),
+                ("test", "test", tested),
+            )
+            if of
         },
+        "tested": tested.data.metrics if tested else None,
+        "judged_rmse": judged.rmse_over_days,
         "judged_on": provenance(judged.validation),
         "slices": slices,
         "slice_titles": SLICES,
@@ -133,7 +146,10 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
             name: [str(value) for value in table.index[table["trips"] < _FEW_TRIPS]]
             for name, table in slices.items()
         },
-        "intervals": _interval_metrics(client, run),
+        "intervals": next(
+            (one.data.metrics for one in evaluations if "interval_coverage" in one.data.metrics),
+            None,
+        ),
         "example": _example(judged, columns),
     }
 
@@ -144,15 +160,15 @@ def _weakest(table: pd.DataFrame) -> Any:
     return None if enough.empty else enough.iloc[int(enough["rmse"].argmax())]
 
 
-def _interval_metrics(client: MlflowClient, run: Run) -> dict[str, float] | None:
-    """Return how wide intervals were and how often they held, where somebody measured it."""
-    found = client.search_runs(
-        [run.info.experiment_id],
-        f"tags.`{EVALUATED_RUN_TAG}` = '{run.info.run_id}'",
-        order_by=["attributes.start_time DESC"],
+def _evaluations(client: MlflowClient, run: Run) -> list[Run]:
+    """Return the evaluations of a training run's model, newest first."""
+    return list(
+        client.search_runs(
+            [run.info.experiment_id],
+            f"tags.`{EVALUATED_RUN_TAG}` = '{run.info.run_id}'",
+            order_by=["attributes.start_time DESC"],
+        )
     )
-    measured = [one.data.metrics for one in found if "interval_coverage" in one.data.metrics]
-    return dict(measured[0]) if measured else None
 
 
 def _example(judged: Judged, columns: list[str]) -> dict[str, Any]:

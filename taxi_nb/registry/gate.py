@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.evaluation.day_blocks import MIN_DAYS, DayMean, days_of, rmse_gain, root
 from taxi_nb.evaluation.slices import SLICES, trip_slices
+from taxi_nb.registry._selection import Selection
 from taxi_nb.registry.versions import RegistryError, is_synthetic
 from taxi_nb.tracking.model_address import ModelAddress
 from taxi_nb.training.used_trips import logged_trips
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
 
-# A gain that is smaller than this many of its standard errors may be chance.
-_STANDARD_ERRORS = 2.0
 # Of fewer trips an RMSE says little, and of a smaller share a user seldom is one.
 _SLICE_TRIPS, _SLICE_SHARE = 100, 0.01
 
@@ -39,7 +39,14 @@ class PromotionDecision:
     margin : float
         Minutes by which the challenger had to be better.
     gain, gain_error : float or None
-        Minutes of RMSE by which it is better, and the standard error of that.
+        Minutes of RMSE by which it is better, and the standard error of that, days being blocks.
+    gain_by_chance : float or None
+        The gain that chance alone explains, 39 times of 40, for the best of so many candidates.
+    candidates, days : int or None
+        From how many models the challenger was chosen on these trips, and their days; None in
+        decisions of older commits, which took trips for independent and counted no candidates.
+    seeds : str or None
+        What other seeds of the challenger say of its error.
     number : int or None
         Its place in the promotion history, if it was promoted.
 
@@ -60,6 +67,10 @@ class PromotionDecision:
     gain: float | None = None
     gain_error: float | None = None
     number: int | None = None
+    gain_by_chance: float | None = None
+    candidates: int | None = None
+    days: int | None = None
+    seeds: str | None = None
 
     def __str__(self) -> str:
         verdict = "promoted" if self.promoted else "not promoted"
@@ -80,9 +91,19 @@ class Judged:
         return (self.predicted - self.validation["duration"].to_numpy(float)) ** 2
 
     @cached_property
+    def days(self) -> npt.NDArray[Any]:
+        """The day of each trip's pick-up."""
+        return days_of(self.validation["pickup_datetime"])
+
+    @cached_property
+    def rmse_over_days(self) -> DayMean:
+        """Minutes, with the error over days; no number if it predicts something that is none."""
+        return root(DayMean.of(self.squared_errors, self.days))
+
+    @property
     def rmse(self) -> float:
         """Minutes; no number if it predicts something that is none."""
-        return float(self.squared_errors.mean() ** 0.5)
+        return self.rmse_over_days.mean
 
     @property
     def number(self) -> str:
@@ -116,15 +137,21 @@ class Gate:
     # distances, a borough, of at least 100 trips and 1 % of all.
     slice_margin: float
 
-    def decide(self, challenger: Judged, champion: Judged | None) -> PromotionDecision:
+    def decide(
+        self, challenger: Judged, champion: Judged | None, selection: Selection | None = None
+    ) -> PromotionDecision:
         """Say whether the challenger replaces the champion, and why."""
-        gain, gain_error = _gain(challenger, champion) if champion else (None, None)
-        objection = next(self._objections(challenger, champion), None)
-        reason = f"there was no champion; RMSE {challenger.rmse:.3f} minutes"
-        if champion:
+        selection = selection or Selection()
+        gain = _gain(challenger, champion) if champion else None
+        by_chance = gain.reach(selection.candidates) if gain else None
+        objection = next(self._objections(challenger, champion, selection), None)
+        rmse = challenger.rmse_over_days
+        reason = f"there was no champion; RMSE {_with_error(rmse)}"
+        if champion and gain:
             reason = (
-                f"{_versus(challenger, champion)}: better by {gain:.3f} ± {gain_error:.3f}, "
-                f"more than the margin of {self.margin}"
+                f"{_versus(challenger, champion)}: better by {_with_error(gain)}, more than the "
+                f"margin of {self.margin} and than the {by_chance:.3f} that chance explains"
+                f"{_best_of(selection.candidates)}"
             )
         return PromotionDecision(
             name=challenger.version.name,
@@ -135,11 +162,17 @@ class Gate:
             champion_rmse=champion.rmse if champion else None,
             margin=self.margin,
             reason=objection or reason,
-            gain=gain,
-            gain_error=gain_error,
+            gain=gain.mean if gain else None,
+            gain_error=_if_finite(gain.error) if gain else None,
+            gain_by_chance=_if_finite(by_chance),
+            candidates=selection.candidates,
+            days=rmse.days,
+            seeds=selection.seeds,
         )
 
-    def _objections(self, challenger: Judged, champion: Judged | None) -> Iterator[str]:
+    def _objections(
+        self, challenger: Judged, champion: Judged | None, selection: Selection
+    ) -> Iterator[str]:
         if not math.isfinite(challenger.rmse):
             yield "it predicts durations that are not numbers"
         if champion and challenger.number == champion.number:
@@ -149,18 +182,26 @@ class Gate:
         yield from _learned_from_these(challenger, "it")
         if champion:
             yield from _learned_from_these(champion, f"version {champion.number}, the champion,")
-            yield from self._gain_too_small(challenger, champion)
+            yield from self._gain_too_small(challenger, champion, selection.candidates)
             yield from self._slices_worse(challenger, champion)
 
-    def _gain_too_small(self, challenger: Judged, champion: Judged) -> Iterator[str]:
-        gain, error = _gain(challenger, champion)
-        versus = _versus(challenger, champion)
-        if not gain > self.margin:
-            yield f"{versus}: a gain of {gain:.3f} is not above the margin of {self.margin}"
-        if not gain > _STANDARD_ERRORS * error:
+    def _gain_too_small(
+        self, challenger: Judged, champion: Judged, candidates: int
+    ) -> Iterator[str]:
+        gain, versus = _gain(challenger, champion), _versus(challenger, champion)
+        if not gain.mean > self.margin:
+            yield f"{versus}: a gain of {gain.mean:.3f} is not above the margin of {self.margin}"
+        trips = f"these {len(challenger.validation):,} trips"
+        if gain.days < MIN_DAYS:
+            days = f"{gain.days} day{'s' if gain.days > 1 else ''}"
             yield (
-                f"{versus}: a gain of {gain:.3f} may be chance, its standard error on these "
-                f"{len(challenger.validation):,} trips is {error:.3f}"
+                f"{versus}: a gain of {gain.mean:.3f} may be chance, and {trips} of {days} cannot "
+                f"tell: at least {MIN_DAYS} days are needed"
+            )
+        elif not gain.mean > gain.reach(candidates):
+            yield (
+                f"{versus}: a gain of {gain.mean:.3f} may be chance, which on {trips} of "
+                f"{gain.days} days explains {gain.reach(candidates):.3f}{_best_of(candidates)}"
             )
 
     def _slices_worse(self, challenger: Judged, champion: Judged) -> Iterator[str]:
@@ -171,9 +212,10 @@ class Gate:
                 rows = (slices == value).to_numpy(bool)
                 if rows.sum() < enough:
                     continue
-                gain, error = _gain(challenger, champion, rows)
-                if -gain > max(self.slice_margin, _STANDARD_ERRORS * error):
-                    worse.append((gain, f"{SLICES[name]} {value} by {-gain:.3f}"))
+                gain = _gain(challenger, champion, rows)
+                # Not corrected for the number of slices: a harm that is missed is the worse error.
+                if gain.days >= MIN_DAYS and -gain.mean > max(self.slice_margin, gain.reach()):
+                    worse.append((gain.mean, f"{SLICES[name]} {value} by {-gain.mean:.3f}"))
         if worse:
             listed = ", ".join(text for _, text in sorted(worse)[:3])
             yield (
@@ -188,34 +230,33 @@ def _versus(challenger: Judged, champion: Judged) -> str:
     return f"RMSE {challenger.rmse:.3f} against {before}"
 
 
-def _gain(challenger: Judged, champion: Judged, rows: Any = slice(None)) -> tuple[float, float]:
-    """Return by how many minutes of RMSE the challenger is better, and the standard error.
+def _gain(challenger: Judged, champion: Judged, rows: Any = slice(None)) -> DayMean:
+    """Return by how many minutes of RMSE the challenger is better, compared trip by trip."""
+    return rmse_gain(
+        champion.squared_errors[rows], challenger.squared_errors[rows], challenger.days[rows]
+    )
 
-    Squared errors are compared trip by trip. The difference of two roots is that of the squares
-    over the sum of the roots; with that sum held fixed (delta method), the standard error of the
-    mean difference carries over.
-    """
-    theirs, ours = champion.squared_errors[rows], challenger.squared_errors[rows]
-    difference = theirs - ours
-    roots = float(theirs.mean() ** 0.5 + ours.mean() ** 0.5)
-    if roots == 0:
-        return 0.0, 0.0
-    spread = float(difference.std(ddof=1)) if len(difference) > 1 else math.inf
-    return float(difference.mean()) / roots, spread / len(difference) ** 0.5 / roots
+
+def _with_error(found: DayMean) -> str:
+    if found.days < 2:
+        return f"{found.mean:.3f} minutes"
+    return f"{found.mean:.3f} ± {found.error:.3f} minutes over {found.days} days"
+
+
+def _best_of(candidates: int) -> str:
+    return f" for the best of {candidates}" if candidates > 1 else ""
+
+
+def _if_finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _learned_from_these(judged: Judged, who: str) -> Iterator[str]:
     """Object to a model that has learned from the trips it would be judged on."""
     learned = logged_trips(judged.version.run_id, "training")
-    if learned is None:
-        return
-    validation, digests = provenance(judged.validation), {file.sha256 for file in learned.files}
-    shared = {file.month for file in validation.files if file.sha256 in digests}
-    if learned.taxi == validation.taxi and not learned.synthetic and not validation.synthetic:
-        # The same month, published again, is another file with the same trips.
-        shared |= set(learned.months) & set(validation.months)
+    shared = provenance(judged.validation).months_also_in(learned) if learned else ()
     if shared:
         yield (
-            f"{who} has learned from trips of {', '.join(sorted(shared))}, which both would be "
+            f"{who} has learned from trips of {', '.join(shared)}, which both would be "
             "judged on: validate on other months"
         )

@@ -52,7 +52,8 @@ class Promotion:
     commit: str | None = None
     run_id: str | None = None
     validation_digest: str | None = None
-    # The gate's measurements: RMSE and margin, in minutes.
+    # The gate's measurements: RMSE, margin and gain with its error over days, in minutes, and how
+    # many candidates and days there were; those of older commits took trips for independent.
     numbers: Mapping[str, float] = field(default_factory=dict)
     number: int = 0  # Its place in the history, from 1.
     # ``"moved"`` once the alias followed; otherwise why it could not, or None until then.

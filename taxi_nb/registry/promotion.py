@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from taxi_nb.registry import versions
 from taxi_nb.registry._handover import hand_over, read_history, settled_history
+from taxi_nb.registry._selection import Selection
 from taxi_nb.registry.card import attach_card
 from taxi_nb.registry.gate import Gate, Judged, PromotionDecision, judge
 from taxi_nb.registry.history import Kind, Promotion, PromotionHistory, PromotionLog
@@ -31,12 +32,15 @@ def promote_if_better(
     *,
     margin: float = 0.05,
     slice_margin: float = 0.5,
+    candidates: int | None = None,
     name: str = DEFAULT_NAME,
 ) -> PromotionDecision:
     """Register a run's model and let it become champion if it is better by a margin.
 
     Both models predict the same validation trips here and now. The gain has to be above the
-    margin and more than chance, and no slice of the trips may get much worse. Neither model may
+    margin and more than chance explains, days being blocks, for the best of so many candidates;
+    and no slice of the trips may get much worse. With few days nothing is promoted on their word,
+    unless there is no champion. Neither model may
     have learned from these trips; a model of synthetic trips never replaces one of real ones. The
     decision is logged either way. If another process changes the champion meanwhile, the
     challenger is judged again.
@@ -50,6 +54,9 @@ def promote_if_better(
     margin, slice_margin : float
         Minutes of RMSE that it must gain, and those that it may lose in an hour, a band of
         distances or a borough; 0 or more.
+    candidates : int, optional
+        How many models the challenger is the best of, on these trips. Without it, those that
+        learned from the same trips and were validated on these are counted.
     name : str
         Of the registered model.
 
@@ -61,7 +68,7 @@ def promote_if_better(
     Raises
     ------
     ValueError
-        If a margin is negative.
+        If a margin is negative, or there is no candidate.
     RegistryError
         If the champion cannot be loaded.
 
@@ -73,6 +80,7 @@ def promote_if_better(
     """
     require(margin >= 0, "margin", margin, "be 0 or more minutes")
     require(slice_margin >= 0, "slice_margin", slice_margin, "be 0 or more minutes")
+    require(candidates is None or candidates >= 1, "candidates", candidates, "be 1 or more")
     import mlflow
     from mlflow import MlflowClient
 
@@ -81,10 +89,11 @@ def promote_if_better(
     with tracked_run(name="promotion", kind="registration") as run:
         if isinstance(challenger, TrainedModel):
             challenger = client.get_run(challenger.run_id)
+        selection = Selection.of(challenger, validation, candidates)
         judged = judge(versions.register(client, challenger, name), validation)
-        attach_card(client, judged)
+        attach_card(client, judged, selection)
         gate, log = Gate(margin, slice_margin), PromotionLog(client, name)
-        decision = _decision_on(judged, gate, log, run.info.run_id)
+        decision = _decision_on(judged, selection, gate, log, run.info.run_id)
         log_trips(validation, "validation")
         mlflow.log_params({REGISTERED_PARAM: name, "margin": margin, "slice_margin": slice_margin})
         mlflow.set_tag(DECISION_TAG, str(decision))
@@ -94,13 +103,14 @@ def promote_if_better(
 
 
 def _decision_on(
-    challenger: Judged, gate: Gate, log: PromotionLog, run_id: str
+    challenger: Judged, selection: Selection, gate: Gate, log: PromotionLog, run_id: str
 ) -> PromotionDecision:
     """Judge against the champion, again whenever it is another one by then."""
     while True:
         history = settled_history(log)
         held = _champion_of(log, history)
-        decision = gate.decide(challenger, judge(held, challenger.validation) if held else None)
+        champion = judge(held, challenger.validation) if held else None
+        decision = gate.decide(challenger, champion, selection)
         if not decision.promoted:
             return decision
         promotion = Promotion.now(
@@ -220,6 +230,7 @@ def _carry_out(
 
 
 def _numbers(decision: PromotionDecision) -> dict[str, float]:
-    names = ("challenger_rmse", "champion_rmse", "gain", "gain_error")
-    known = {name: getattr(decision, name) for name in names if getattr(decision, name) is not None}
+    names = ("challenger_rmse", "champion_rmse", "gain", "gain_error", "gain_by_chance")
+    values = {name: getattr(decision, name) for name in (*names, "candidates", "days")}
+    known = {name: float(value) for name, value in values.items() if value is not None}
     return {**known, "promoted": float(decision.promoted)}

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from taxi_nb.evaluation.drift import COLUMNS, PREDICTIONS, Drift, counted
+from taxi_nb.evaluation.day_blocks import days_of
+from taxi_nb.evaluation.drift import COLUMNS, PICKUP, PREDICTIONS, Drift, counted
 from taxi_nb.evaluation.errors import ErrorSums, MonthError
 from taxi_nb.scoring._month_records import PredictableBatch
 from taxi_nb.scoring.scored_model import ScoredModel
@@ -38,13 +39,13 @@ class Tally:
         self.predicted += len(batch)
         clean, predicted = batch.clean_columns(), minutes[batch.is_clean]
         found = counted(self._features, [{name: clean[name] for name in COLUMNS}])
-        found[PREDICTIONS] = self._model.reference.predictions.of(predicted)
+        found[PREDICTIONS] = self._model.reference.predictions.of(predicted, clean[PICKUP])
         self._found = {name: self._found[name] + more for name, more in found.items()}
         if not with_errors:
             return
         actual = batch.duration[batch.is_clean]
         self._errors.add(predicted, actual)
-        days = clean["pickup_datetime"].astype("datetime64[D]")
+        days = days_of(clean[PICKUP])
         for day in np.unique(days):
             self._days[day].add(predicted[days == day], actual[days == day])
         if bounds:
@@ -71,6 +72,7 @@ class Tally:
             mae=self._errors.mae,
             bias=self._errors.bias,
             coverage=self._covered / self._errors.trips if self._model.intervals else None,
+            mean_duration=self._errors.mean_duration,
             at_training=self._model.errors,
             by_day=by_day,
         )

@@ -199,12 +199,16 @@ def _numbers(result: Scoring) -> dict[str, float]:
         "predicted": result.predicted,
         "not_predicted": result.origin.cleaning.rows_in - result.predicted,
         "clean": result.origin.cleaning.rows_kept,
-        "retrain": float(result.should_retrain),
         **{f"psi_{drift.name}": drift.index for drift in result.drift},
     }
+    if not result.not_judged:
+        numbers["retrain"] = float(result.should_retrain)
     if result.error:
         measured = ("rmse", "mae", "bias", "rmse_increase")
         numbers |= {name: getattr(result.error, name) for name in measured}
+        errors = {"rmse": result.error.rmse_over_days, "bias": result.error.bias_over_days}
+        # Of one day there is none.
+        numbers |= {f"{name}_day_error": e.error for name, e in errors.items() if e.days > 1}
         if result.error.coverage is not None:
             numbers["interval_coverage"] = result.error.coverage
     return numbers

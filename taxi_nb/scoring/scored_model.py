@@ -17,12 +17,15 @@ from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
 from taxi_nb.tracking.names import SYNTHETIC_TAG
 from taxi_nb.tracking.store import tracking_uri
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
-from taxi_nb.training.used_trips import load_logged_trips
+from taxi_nb.training.used_trips import Role, load_logged_trips, logged_trips
 from taxi_nb.trips.errors import TripsError
+from taxi_nb.trips.origin import Provenance
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Run
+
+_USED: tuple[Role, ...] = ("training", "validation")
 
 
 class ModelError(RuntimeError):
@@ -41,6 +44,9 @@ class ScoredModel:
     # ``rmse`` and ``mae`` on the validation trips when it was trained, in minutes.
     errors: Mapping[str, float]
     reference: DriftReference
+    # The trips that it learned from, ``training``, and those that it was chosen by, ``validation``;
+    # None where its run does not say.
+    used: Mapping[Role, Provenance | None]
     intervals: ConformalIntervals | None  # None where none have been calibrated.
     synthetic: bool  # Whether it learned from synthetic trips.
     predictor: Any
@@ -92,6 +98,7 @@ def load_scored_model(address: str) -> ScoredModel:
         run_id=run.info.run_id,
         errors=errors,
         reference=reference,
+        used={role: logged_trips(run.info.run_id, role) for role in _USED},
         intervals=ConformalIntervals.from_dict(intervals, predictor) if intervals else None,
         synthetic=run.data.tags.get(SYNTHETIC_TAG) == "true",
         predictor=predictor,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from taxi_nb.tracking.contents import RunContents
 from taxi_nb.tracking.run import tracked_run
+from taxi_nb.training.used_trips import add_trips
+from taxi_nb.trips.origin import provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +26,7 @@ def log_evaluation(
     tables: Mapping[str, pd.DataFrame] | None = None,
     metrics: Mapping[str, float] | None = None,
     of: TrainedModel | None = None,
+    test: pd.DataFrame | None = None,
     name: str = "evaluate",
 ) -> None:
     """Open a run and log figures, tables and metrics to it, all at once.
@@ -35,6 +38,8 @@ def log_evaluation(
     metrics : mapping of str to float, optional
     of : TrainedModel, optional
         The model that they are about; the run says so in its tag ``evaluated_run``.
+    test : DataFrame, optional
+        The trips that were used once, after the choice; the run says which.
     name : str
         Of the run, where it is not a pipeline step's.
 
@@ -43,6 +48,8 @@ def log_evaluation(
     >>> log_evaluation(figures={"durations": plots.durations(training)}, name="explore")
     """
     contents = RunContents(metrics=dict(metrics or {}))
+    if test is not None:
+        add_trips(contents, provenance(test), "test", test)
     for title, figure in (figures or {}).items():
         contents.add_figure(figure, title)
     for title, table in (tables or {}).items():

@@ -143,6 +143,25 @@ def training_runs(training_digest: str, validation_digest: str) -> list[Run]:
     >>> runs[0].data.params["model"]
     'lasso'
     """
+    chosen = list(candidate_runs(training_digest, validation_digest))
+    if upstream_runs("training", {run.info.run_id for run in chosen}) is None:
+        newest: dict[str, Run] = {}
+        for run in chosen:
+            newest.setdefault(str(run.info.run_name), run)
+        chosen = list(newest.values())
+    if not chosen:
+        raise LookupError(
+            "no model has been trained on these data yet: run the training notebook with the "
+            "same source, months and cleaning first"
+        )
+    return sorted(chosen, key=lambda run: float(run.data.metrics["valid_rmse"]))
+
+
+def candidate_runs(training_digest: str, validation_digest: str) -> list[Run]:
+    """Return all runs that trained and validated a model on these trips, newest first.
+
+    In a pipeline those of the steps before this one.
+    """
     import mlflow
 
     experiment = connect()
@@ -155,16 +174,6 @@ def training_runs(training_digest: str, validation_digest: str) -> list[Run]:
         [experiment], wanted, order_by=["attributes.start_time DESC"], output_format="list"
     )
     upstream = upstream_runs("training", {str(run.info.run_id) for run in found})
-    if upstream is not None:
-        chosen = [run for run in found if run.info.run_id in upstream.values()]
-    else:
-        newest: dict[str, Run] = {}
-        for run in found:
-            newest.setdefault(str(run.info.run_name), run)
-        chosen = list(newest.values())
-    if not chosen:
-        raise LookupError(
-            "no model has been trained on these data yet: run the training notebook with the "
-            "same source, months and cleaning first"
-        )
-    return sorted(chosen, key=lambda run: float(run.data.metrics["valid_rmse"]))
+    if upstream is None:
+        return list(found)
+    return [run for run in found if run.info.run_id in upstream.values()]

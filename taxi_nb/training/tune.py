@@ -1,8 +1,15 @@
-"""Hyperparameter search for XGBoost: hyperopt's TPE, each trial a nested run."""
+"""Hyperparameter search for XGBoost: hyperopt's TPE, each trial a nested run.
+
+Trials predict days from the days before them, at several origins (rolling-origin evaluation:
+Tashman, "Out-of-sample tests of forecasting accuracy", International Journal of Forecasting
+16(4), 2000). The default setting is trial 0, and stays unless another one is better by more than
+chance.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,34 +18,51 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from taxi_nb.evaluation.day_blocks import MIN_DAYS, days_of, rmse_gain
 from taxi_nb.models.specs import ModelChoice
 from taxi_nb.progress import progress_bar
 from taxi_nb.tracking.contents import RunContents
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.training.train import TrainingResult, fit_and_log
 from taxi_nb.trips.arguments import require
-from taxi_nb.trips.split import require_disjoint, split_by_time
+from taxi_nb.trips.split import require_disjoint
 
 TUNABLE = ("xgboost-rich", "xgboost-before", "xgboost")
 """The models that `tune` can search: one family with the same parameters."""
 
+# The most days that are predicted from one origin.
+_WEEK = 7
+# A model has to take so many steps of its learning rate, or it has not learned what it could.
+_STEPS = 12.0
+# The learning rate for which the patience of early stopping is meant; slower ones get more.
+_USUAL_RATE = 0.1
+
+Floats = npt.NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class TuningResult:
-    """The trials of a search, and the model refitted with the best parameters."""
+    """The trials of a search, and the model refitted with the setting that won."""
 
-    # Its parameters, ``rounds`` (where early stopping ended it), ``rmse`` on the held-out end of
-    # the training trips (minutes) and ``run_id``.
+    # Its parameters, ``rounds`` (trees), ``rmse`` on the days predicted from the days before them
+    # (minutes), ``gain`` on trial 0 with its standard error over days, and ``run_id``.
     trials: pd.DataFrame
-    best: TrainingResult  # The best parameters, refitted on all training trips and logged.
+    chosen: int  # The trial that won; 0 is the default.
+    reason: str  # Why, a sentence.
+    best: TrainingResult  # Its setting, refitted on all training trips and logged.
 
 
-def search_space() -> dict[str, Any]:
-    """Return the prior of each parameter, as hyperopt expressions."""
+def search_space(max_rounds: int) -> dict[str, Any]:
+    """Return the prior of each parameter, as hyperopt expressions.
+
+    The fewer trees there may be, the faster they have to learn: no trial starves.
+    """
     from hyperopt import hp
 
+    slowest = min(max(0.03, _STEPS / max_rounds), 0.5)
+    fastest = min(max(0.3, 2 * slowest), 1.0)
     return {
-        "learning_rate": hp.loguniform("learning_rate", np.log(0.03), np.log(0.3)),
+        "learning_rate": hp.loguniform("learning_rate", np.log(slowest), np.log(fastest)),
         "max_depth": hp.quniform("max_depth", 4, 12, 1),
         "min_child_weight": hp.loguniform("min_child_weight", np.log(1), np.log(50)),
         "subsample": hp.uniform("subsample", 0.6, 1.0),
@@ -53,16 +77,20 @@ def tune(
     validation: pd.DataFrame,
     *,
     model: str = TUNABLE[0],
+    params: Mapping[str, Any] | None = None,
     max_evals: int = 10,
     max_rounds: int = 200,
     early_stopping_rounds: int = 15,
-    holdout_share: float = 0.25,
+    origins: int = 2,
     seed: int = 42,
 ) -> TuningResult:
-    """Search XGBoost's hyperparameters, refit the best, log everything.
+    """Search XGBoost's hyperparameters, refit the setting that won, log everything.
 
-    Trials learn on the earlier training trips; the later ones score and stop them. The validation
-    months are looked at once, for the model that is refitted with the best parameters.
+    Each trial predicts the last days of the training months from the days before them, a week at a
+    time. How many trees it grows on one week is decided by the others. Trial 0 is the default, as
+    it comes; another setting takes its place only if it is better trip by trip by more than chance
+    explains, days being blocks and all trials being counted. The validation months are looked at
+    once, for the model that is refitted.
 
     Parameters
     ----------
@@ -70,24 +98,28 @@ def tune(
         As `load_trips` returned them.
     model : str
         Which of `TUNABLE`.
+    params : mapping, optional
+        Parameters that replace or add to the model's defaults: the setting to beat.
     max_evals : int
-        Number of trials.
+        Number of trials, the default among them.
     max_rounds, early_stopping_rounds : int
-        The most boosting rounds of a trial, and after how many without gain it ends.
-    holdout_share : float
-        The share of training trips, last by pick-up, that trials are scored on.
+        The most trees of a trial, and after how many without gain it ends; slow learning rates
+        are given more patience.
+    origins : int
+        How many times the last days are predicted from the days before them.
     seed : int
         Of the search and of the models.
 
     Returns
     -------
     TuningResult
-        The trials, and the refitted model.
+        The trials, which of them won and why, and the refitted model.
 
     Raises
     ------
     ValueError
-        If the model or a number is out of its range or the sets share a month.
+        If the model or a number is out of its range, the sets share a month, or the training trips
+        have too few days.
 
     Examples
     --------
@@ -98,95 +130,189 @@ def tune(
     require(model in TUNABLE, "model", model, f"be one of {list(TUNABLE)}")
     require(max_evals >= 1, "max_evals", max_evals, "be 1 or more")
     require(max_rounds >= 1, "max_rounds", max_rounds, "be 1 or more")
-    require(0 < holdout_share < 1, "holdout_share", holdout_share, "be between 0 and 1")
+    require(origins >= 2, "origins", origins, "be 2 or more")
     require_disjoint(training, validation)
+    default = ModelChoice(model, params or {}, seed)
+    weeks = _weeks(training, origins)
     with tracked_run(name="tuning", kind="training") as run:
-        search = _Search(model, training, max_rounds, early_stopping_rounds, holdout_share, seed)
-        trials = search.carry_out(max_evals)
-        best = trials.iloc[int(trials["rmse"].argmin())]
-        params = _cast({name: best[name] for name in search_space()})
-        params["n_estimators"] = int(best["rounds"])
+        search = _Search(default, [_Origin.of(default, *week) for week in weeks])
+        trials = search.carry_out(max_evals, max_rounds, early_stopping_rounds)
+        chosen, reason = search.winner()
+        won = trials.iloc[chosen]
+        if chosen:
+            drawn = _cast({name: won[name] for name in search_space(max_rounds)})
+            params = {**default.params, **drawn, "n_estimators": int(won["rounds"])}
         contents = RunContents(
-            metrics={"trials": len(trials), "best_holdout_rmse": float(trials["rmse"].min())},
+            metrics={
+                "trials": len(trials),
+                "default_holdout_rmse": float(trials["rmse"].iloc[0]),
+                "best_holdout_rmse": float(trials["rmse"].min()),
+            },
+            tags={"tuning": reason},
             files={"tuning/trials.csv": trials.to_csv().encode()},
         )
         contents.log(run.info.run_id)
-        choice = ModelChoice(model, params, seed)
-        return TuningResult(trials, fit_and_log(choice, training, validation, run.info.run_id))
+        choice = ModelChoice(model, params or {}, seed)
+        refitted = fit_and_log(choice, training, validation, run.info.run_id)
+        return TuningResult(trials, chosen, reason, refitted)
 
 
-class _Search:
-    """The trials' data, made into matrices once, and their objective."""
+def _weeks(training: pd.DataFrame, origins: int) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Cut the last days into weeks, or less where days are few; each with the trips before it."""
+    day = days_of(training["pickup_datetime"])
+    days = np.unique(day)
+    length = min(_WEEK, len(days) // (origins + 1))
+    if not length:
+        raise ValueError(
+            f"`training` must have trips of at least {origins + 1} days for {origins} origins, got "
+            f"{len(days)}"
+        )
+    begins = [days[len(days) - length * left] for left in range(origins, 0, -1)]
+    ends = [*begins[1:], days[-1] + 1]
+    return [
+        (training[day < begin], training[(begin <= day) & (day < end)])
+        for begin, end in zip(begins, ends, strict=True)
+    ]
 
-    def __init__(
-        self,
-        model: str,
-        training: pd.DataFrame,
-        max_rounds: int,
-        early_stopping_rounds: int,
-        holdout_share: float,
-        seed: int,
-    ) -> None:
+
+@dataclass(frozen=True)
+class _Origin:
+    """Trips to learn from and the days after them, made into matrices once."""
+
+    fitted_on: Any
+    scored_on: Any
+    actual: Floats  # Minutes.
+    days: npt.NDArray[Any]
+
+    @classmethod
+    def of(cls, choice: ModelChoice, earlier: pd.DataFrame, later: pd.DataFrame) -> _Origin:
         from xgboost import DMatrix
 
-        earlier, later = split_by_time(training, holdout_share)
-        features = ModelChoice(model, seed=seed).features()
+        features = choice.features()
         # Not fit and then transform: that would show statistics of the trips' own durations.
         learnt_from = features.fit_transform(earlier, earlier["duration"])
         matrix = partial(DMatrix, enable_categorical=True)
-        self.fitted_on = matrix(learnt_from, label=earlier["duration"])
-        self.scored_on = matrix(features.transform(later), label=later["duration"])
-        self.actual = later["duration"].to_numpy(np.float64)
-        self.max_rounds = max_rounds
-        self.early_stopping_rounds = early_stopping_rounds
-        self.seed = seed
-        self.rows: list[dict[str, Any]] = []
+        return cls(
+            matrix(learnt_from, label=earlier["duration"]),
+            matrix(features.transform(later), label=later["duration"]),
+            later["duration"].to_numpy(np.float64),
+            days_of(later["pickup_datetime"]),
+        )
 
-    def carry_out(self, max_evals: int) -> pd.DataFrame:
-        from hyperopt import fmin, tpe
-
-        with progress_bar(total=max_evals, desc="tuning", unit="trial") as bar:
-
-            def run_and_show(drawn: Mapping[str, Any]) -> float:
-                rmse = self.run_trial(drawn)
-                bar.set_postfix(best=f"{min(row['rmse'] for row in self.rows):.3f} min")
-                bar.update()
-                return rmse
-
-            fmin(
-                run_and_show,
-                search_space(),
-                algo=tpe.suggest,
-                max_evals=max_evals,
-                rstate=np.random.default_rng(self.seed),
-                show_progressbar=False,
-            )
-        return pd.DataFrame(self.rows).rename_axis("trial")
-
-    def run_trial(self, drawn: Mapping[str, Any]) -> float:
-        import mlflow
+    def fit(self, params: Mapping[str, Any], rounds: int, patience: int | None) -> Any:
+        """Fit a booster; with a patience it stops when the later days no longer gain."""
         from xgboost import train
 
-        params = _cast(drawn)
-        with tracked_run(name=f"trial {len(self.rows)}", kind="trial", params=params) as run:
+        return train(
+            {**params, "disable_default_eval_metric": True},
+            self.fitted_on,
+            rounds,
             # Not XGBRegressor: its quantized matrix takes 14 times as long to score each round.
-            booster = train(
-                {**params, "seed": self.seed, "disable_default_eval_metric": True},
-                self.fitted_on,
-                self.max_rounds,
-                evals=[(self.scored_on, "holdout")],
-                custom_metric=self._rmse,
-                early_stopping_rounds=self.early_stopping_rounds,
-                verbose_eval=False,
-            )
-            rmse, rounds = float(booster.best_score), int(booster.best_iteration) + 1
-            mlflow.log_metrics({"holdout_rmse": rmse, "rounds": rounds})
-        self.rows.append({**params, "rounds": rounds, "rmse": rmse, "run_id": run.info.run_id})
-        return rmse
+            evals=[(self.scored_on, "holdout")] if patience else (),
+            custom_metric=self._rmse if patience else None,
+            early_stopping_rounds=patience,
+            verbose_eval=False,
+        )
 
     def _rmse(self, predicted: npt.NDArray[np.float32], _: Any) -> tuple[str, float]:
         """Measure a round; the last digits of XGBoost's own sum tell how many threads shared it."""
         return "rmse", float(np.sqrt(np.mean((predicted - self.actual) ** 2)))
+
+    def squared_errors(self, booster: Any, rounds: int) -> Floats:
+        """Of each later trip, in minutes squared, with so many trees or all that there are."""
+        last = min(rounds, booster.num_boosted_rounds())
+        predicted = booster.predict(self.scored_on, iteration_range=(0, last))
+        return np.asarray((predicted - self.actual) ** 2)
+
+
+class _Search:
+    """The trials of a search, each on all origins, and which of them wins."""
+
+    def __init__(self, default: ModelChoice, origins: list[_Origin]) -> None:
+        self._usual = default.estimator().get_xgb_params()
+        self._trees = int(default.estimator().get_num_boosting_rounds())
+        self._origins = origins
+        self._days = np.concatenate([origin.days for origin in origins])
+        self._squared: list[Floats] = []
+        self.rows: list[dict[str, Any]] = []
+
+    def carry_out(self, max_evals: int, max_rounds: int, patience: int) -> pd.DataFrame:
+        from hyperopt import fmin, tpe
+
+        with progress_bar(total=max_evals, desc="tuning", unit="trial") as bar:
+
+            def shown(rmse: float) -> float:
+                bar.set_postfix(best=f"{min(row['rmse'] for row in self.rows):.3f} min")
+                bar.update()
+                return rmse
+
+            shown(self._trial({}, self._as_it_comes))
+            if max_evals > 1:
+                fmin(
+                    lambda drawn: shown(
+                        self._trial(_cast(drawn), partial(self._stopped, max_rounds, patience))
+                    ),
+                    search_space(max_rounds),
+                    algo=tpe.suggest,
+                    max_evals=max_evals - 1,
+                    rstate=np.random.default_rng(int(self._usual["random_state"] or 0)),
+                    show_progressbar=False,
+                )
+        return pd.DataFrame(self.rows).rename_axis("trial")
+
+    def _trial(self, drawn: Mapping[str, Any], fit: Callable[..., tuple[Floats, int]]) -> float:
+        import mlflow
+
+        params = {**{name: self._usual.get(name) for name in search_space(1)}, **drawn}
+        with tracked_run(name=f"trial {len(self.rows)}", kind="trial", params=params) as run:
+            squared, rounds = fit({**self._usual, **drawn})
+            rmse = float(squared.mean() ** 0.5)
+            mlflow.log_metrics({"holdout_rmse": rmse, "rounds": rounds})
+        self._squared.append(squared)
+        gain = rmse_gain(self._squared[0], squared, self._days)
+        row = {"rounds": rounds, "rmse": rmse, "gain": gain.mean, "gain_error": gain.error}
+        self.rows.append({**params, **row, "run_id": run.info.run_id})
+        return rmse
+
+    def _as_it_comes(self, params: Mapping[str, Any]) -> tuple[Floats, int]:
+        fitted = [origin.fit(params, self._trees, None) for origin in self._origins]
+        return self._errors(fitted, [self._trees] * len(fitted)), self._trees
+
+    def _stopped(
+        self, max_rounds: int, patience: int, params: Mapping[str, Any]
+    ) -> tuple[Floats, int]:
+        """Let each origin be scored with the trees that the others ask for, not with its best."""
+        patience = math.ceil(patience * max(1.0, _USUAL_RATE / params["learning_rate"]))
+        fitted = [origin.fit(params, max_rounds, patience) for origin in self._origins]
+        asked = np.array([booster.best_iteration + 1 for booster in fitted])
+        others = (asked.sum() - asked) / (len(asked) - 1)
+        return self._errors(fitted, others.round().astype(int)), round(float(asked.mean()))
+
+    def _errors(self, fitted: list[Any], rounds: Any) -> Floats:
+        each = zip(self._origins, fitted, rounds, strict=True)
+        return np.concatenate([one.squared_errors(booster, int(n)) for one, booster, n in each])
+
+    def winner(self) -> tuple[int, str]:
+        """Return the trial whose setting is to be used, and why."""
+        default = self.rows[0]["rmse"]
+        others = range(1, len(self.rows))
+        if not others:
+            return 0, f"the default is used: no other setting was tried; RMSE {default:.3f} minutes"
+        best = min(others, key=lambda trial: float(self.rows[trial]["rmse"]))
+        gain = rmse_gain(self._squared[0], self._squared[best], self._days)
+        says = (
+            f"trial {best}, the best of {len(others)} others, has an RMSE of "
+            f"{self.rows[best]['rmse']:.3f} minutes where the default has {default:.3f}"
+        )
+        if gain.mean <= 0:
+            return 0, f"the default stays: {says}"
+        if gain.days < MIN_DAYS:
+            return 0, f"the default stays: {says}, and {gain.days} days are too few to tell"
+        needed = gain.reach(len(others))
+        verdict = f"a gain of {gain.mean:.3f}, where chance explains {needed:.3f}"
+        if gain.mean > needed:
+            return best, f"{says}: {verdict}"
+        return 0, f"the default stays: {says}: {verdict}"
 
 
 def _cast(drawn: Mapping[str, Any]) -> dict[str, Any]:

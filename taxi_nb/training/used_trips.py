@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import DatasetInput
 
-Role = Literal["training", "validation", "scored"]
+Role = Literal["training", "validation", "test", "scored"]
 
 
 def log_trips(trips: pd.DataFrame, role: Literal["training", "validation"]) -> None:

@@ -87,6 +87,15 @@ class Provenance:
         part = f", {self.drawn:,} of {self.cleaning.rows_kept:,} trips" if self.drawn else ""
         return f"{self.taxi} {', '.join(self.months)}, {self.source}{mark}{part}"
 
+    def months_also_in(self, other: Provenance) -> tuple[str, ...]:
+        """Return the months whose trips, or some of them, others are made of as well."""
+        digests = {file.sha256 for file in other.files}
+        shared = {file.month for file in self.files if file.sha256 in digests}
+        if self.taxi == other.taxi and not self.synthetic and not other.synthetic:
+            # The same month, published again, is another file with the same trips.
+            shared |= set(self.months) & set(other.months)
+        return tuple(sorted(shared))
+
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold; `from_dict` reads it."""
         return {

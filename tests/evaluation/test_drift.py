@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from taxi_nb import load_trips, provenance
+from taxi_nb.evaluation._distribution import index_by_chance
 from taxi_nb.evaluation.drift import (
     COLUMNS,
     FEATURES,
@@ -16,7 +17,6 @@ from taxi_nb.evaluation.drift import (
     Drift,
     DriftReference,
     counted,
-    index_by_chance,
     population_stability_index,
 )
 
@@ -46,14 +46,103 @@ def test_other_bins_cannot_be_compared() -> None:
 @pytest.mark.parametrize("size", [200, 20_000])
 def test_chance_stays_below_what_it_explains(size: int) -> None:
     chance = np.random.default_rng(1)
-    expected = Distribution.of_numbers(chance.normal(size=5_000))
+    days = np.resize(np.arange("2021-01-01", "2021-02-01", dtype="datetime64[D]"), 20_000)
+    expected = Distribution.of_numbers(chance.normal(size=5_000), days[:5_000])
     drawn = [
-        Drift.between("x", expected, expected.of(chance.normal(size=size))) for _ in range(300)
+        Drift.between("x", expected, expected.of(chance.normal(size=size), days[:size]))
+        for _ in range(300)
     ]
     indices = [drift.index for drift in drawn]
     assert sum(drift.index > drift.by_chance for drift in drawn) <= 2
     # It is no looser than it has to be.
     assert max(indices) > drawn[0].by_chance / 2
+
+
+def month_of_days(chance: np.random.Generator, first: str, days: int) -> tuple:
+    """Trips of a month in which each day has a mind of its own: values and time stamps."""
+    stamps = np.repeat(np.arange(days), 600) + np.datetime64(first, "D")
+    return chance.normal(np.repeat(chance.normal(0, 0.5, days), 600)), stamps
+
+
+def test_days_that_differ_are_chance_and_not_drift() -> None:
+    chance = np.random.default_rng(5)
+    beyond, beyond_of_trips = 0, 0
+    for _ in range(150):
+        expected = Distribution.of_numbers(*month_of_days(chance, "2021-01-01", 31))
+        found = expected.of(*month_of_days(chance, "2021-02-01", 28))
+        drift = Drift.between("x", expected, found)
+        beyond += drift.index > drift.by_chance
+        chance_of_trips = index_by_chance(len(found.counts), expected.trips, found.trips)
+        beyond_of_trips += drift.index > chance_of_trips
+    assert beyond <= 2
+    # Taken for independent, nearly all months would have changed.
+    assert beyond_of_trips > 100
+
+
+def test_a_change_beyond_the_days_is_drift() -> None:
+    chance = np.random.default_rng(6)
+    values, stamps = month_of_days(chance, "2021-02-01", 28)
+    expected = Distribution.of_numbers(*month_of_days(chance, "2021-01-01", 31))
+    drift = Drift.between("x", expected, expected.of(values + 1.5, stamps))
+    assert drift.index > max(drift.by_chance, 0.25)
+
+
+def weekdays(first: str, last: str, trips: dict[int, int] | None = None) -> Distribution:
+    """Trips of the same weekdays each week: 100 a day, or as many as `trips` says."""
+    days = np.arange(np.datetime64(first), np.datetime64(last) + 1)
+    read = FEATURES["pickup_weekday"].read(days)
+    stamps = np.repeat(days, [(trips or {}).get(int(day), 100) for day in read])
+    return Distribution.of_categories(FEATURES["pickup_weekday"].read(stamps), stamps)
+
+
+def test_five_mondays_are_no_drift() -> None:
+    february, march = (
+        weekdays("2021-02-01", "2021-02-28"),
+        weekdays("2021-03-01", "2021-03-31"),
+    )
+    assert np.abs(march.shares - february.shares).max() > 0.01
+    assert Drift.between("pickup_weekday", february, march).index == pytest.approx(0, abs=1e-4)
+    # Fewer people on each of these Mondays are.
+    quiet = weekdays("2021-03-01", "2021-03-31", {0: 5})
+    found = Drift.between("pickup_weekday", february, quiet)
+    assert found.index > max(found.by_chance, 0.25)
+    assert found.most_changed.startswith("0: ")
+
+
+def test_a_weekday_without_any_trip_is_drift_and_a_month_cut_short_is_none() -> None:
+    february = weekdays("2021-02-01", "2021-02-28")
+    no_mondays = weekdays("2021-03-01", "2021-03-31", {0: 0})
+    missing = Drift.between("pickup_weekday", february, february.of(*_trips_of(no_mondays)))
+    assert missing.index > 0.25
+    ten_days = february.of(*_trips_of(weekdays("2021-03-01", "2021-03-10")))
+    assert Drift.between("pickup_weekday", february, ten_days).index < 0.01
+
+
+def _trips_of(one: Distribution) -> tuple[np.ndarray, np.ndarray]:
+    counts = [int(counts.sum()) for counts in one.days.values()]
+    stamps = np.repeat(np.array(list(one.days)).view("datetime64[D]"), counts)
+    return FEATURES["pickup_weekday"].read(stamps), stamps
+
+
+def test_a_single_day_explains_everything() -> None:
+    chance = np.random.default_rng(7)
+    expected = Distribution.of_numbers(*month_of_days(chance, "2021-01-01", 31))
+    found = expected.of(*month_of_days(chance, "2021-02-01", 1))
+    assert Drift.between("x", expected, found).by_chance == math.inf
+
+
+def test_where_the_days_of_the_training_are_not_known_those_of_the_month_tell() -> None:
+    chance = np.random.default_rng(8)
+    with_days = Distribution.of_numbers(*month_of_days(chance, "2021-01-01", 31))
+    kept = with_days.to_dict()
+    del kept["days"]
+    found = with_days.of(*month_of_days(chance, "2021-02-01", 28))
+    known, unknown = (
+        Drift.between("x", expected, found)
+        for expected in (with_days, Distribution.from_dict(kept))
+    )
+    assert unknown.by_chance == pytest.approx(known.by_chance, rel=0.5)
+    assert unknown.by_chance > 10 * index_by_chance(10, with_days.trips, found.trips)
 
 
 def test_few_trips_explain_a_large_index() -> None:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from taxi_nb import promote_if_better, tracked_run
+import taxi_nb
+from taxi_nb import (
+    ReportedError,
+    load_trips,
+    log_evaluation,
+    promote_if_better,
+    tracked_run,
+)
 from taxi_nb.registry.card import model_card
 from taxi_nb.registry.versions import RegistryError
 from tests.trained_models import TrainedModels
@@ -85,6 +92,31 @@ def test_the_card_tells_how_often_intervals_held(trained: TrainedModels) -> None
         mlflow.log_metrics({"interval_coverage": 0.885, "interval_width": 14.21})
     promote_if_better(run, trained.validation)
     assert "covered 88.5% of the validation trips and were 14.2 minutes" in model_card(NAME, "1")
+
+
+def test_the_card_says_that_its_number_chose_the_model(trained: TrainedModels) -> None:
+    promote_if_better(trained.run("good"), trained.validation)
+    said = model_card(NAME, "1")
+    assert "also chose it among 3 models, so that its number on them is optimistic" in said
+    assert "| test |" not in said
+    assert re.search(r"standard error of its RMSE over days is \d\.\d{3} minutes \(28 days\)", said)
+    assert "lasso draws no random numbers: another seed changes nothing" in said
+
+
+def test_the_card_reports_the_months_that_chose_nothing(trained: TrainedModels) -> None:
+    best = taxi_nb.trained_models(trained.training, trained.validation).best
+    test = load_trips("green", ["2021-03"], "sample", sample_rows=500)
+    reported = ReportedError.on_test(
+        test, best.load(), chosen_by=[trained.training, trained.validation]
+    )
+    log_evaluation(metrics=reported.logged, of=best, test=test)
+    promote_if_better(best, trained.validation)
+    said = model_card(NAME, "1")
+    rmse, error = (f"{reported.logged[f'test_{name}']:.3f}" for name in ("rmse", "rmse_day_error"))
+    assert f"| test | {rmse} |" in said
+    assert f"RMSE {rmse} minutes, with a standard error of {error} over days" in said
+    assert "| test | green 2021-03, sample (synthetic) |" in said
+    assert "optimistic" not in said
 
 
 def test_the_code_on_the_card_works_as_it_stands(card: str) -> None:

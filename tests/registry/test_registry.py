@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import statistics
 
 import mlflow
 import pytest
 
-from taxi_nb import promote_if_better
+from taxi_nb import load_trips, promote_if_better, promotion_history, train
 from taxi_nb.registry.promotion import promote
 from taxi_nb.registry.versions import RegistryError
 from tests.conftest import runs_of
@@ -105,6 +106,43 @@ def test_a_champion_that_cannot_be_loaded_is_not_replaced_unseen(
     monkeypatch.setattr("mlflow.sklearn.load_model", gone)
     with pytest.raises(RegistryError, match=r"version 3 cannot be loaded .*registry rollback"):
         promote_if_better(three_champions.run("poor"), three_champions.validation)
+
+
+def test_the_number_of_candidates_reaches_decision_and_history(trained: TrainedModels) -> None:
+    promote_if_better(trained.run("poor"), trained.validation)
+    counted = promote_if_better(trained.run("good"), trained.validation)
+    assert (counted.candidates, counted.days) == (3, 28)
+    assert counted.promoted
+    assert "that chance explains for the best of 3" in counted.reason
+    numbers = promotion_history("nyc-taxi-duration").promotions[-1].numbers
+    assert (numbers["candidates"], numbers["days"]) == (3, 28)
+    assert numbers["gain_by_chance"] > 2 * numbers["gain_error"]
+    # Chosen on other trips, it is the only one on these.
+    others = load_trips("green", ["2021-03"], "sample", sample_rows=500)
+    assert promote_if_better(trained.run("good"), others).candidates == 1
+
+
+def test_the_spread_of_seeds_is_said_where_it_is_known(store: str, trained: TrainedModels) -> None:
+    params = {"n_estimators": 2, "max_depth": 3}
+
+    def forest(seed: int) -> mlflow.entities.Run:
+        run_id = train(
+            "random_forest", trained.training, trained.validation, params=params, seed=seed
+        ).run_id
+        return mlflow.get_run(run_id)
+
+    runs = [forest(1)]
+    alone = promote_if_better(runs[0], trained.validation)
+    assert alone.seeds is not None
+    assert "is not known: one was trained" in alone.seeds
+    runs.append(forest(2))
+    two = promote_if_better(runs[1], trained.validation)
+    spread = statistics.stdev(run.data.metrics["valid_rmse"] for run in runs)
+    assert two.candidates == 5
+    assert two.seeds is not None
+    assert f"over its 2 seeds the validation RMSE has a standard deviation of {spread:.3f}" in (
+        two.seeds
+    )
 
 
 def test_a_negative_margin_is_refused(store: str) -> None:

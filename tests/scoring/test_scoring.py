@@ -31,6 +31,7 @@ from taxi_nb import (
     promote_if_better,
     regression_metrics,
     score,
+    score_next,
     train,
 )
 from taxi_nb.registry.versions import DEFAULT_NAME
@@ -237,7 +238,9 @@ def test_a_month_of_slower_trips_says_retrain_by_how_much_and_exits_3(
     assert said.code == 3, said.err
     assert re.fullmatch(
         r"retrain: RMSE [\d.]+ minutes is [\d.]+ above the [\d.]+ at training time, more than "
-        "max_rmse_increase 1",
+        r"max_rmse_increase 1; trips are predicted [\d.]+ minutes too short on average, [\d.]+% of "
+        r"the [\d.]+ that they take, more than max_relative_bias 0.05 and than the [\d.]+ that "
+        "chance explains",
         said.out.splitlines()[-1],
     )
     assert newest_run(champion).data.metrics["bias"] == pytest.approx(-9, abs=2)
@@ -247,10 +250,13 @@ def test_limits_come_from_the_file_or_from_options(
     taxi_nb: Callable[..., Said], tmp_path: Path
 ) -> None:
     output = str(tmp_path / "p.parquet")
-    arguments = ("score", "2021-03", "-o", output, "--set", "seed=7", "--max-rmse-increase", "1000")
+    generous = ("max-rmse-increase", "max-relative-rmse-increase", "max-relative-bias")
+    limits = [part for name in generous for part in (f"--{name}", "1000")]
+    arguments = ("score", "2021-03", "-o", output, "--set", "seed=7", *limits)
     said = taxi_nb(*arguments)
     assert said.code == 3
-    assert "max_rmse_increase" not in said.out
+    assert "RMSE" not in said.out.splitlines()[-1]
+    assert "average" not in said.out.splitlines()[-1]
     assert taxi_nb(*arguments, "--max-psi", "1000").code == 0
 
 
@@ -260,6 +266,107 @@ def test_chance_alone_is_no_drift(champion: Project) -> None:
     )
     assert all(0 < drift.index < drift.by_chance for drift in few.drift)
     assert not any("drifted" in reason for reason in few.reasons)
+
+
+def later_by(minutes: float, folder: Path, month: str = "2021-03") -> str:
+    """Write a month of the sample in which each trip takes so much longer; return its folder."""
+    table, name = sample_table(month), "lpep_dropoff_datetime"
+    later = pc.add(table[name], pa.scalar(dt.timedelta(minutes=minutes)))
+    place = table.schema.get_field_index(name)
+    return month_of(table.set_column(place, name, later), folder, month)
+
+
+def test_a_level_that_moved_is_seen_though_no_feature_drifts(
+    champion: Project, tmp_path: Path
+) -> None:
+    usual = score("green", "2021-03", source="sample", sample_rows=ROWS)
+    slower = score("green", "2021-03", source=later_by(3, tmp_path / "months"))
+    assert not usual.should_retrain, usual.verdict
+    assert not any("drifted" in reason for reason in slower.reasons)
+    (reason,) = (reason for reason in slower.reasons if "too short on average" in reason)
+    assert usual.error is not None
+    assert slower.error is not None
+    assert slower.error.bias == pytest.approx(usual.error.bias - 3, abs=0.6)
+    assert f"{-slower.error.bias:.3f} minutes too short" in reason
+    metrics = mlflow.get_run(slower.run_id).data.metrics
+    assert metrics["bias_day_error"] == pytest.approx(slower.error.bias_over_days.error)
+    # The same level over few trips may be chance.
+    few = score(
+        "green", "2021-03", source="sample", sample_rows=40, thresholds=Thresholds(max_psi=9)
+    )
+    assert not any("average" in reason for reason in few.reasons)
+
+
+@pytest.mark.parametrize(
+    ("month", "what"), [("2021-01", "learned from"), ("2021-02", "was chosen by")]
+)
+def test_a_month_never_judges_itself(
+    month: str, what: str, champion: Project, taxi_nb: Callable[..., Said], tmp_path: Path
+) -> None:
+    said = taxi_nb("score", month, "-o", str(tmp_path / "p.parquet"))
+    assert said.code == 4, said.err
+    assert said.out.splitlines()[-1] == (
+        f"no verdict: nyc-taxi-duration, version 1 {what} trips of {month}, and a month never "
+        "judges itself; score another month, such as the next one"
+    )
+    assert "keep" not in said.out
+    assert "retrain" not in newest_run(champion).data.metrics
+    assert (tmp_path / "p.parquet").is_file()
+
+
+def test_the_next_month_is_scored_or_there_is_no_verdict(champion: Project, tmp_path: Path) -> None:
+    following = score_next("green", ["2021-01", "2021-02"], source="sample", sample_rows=ROWS)
+    assert following.origin.months == ("2021-03",)
+    assert following.remarks == []
+    folder = month_of(sample_table("2021-02"), tmp_path / "months", "2021-02")
+    instead = score_next("green", ["2021-01", "2021-02"], source=folder)
+    assert instead.origin.months == ("2021-02",)
+    assert instead.verdict.startswith("no verdict: nyc-taxi-duration, version 1 was chosen by")
+    assert "The month after 2021-02 cannot be had: " in instead.remarks[0]
+    assert "green_tripdata_2021-03.parquet" in instead.remarks[0]
+
+
+def test_a_reference_of_an_older_model_is_used_and_what_it_lacks_is_said(
+    champion: Project, taxi_nb: Callable[..., Said], tmp_path: Path
+) -> None:
+    known = score("green", "2021-03", source="sample", sample_rows=ROWS)
+    file = (
+        Path(mlflow.get_run(known.model.run_id).info.artifact_uri.removeprefix("file://"))
+        / "drift"
+        / "reference.json"
+    )
+    kept = file.read_text()
+    older = json.loads(kept)
+    for one in (*older["features"].values(), older["predictions"]):
+        del one["days"]
+    try:
+        file.write_text(json.dumps(older))
+        again = score("green", "2021-03", source="sample", sample_rows=ROWS)
+        said = taxi_nb("score", "2021-03", "-o", str(tmp_path / "p.parquet"))
+    finally:
+        file.write_text(kept)
+    assert known.remarks == []
+    (remark,) = again.remarks
+    assert "keeps no counts by day" in remark
+    assert f"note: {remark}" in said.err
+    assert said.code == 0
+    for one, other in zip(known.drift, again.drift, strict=True):
+        assert other.by_chance == pytest.approx(one.by_chance, rel=0.7)
+        assert other.index == pytest.approx(one.index, abs=0.02)
+
+
+def test_january_2021_does_not_fit_february(real_months: str, store: str, project: Project) -> None:
+    january, other = (load_trips("green", [month], real_months) for month in ("2021-01", "2023-01"))
+    trained = train("linear", january, other)
+    scored = score("green", "2021-02", source=real_months, model=trained.model_uri)
+    features = scored.drift[:-1]
+    assert max(drift.index for drift in features) < 0.01
+    assert any("too short on average" in reason for reason in scored.reasons)
+    assert scored.error is not None
+    assert scored.error.bias < -1
+    # Days go together: an error that takes trips for independent would be far too small.
+    alone = scored.error.rmse / scored.error.by_day["trips"].sum() ** 0.5
+    assert scored.error.bias_over_days.error > 3 * alone
 
 
 @pytest.mark.parametrize("how", ["no column", "null"])

@@ -217,18 +217,20 @@ def test_a_notebook_in_jupyterlab_is_known_by_its_name(
 def test_tuning_nests_its_trials_and_logs_the_best_refitted(
     store: str, training: pd.DataFrame, validation: pd.DataFrame
 ) -> None:
-    tuned = tune(training, validation, max_evals=3, max_rounds=10, seed=3)
+    small = {"n_estimators": 10}
+    tuned = tune(training, validation, params=small, max_evals=3, max_rounds=10, seed=3)
     runs = runs_of(store)
     trials = [run for run in runs if run.data.tags["taxi_nb.kind"] == "trial"]
     (parent,) = (run for run in runs if run.data.tags["taxi_nb.kind"] == "training")
     assert len(trials) == len(tuned.trials) == 3
     assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {parent.info.run_id}
     assert {run.info.run_id for run in trials} == set(tuned.trials["run_id"])
-    best = tuned.trials.sort_values("rmse").iloc[0]
-    assert parent.data.params["max_depth"] == str(int(best["max_depth"]))
-    assert parent.data.params["n_estimators"] == str(int(best["rounds"]))
-    assert parent.data.metrics["best_holdout_rmse"] == pytest.approx(best["rmse"])
-    again = tune(training, validation, max_evals=3, max_rounds=10, seed=3)
+    won = tuned.trials.iloc[tuned.chosen]
+    assert parent.data.params["max_depth"] == str(int(won["max_depth"]))
+    assert parent.data.params["n_estimators"] == str(int(won["rounds"]))
+    assert parent.data.metrics["best_holdout_rmse"] == pytest.approx(tuned.trials["rmse"].min())
+    assert parent.data.tags["tuning"] == tuned.reason
+    again = tune(training, validation, params=small, max_evals=3, max_rounds=10, seed=3)
     assert list(again.trials["rmse"]) == list(tuned.trials["rmse"])
 
 
@@ -258,7 +260,7 @@ def test_validating_on_a_copy_of_what_was_trained_on_is_refused(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_evals": 0}, {"max_rounds": 0}, {"holdout_share": 1.0}, {"model": "ridge"}]
+    "wrong", [{"max_evals": 0}, {"max_rounds": 0}, {"origins": 1}, {"model": "ridge"}]
 )
 def test_a_search_out_of_range_is_refused(
     store: str, training: pd.DataFrame, validation: pd.DataFrame, wrong: dict[str, object]

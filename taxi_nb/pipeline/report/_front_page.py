@@ -11,7 +11,7 @@ from typing import Any
 
 from taxi_nb.pipeline.record import RunRecord, StepResult
 from taxi_nb.pipeline.report._chart import line_chart, most_recent_series
-from taxi_nb.pipeline.report._metrics import by_importance, lower_is_better, main_metric
+from taxi_nb.pipeline.report._metrics import TEST, by_importance, lower_is_better, main_metric
 from taxi_nb.pipeline.report._page_summary import PageSummary
 from taxi_nb.pipeline.report._pages import moment
 from taxi_nb.pipeline.report._untrusted import Held
@@ -61,6 +61,7 @@ def front_page(
         "held": sum((summary.held for summary in summaries.values()), Counter[str]()),
         "steps": [_step(run, step, summaries.get(step.name), shared) for step in run.record.steps],
         **_models(run.record.models),
+        "reported": _reported(run.record),
         **_history([*earlier, run]),
     }
 
@@ -107,6 +108,17 @@ def _models(models: Sequence[TrainedModel]) -> dict[str, Any]:
         "models_ascend": ascend,
         "model_metrics": names[:_MODEL_METRICS],
     }
+
+
+def _reported(record: RunRecord) -> dict[str, Mapping[str, float]]:
+    """Return what steps that trained no model measured on records kept for after the choice."""
+    trained = {model.step for model in record.models}
+    measured = {
+        step.name: {n: step.metrics[n] for n in by_importance(step.metrics) if n.startswith(TEST)}
+        for step in record.steps
+        if step.name not in trained
+    }
+    return {name: metrics for name, metrics in measured.items() if metrics}
 
 
 def _history(runs: Sequence[RunOnDisk]) -> dict[str, Any]:

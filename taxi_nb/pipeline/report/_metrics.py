@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 # Metrics on data that a model has not learned from come first; the most usual measure first.
-_JUDGED = ("valid_", "validation_", "val_", "test_")
+TEST = "test_"
+"""How metrics begin that are measured once, on records that neither taught nor chose a model."""
+_JUDGED = ("valid_", "validation_", "val_", TEST)
 _USUAL = ("rmse", "mae", "loss", "error", "accuracy", "auc", "f1", "r2")
 _LOWER_IS_BETTER = ("rmse", "mse", "mae", "mape", "loss", "error", "seconds")
 _HIGHER_IS_BETTER = ("accuracy", "auc", "f1", "precision", "recall", "r2")

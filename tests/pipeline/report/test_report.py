@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from taxi_nb.pipeline.report._pages import difference
 from taxi_nb.pipeline.report._untrusted import held_back, sanitised
 from taxi_nb.pipeline.report.past import RunOnDisk, runs_before
 from taxi_nb.pipeline.report.site import write_site
+from taxi_nb.tracking.outcomes import TrainedModel
 
 INPUTS = {
     "cells": {"3": "c1", "4": "c2"},
@@ -231,6 +233,26 @@ def test_a_record_of_an_older_version_can_be_read(tmp_path: Path) -> None:
         del known[name]
     (folder / "run.json").write_text(json.dumps(known))
     assert "not recorded" in write_site(folder).read_text()
+
+
+def test_the_page_says_whether_its_number_chose_the_model(tmp_path: Path) -> None:
+    models = tuple(
+        TrainedModel(f"m{number}", "01_a", f"{number}", {"valid_rmse": 5.0 + number})
+        for number in range(2)
+    )
+    alone = write_site(a_run(tmp_path / "0", models=models[:1])).read_text()
+    assert "optimistic" not in alone
+    chosen = write_site(a_run(tmp_path / "1", models=models)).read_text()
+    assert "If one of these 2 was chosen by its valid_rmse, that number is the selection" in chosen
+    folder = a_run(tmp_path / "2", models=models)
+    record = json.loads((folder / "run.json").read_text())
+    tested = {"test_rmse": 5.4321, "test_rmse_day_error": 0.1, "interval_width": 3.0}
+    record["steps"].append({**record["steps"][0], "name": "02_b", "html": None, "metrics": tested})
+    (folder / "run.json").write_text(json.dumps(record))
+    told = write_site(folder).read_text()
+    assert "The number to report is that of 02_b" in told
+    assert re.search(r"test_rmse 5\.43\d*, test_rmse_day_error 0\.1\d*\.", told)
+    assert "optimistic" not in told
 
 
 def test_metrics_are_ranked_and_judged_by_their_names() -> None:
