@@ -73,7 +73,7 @@ def _nothing_to_do(pipeline: Pipeline, memory: Memory, plan: Plan) -> bool:
     """Point at the run that has all the results, if there is one."""
     from taxi_nb.pipeline.record import point_latest_at
 
-    folder = None if plan.will_run else memory.results.same_run(plan.results)
+    folder = None if plan.will_run else memory.results.same_run(plan.results, memory.digests)
     if folder is None:
         return False
     point_latest_at(folder)

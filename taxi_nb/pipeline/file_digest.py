@@ -52,6 +52,10 @@ class FileDigests:
         """Return the sha256 of a file's content, or None if there is no such file."""
         return self._look_up("content", path, _content)
 
+    def is_json(self, path: Path) -> bool:
+        """Whether a file is there, and JSON."""
+        return bool(self._look_up("json", path, _is_json))
+
     def definitions(self, path: Path) -> dict[str, str] | None:
         """Return the digests of a module's definitions, or None if there is no such file."""
         return self._look_up(
@@ -106,6 +110,14 @@ class FileDigests:
 def _content(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _notebook(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from taxi_nb.project import write_whole
+from taxi_nb.tracking.lock_holder import lock_holder
 
 _POLL_SECONDS = 0.2
 
@@ -26,12 +27,13 @@ def project_lock(runs: Path, say: Callable[[str], None]) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"waiting for {_holder(runs)}, which runs a pipeline in this project")
+        say(f"waiting for {_holder(runs)}, which runs a pipeline in this project; Ctrl-C ends this")
         lock.acquire()
     try:
         write_whole(runs / ".lock-holder.json", json.dumps(_this_process()))
         yield
     finally:
+        (runs / ".lock-holder.json").unlink(missing_ok=True)
         lock.release()
 
 
@@ -52,4 +54,4 @@ def _holder(runs: Path) -> str:
             f"({holder['command']}, since {holder['since']})"
         )
     except (OSError, ValueError, KeyError):
-        return "another process"
+        return lock_holder(runs / ".lock")

@@ -101,13 +101,18 @@ class StepResult:
     executed_in: str | None = field(default=None, compare=False)
     # Bytes of the executed notebook: half of one is none.
     notebook_size: int | None = field(default=None, compare=False)
+    # The sha256 of the kept files, by their names here; results of older commits have none.
+    digests: Mapping[str, str] = field(default_factory=dict, compare=False)
+    # Bytes of each artifact of its runs and models that is on this machine: path, from the
+    # project's folder where it is inside -> size. None: not listed.
+    artifacts: Mapping[str, int] | None = field(default=None, compare=False)
     # Its inputs, where they are known.
     used: Inputs | None = field(default=None, compare=False)
 
     def recorded(self) -> dict[str, Any]:
         """Return the part that a record keeps: name -> value."""
         # With a kept result, and not in a run's record.
-        kept_apart = ("kind", "executed_in", "notebook_size", "used")
+        kept_apart = ("kind", "executed_in", "notebook_size", "digests", "artifacts", "used")
         kept = {name: value for name, value in vars(self).items() if name not in kept_apart}
         return {**kept, "parameters": plain(self.parameters)}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_nb.tracking.file_addresses import sqlite_file
+from taxi_nb.tracking.file_addresses import folder_of, sqlite_file
 from taxi_nb.tracking.measuring import measures_the_machine
 from taxi_nb.tracking.model_address import NOT_THERE
 from taxi_nb.tracking.names import PARENT_TAG
@@ -89,6 +89,23 @@ def artifact_paths(client: MlflowClient, run_id: str, folder: str | None = None)
             yield from artifact_paths(client, run_id, found.path)
         else:
             yield found.path
+
+
+def local_artifacts(client: MlflowClient, run_id: str) -> Iterator[tuple[Path, int]]:
+    """Yield the files on this machine of a run, the runs below it, and the models of all.
+
+    Each with its size in bytes.
+    """
+    run = client.get_run(run_id)
+    runs = [run, *nested_runs(client, run)]
+    places = [folder_of(one.info.artifact_uri) for one in runs]
+    if not any(places):
+        return
+    for outputs in (one.outputs for one in runs):
+        for made in outputs.model_outputs if outputs else ():
+            places.append(folder_of(client.get_logged_model(made.model_id).artifact_location))
+    for place in filter(None, places):
+        yield from ((file, file.stat().st_size) for file in place.rglob("*") if file.is_file())
 
 
 def runs_by_prefix(client: MlflowClient, beginning: str) -> list[Run]:
