@@ -117,7 +117,7 @@ class KeptResults:
         """Return the folder of the run that consists of these very results, if it is whole."""
         try:
             folder = self.runs / self._of_run(results).read_text("utf-8")
-            record = RunRecord.from_json((folder / RUN_FILE).read_text("utf-8"))
+            record = RunRecord.read(folder / RUN_FILE)
         except (OSError, ValueError):
             return None
         steps = {step.name: step for step in record.steps}

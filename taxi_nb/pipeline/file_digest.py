@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -92,9 +93,11 @@ class FileDigests:
         key = f"{kind} {path}"
         try:
             found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # Reading a pipe would wait for ever.
+                return None
             stamp = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
             known = self._known.get(key)
-            if known and known["stamp"] == stamp:
+            if isinstance(known, dict) and known.get("stamp") == stamp and "digest" in known:
                 return known["digest"]
             digest = work_out(path)
             after = path.stat()

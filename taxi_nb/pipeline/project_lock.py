@@ -33,7 +33,6 @@ def project_lock(runs: Path, say: Callable[[str], None]) -> Iterator[None]:
         write_whole(runs / ".lock-holder.json", json.dumps(_this_process()))
         yield
     finally:
-        (runs / ".lock-holder.json").unlink(missing_ok=True)
         lock.release()
 
 
@@ -47,8 +46,12 @@ def _this_process() -> dict[str, str | int]:
 
 
 def _holder(runs: Path) -> str:
+    import psutil
+
     try:
         holder = json.loads((runs / ".lock-holder.json").read_bytes())
+        if holder["host"] == platform.node() and not psutil.pid_exists(holder["pid"]):
+            return lock_holder(runs / ".lock")
         return (
             f"process {holder['pid']} on {holder['host']} "
             f"({holder['command']}, since {holder['since']})"

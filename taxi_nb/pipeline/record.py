@@ -16,6 +16,7 @@ from typing import Any
 from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.plain_data import from_plain, plain, restored, shortened, to_json
+from taxi_nb.project import read_regular
 from taxi_nb.tracking.names import RunStatus
 from taxi_nb.tracking.outcomes import TrainedModel
 
@@ -159,6 +160,11 @@ class RunRecord:
         return to_json(plain, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
+    def read(cls, file: Path) -> RunRecord:
+        """Read a ``run.json``; OSError if it is no file, ValueError if it is not a record."""
+        return cls.from_json(read_regular(file).decode())
+
+    @classmethod
     def from_json(cls, text: str) -> RunRecord:
         """Read the text of `to_json`; ValueError if it is not a record."""
         try:
@@ -190,6 +196,16 @@ def make_run_folder(
                 folder.mkdir()
                 return folder
     raise FileExistsError(f"no free name for a run in {runs}")
+
+
+def require_latest(runs: Path) -> None:
+    """Raise an OSError if `runs/latest` cannot be the link that it has to be."""
+    latest = runs / "latest"
+    if latest.is_dir() and not latest.is_symlink():
+        raise OSError(
+            f"{latest} is a folder, and has to be a link to the newest run, as every run makes it: "
+            "move it away, or delete it if it is a copy of a run"
+        )
 
 
 def point_latest_at(folder: Path) -> None:

@@ -55,7 +55,8 @@ def _is_empty(database: Path) -> bool:
         if tables and not tables & {"experiments", "alembic_version"}:
             return False
         counted = tables - _OF_MLFLOW
-        return not any(opened.execute(f'SELECT 1 FROM "{t}" LIMIT 1').fetchone() for t in counted)
+        first_row = 'SELECT 1 FROM "{}" LIMIT 1'  # The names are the database's own.
+        return not any(opened.execute(first_row.format(table)).fetchone() for table in counted)
 
 
 def is_away(uri: str, named_root: str | None) -> bool:

@@ -142,6 +142,8 @@ def _rows_in_file(
 
 def _opened(database: Path) -> sqlite3.Connection:
     """Open a file to read, after a crash too: what it left half-done is undone, which writes."""
+    if not database.is_file():
+        raise sqlite3.OperationalError(f"{database} is no file")
     opened = sqlite3.connect(read_only_address(database), uri=True, timeout=30)
     try:
         opened.execute("SELECT 1 FROM sqlite_master").fetchone()

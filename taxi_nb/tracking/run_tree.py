@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taxi_nb.held_folder import HeldFolder
 from taxi_nb.tracking.file_addresses import folder_of, sqlite_file
 from taxi_nb.tracking.measuring import measures_the_machine
 from taxi_nb.tracking.model_address import NOT_THERE
@@ -71,13 +72,11 @@ def nested_runs(client: MlflowClient, run: Run) -> Iterator[Run]:
 
 def artifact_bytes(client: MlflowClient, run: Run, path: str) -> bytes | None:
     """Return an artifact's content; None if the run has none of that name, or it is gone."""
-    import tempfile
-
     from mlflow.exceptions import MlflowException
 
-    with tempfile.TemporaryDirectory() as folder:
+    with HeldFolder() as folder:
         try:
-            return Path(client.download_artifacts(run.info.run_id, path, folder)).read_bytes()
+            return Path(client.download_artifacts(run.info.run_id, path, str(folder))).read_bytes()
         except (MlflowException, OSError):
             return None
 

@@ -437,6 +437,7 @@ def test_results_of_older_commits_count_while_they_are_whole(
     notebook = folder / "01_a.ipynb"
     notebook.write_bytes(bytes(notebook.stat().st_size))
     assert plan(text) == {"01_a": "will run: its executed notebook is not whole"}
+    notebook.unlink()
 
 
 def test_results_belong_to_a_store_and_an_experiment(

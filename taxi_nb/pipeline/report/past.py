@@ -26,7 +26,7 @@ class RunOnDisk:
     @classmethod
     def read(cls, folder: Path) -> RunOnDisk:
         """Read a run's folder; FileNotFoundError without ``run.json``, ValueError if it is bad."""
-        return cls(RunRecord.from_json((folder / RUN_FILE).read_text("utf-8")), folder)
+        return cls(RunRecord.read(folder / RUN_FILE), folder)
 
     @cached_property
     def steps(self) -> dict[str, StepResult]:
