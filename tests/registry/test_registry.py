@@ -89,8 +89,8 @@ def test_a_model_is_not_judged_on_trips_that_it_has_learned_from(trained: Traine
 def test_the_decision_and_its_numbers_are_logged_either_way(
     trained: TrainedModels, store: str
 ) -> None:
-    run = trained.run("good")
-    decisions = [promote_if_better(run, trained.validation, margin=0.1) for _ in range(2)]
+    runs = [trained.run("good"), trained.run("poor")]
+    decisions = [promote_if_better(run, trained.validation, margin=0.1) for run in runs]
     logged = runs_of(store, "tags.`taxi_nb.kind` = 'registration'")
     assert [r.data.metrics["promoted"] for r in logged] == [1.0, 0.0]
     for made, kept in zip(decisions, logged, strict=True):

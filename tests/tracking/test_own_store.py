@@ -52,6 +52,7 @@ def test_a_project_that_was_moved_or_copied_keeps_its_artifacts(
     new = tmp_path / "elsewhere and # odd"
     (shutil.copytree if is_copy else shutil.move)(project.root, new)
     before = sorted(project.root.rglob("*"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # MLflow has set it.
     monkeypatch.setenv("TAXI_NB_ROOT", str(new))
     monkeypatch.chdir(new)
     second = logged(new)
@@ -59,8 +60,8 @@ def test_a_project_that_was_moved_or_copied_keeps_its_artifacts(
     assert mlflow.artifacts.load_text(f"runs:/{run_id}/some.txt") == "content"
     assert sorted(project.root.rglob("*")) == before
     assert capsys.readouterr().err.count(f"the project is in {new} now") == 1
-    mlflow.MlflowClient().log_text(run_id, "more", "more.txt")
-    assert sorted(project.root.rglob("*")) == before
+    address = folder_of(mlflow.MlflowClient().get_run(run_id).info.artifact_uri)
+    assert address == new / "mlartifacts" / run_id / "artifacts"
 
 
 def test_a_place_that_somebody_chose_stays(
