@@ -128,9 +128,12 @@ class TripBatches:
     def _finish(self, reader: MonthReader, read: list[ReadMonth]) -> None:
         newest = reader.finish()
         for before in read:
-            if before.file.sha256 == newest.file.sha256:
+            if before.file.has_trips_of(newest.file):
+                same = "is the same file as"
+                if before.file.sha256 != newest.file.sha256:
+                    same = "holds the same trips as"
                 raise TripsError(
-                    f"{newest.file.path} is the same file as {before.file.path}: one of the months "
+                    f"{newest.file.path} {same} {before.file.path}: one of the months "
                     f"{before.file.month} and {newest.file.month} is a copy of the other"
                 )
         read.append(newest)

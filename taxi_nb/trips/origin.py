@@ -21,18 +21,27 @@ ATTRS_KEY = "taxi_nb.trips"
 
 @dataclass(frozen=True)
 class MonthFile:
-    """One month's file as it was read: its path, or its URL without credentials, and its digest."""
+    """One month's file as it was read.
+
+    Its path, or its URL without credentials; the sha256 of its bytes; its records; its bytes; and
+    the digest of its trips, which is None in what was stored before trips had one.
+    """
 
     month: str
     path: str
     sha256: str
     rows: int
     size: int
+    trips: str | None = None
 
     @classmethod
-    def of(cls, month: str, content: MonthContent, rows: int) -> MonthFile:
+    def of(cls, month: str, content: MonthContent, rows: int, trips: str) -> MonthFile:
         """Describe the file of a month."""
-        return cls(month, content.path, content.sha256, rows, content.size)
+        return cls(month, content.path, content.sha256, rows, content.size, trips)
+
+    def has_trips_of(self, other: MonthFile) -> bool:
+        """Tell whether both are known to hold the same trips: as files, or as trips."""
+        return self.sha256 == other.sha256 or (self.trips is not None and self.trips == other.trips)
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,25 @@ class Provenance:
 
     @property
     def digest(self) -> str:
+        """Twelve hexadecimal digits: the same for the same trips by the same rules.
+
+        The trips count, in their order, and not the file: another compression, other row groups
+        or more columns change nothing. Of what was stored before trips had a digest it is
+        `files_digest`.
+        """
+        if any(file.trips is None for file in self.files):
+            return self.files_digest
+        return self._digest("trips", [[file.month, file.trips] for file in self.files])
+
+    @property
+    def files_digest(self) -> str:
         """Twelve hexadecimal digits: the same for the same files, wherever, and the same rules."""
+        return self._digest("files", [[file.month, file.sha256] for file in self.files])
+
+    def _digest(self, kind: str, content: list[list[str | None]]) -> str:
         identity = {
             "taxi": self.taxi,
-            "files": [[file.month, file.sha256] for file in self.files],
+            kind: content,
             "cleaning": dict(self.cleaning.settings),
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
@@ -95,6 +119,7 @@ class Provenance:
             "source": self.source,
             "synthetic": self.synthetic,
             "digest": self.digest,
+            "files_digest": self.files_digest,
             "title": self.title,
             "files": [asdict(file) for file in self.files],
             "cleaning": self.cleaning.to_dict(),
