@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.plain_data import from_plain
 from taxi_nb.trips.errors import TripsError
 from taxi_nb.trips.month_file import MonthContent
-from taxi_nb.trips.report import CleaningReport
+from taxi_nb.trips.report import CleaningReport, known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,9 +119,8 @@ class Provenance:
             "source": self.source,
             "synthetic": self.synthetic,
             "digest": self.digest,
-            "files_digest": self.files_digest,
             "title": self.title,
-            "files": [asdict(file) for file in self.files],
+            "files": [known(file) for file in self.files],
             "cleaning": self.cleaning.to_dict(),
             "drawn": self.drawn,
         }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from _typeshed import DataclassInstance
 
 TOTAL = "total"
 NOT_POSITIVE = "of these, distance of zero or less"
@@ -109,7 +110,7 @@ class CleaningReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dict that JSON can hold; `from_plain` reads it."""
-        months = [{**asdict(month), "rows_kept": month.rows_kept} for month in self.months]
+        months = [{**known(month), "rows_kept": month.rows_kept} for month in self.months]
         totals = {"rows_in": self.rows_in, "taken_out": self.taken_out, "rows_kept": self.rows_kept}
         return {**asdict(self), "months": months, **totals}
 
@@ -162,6 +163,11 @@ class CleaningReport:
             [label, *(f"{count:,}" for count in row), share]
             for (label, *row), share in zip(counts, shares, strict=True)
         ]
+
+
+def known(record: DataclassInstance) -> dict[str, Any]:
+    """Return the fields of a record that say something: what was stored before has fewer."""
+    return {name: value for name, value in asdict(record).items() if value is not None}
 
 
 def _ranges(days: list[int]) -> str:

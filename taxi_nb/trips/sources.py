@@ -55,7 +55,7 @@ class Place(ABC):
         listed = ", ".join(months)
         there = f"months of {taxi} there: {listed}" if months else f"no month of {taxi} there"
         if others := [other for other in names if _is_month_in_another_form(other, name)]:
-            there = f"it has {', '.join(others)}, but only parquet is read; {there}"
+            there = f"{', '.join(others)} is not read, only parquet of exactly that name; {there}"
         raise MissingMonthError(f"{self.label} has no {name}; {there}")
 
 
