@@ -213,4 +213,7 @@ def file_difference(path: str, old: UsedFile, new: str | None) -> str:
         return f"{shown} {CHANGED_MEANWHILE}"
     if new is None:
         return f"{shown} is gone"
-    return f"{shown} is new" if old.digest is None else f"{shown} changed"
+    if old.digest is None:
+        return f"{shown} is new"
+    # What is in it may be the same: only reading it would tell.
+    return f"the file of {shown} changed" if old.name else f"{shown} changed"

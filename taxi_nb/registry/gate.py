@@ -209,8 +209,8 @@ def _learned_from_these(judged: Judged, who: str) -> Iterator[str]:
     learned = logged_trips(judged.version.run_id, "training")
     if learned is None:
         return
-    validation, digests = provenance(judged.validation), {file.sha256 for file in learned.files}
-    shared = {file.month for file in validation.files if file.sha256 in digests}
+    validation = provenance(judged.validation)
+    shared = {new.month for new in validation.files if any(map(new.has_trips_of, learned.files))}
     if learned.taxi == validation.taxi and not learned.synthetic and not validation.synthetic:
         # The same month, published again, is another file with the same trips.
         shared |= set(learned.months) & set(validation.months)

@@ -105,7 +105,7 @@ class MonthRecords:
         content, rules = self._content, self._checked_rules()
         counts, trips = self._counter.counts(rules), self._counter.trips_digest
         self._counter.warn(content.path, counts)
-        used_data(f"{self._taxi} {self._month}", content.path, content.sha256)
+        used_data(f"{self._taxi} {self._month}", content.path, content.sha256, trips)
         return Provenance(
             taxi=self._taxi,
             months=(self._month,),

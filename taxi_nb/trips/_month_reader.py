@@ -80,11 +80,12 @@ class MonthReader:
             )
         self._counter.warn(self.content.path, counts)
         # After the records: a file that is not what it should be is answered sooner.
-        self._report_use()
+        self._report_use(self._counter.trips_digest)
         file = MonthFile.of(self.month, self.content, counts.rows_in, self._counter.trips_digest)
         self._hashing.shutdown()
         self.content.check_unchanged()
         return ReadMonth(file, counts, self.content.is_synthetic)
 
-    def _report_use(self) -> None:
-        used_data(f"{self.taxi} {self.month}", self.content.path, self._sha256.result())
+    def _report_use(self, trips: str | None = None) -> None:
+        sha256 = self._sha256.result()
+        used_data(f"{self.taxi} {self.month}", self.content.path, sha256, trips)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from taxi_nb.tracking.inputs import used_variable
 from taxi_nb.trips._footer import COMMON_ENCODINGS, Footer
-from taxi_nb.trips.errors import TripsError, one_line
+from taxi_nb.trips.errors import BrokenFileError, TripsError, one_line
 from taxi_nb.trips.month_file import MonthContent
 
 DEFAULT_ENGINE = "pyarrow"
@@ -48,9 +48,9 @@ def decoded(
     rare = {name: footer.encodings(name) - COMMON_ENCODINGS for name in columns.names}
     if engine == "fastparquet" and any(rare.values()):
         name = next(name for name in columns.names if rare[name])
-        raise content.broken(
-            f"has a {name} coded as {', '.join(sorted(rare[name]))}, of which fastparquet makes "
-            "wrong values; engine='pyarrow' reads it"
+        raise BrokenFileError(
+            f"{content.path} has a {name} coded as {', '.join(sorted(rare[name]))}, which "
+            "fastparquet may decode wrongly without a word; engine='pyarrow' reads it"
         )
     # Text stays coded as the file has it: zones are few.
     coded = [f.name for f in columns if pa.types.is_string(f.type) and not rare[f.name]]
