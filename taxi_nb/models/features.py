@@ -35,6 +35,8 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, trips: pd.DataFrame, y: Any = None) -> Self:
         """Learn which pairs there are in the columns `TRIP_COLUMNS`; `y` is ignored."""
+        require_columns(trips, TRIP_COLUMNS)
+        _check_feature_names(self, trips, reset=True)
         codes = _pair_codes(trips)
         if codes.size and codes.min() < 0:
             raise ValueError(
@@ -50,7 +52,8 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Its indices have 32 bits: scikit-learn's coordinate descent refuses 64.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "pairs_")
+        require_columns(trips, TRIP_COLUMNS)
         n_trips, n_pairs = len(trips), len(self.pairs_)
         column_of = np.full(PAIR_BASE**2 + 1, -1, dtype=np.int32)
         column_of[self.pairs_] = np.arange(n_pairs)
@@ -72,13 +75,19 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Names of the matrix' columns, ``PU_DO=43_151`` … and ``trip_distance``."""
-        check_is_fitted(self)
+        check_is_fitted(self, "pairs_")
         pairs = [f"PU_DO={code // PAIR_BASE}_{code % PAIR_BASE}" for code in self.pairs_]
         return np.array([*pairs, "trip_distance"], dtype=object)
 
 
 def require_columns(trips: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise a `ValueError` if trips lack one of some columns."""
+    """Raise a `ValueError` unless trips are a frame with rows that has some columns."""
+    if not isinstance(trips, pd.DataFrame):
+        shape = getattr(trips, "shape", None)
+        got = f"a {type(trips).__name__}" + (f" of shape {shape}" if shape is not None else "")
+        raise ValueError(
+            f"`trips` must be a DataFrame with the columns {list(columns)}, got: {got}"
+        )
     missing = [column for column in columns if column not in trips.columns]
     if missing:
         raise ValueError(

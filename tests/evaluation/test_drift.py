@@ -16,6 +16,7 @@ from taxi_nb.evaluation.drift import (
     Drift,
     DriftReference,
     counted,
+    index_by_bin,
     index_by_chance,
     population_stability_index,
 )
@@ -54,6 +55,17 @@ def test_chance_stays_below_what_it_explains(size: int) -> None:
     assert sum(drift.index > drift.by_chance for drift in drawn) <= 2
     # It is no looser than it has to be.
     assert max(indices) > drawn[0].by_chance / 2
+
+
+def test_the_bin_that_changed_most_is_the_one_that_adds_most_to_the_index() -> None:
+    # Without trips before, the first bin's logarithm is large, and what it adds is small.
+    expected = Distribution(np.array([0, 5_000, 5_000]), edges=(1.0, 2.0))
+    found = Distribution(np.array([100, 3_000, 6_900]), edges=(1.0, 2.0))
+    drift = Drift.between("trip_distance", expected, found)
+    added = index_by_bin(expected.counts, found.counts)
+    assert added.sum() == pytest.approx(drift.index)
+    assert added.argmax() == 1
+    assert drift.most_changed == "1 to 2: 50.0% -> 30.0%"
 
 
 def test_few_trips_explain_a_large_index() -> None:
