@@ -215,5 +215,6 @@ def file_difference(path: str, old: UsedFile, new: str | None) -> str:
         return f"{shown} is gone"
     if old.digest is None:
         return f"{shown} is new"
-    # What is in it may be the same: only reading it would tell.
+    # What is made of it may be the same. Still the step may have read more of it by other means,
+    # which nobody heard: the file decides.
     return f"the file of {shown} changed" if old.name else f"{shown} changed"

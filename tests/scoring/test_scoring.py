@@ -190,6 +190,21 @@ def test_the_file_says_which_model_version_and_month_it_comes_from(
     assert said["taxi_nb.month_sha256"] == done.origin.files[0].sha256
 
 
+def test_a_month_with_days_missing_says_so(
+    champion: Project, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    march = load_trips("green", ["2021-03"], "sample", sample_rows=ROWS)
+    whole = pq.read_table(provenance(march).files[0].path)
+    stamps = whole["lpep_pickup_datetime"].to_numpy()
+    part = whole.filter(pa.array(stamps < np.datetime64("2021-03-12")))
+    pq.write_table(part, tmp_path / "green_tripdata_2021-03.parquet")
+    done = score("green", "2021-03", source=tmp_path)
+    gap = "no trip on 20 of the 31 days of 2021-03: 12 to 31"
+    assert gap in caplog.text
+    assert gap in str(done.origin.cleaning)
+    assert (done.origin.cleaning.not_positive or 0) > 0
+
+
 def test_a_month_like_the_others_keeps_the_model_and_exits_0(
     champion: Project, taxi_nb: Callable[..., Said], tmp_path: Path
 ) -> None:
