@@ -40,6 +40,7 @@ ZERO_SHARES = (0.013, 0.034)
 ABSURD_SHARES = (0.0003, 0.0011)
 BARE_SHARES = (0.06, 0.48)
 ABSURD_MILES = (101.0, 244_152.0)
+FEWEST_ABSURD = 5  # Where there would be fewer, as in months of a few thousand, there are none.
 
 # Months have fewer or more records than this one, which has as many as are asked for.
 _USUAL_MONTH = "2021-01"
@@ -192,9 +193,13 @@ def _seconds(
 
 def _make_odd_distances(records: _Records, rng: np.random.Generator) -> None:
     least, largest = ABSURD_MILES[0], ABSURD_MILES[1] * rng.uniform(0.4, 1.0)
-    counts = [round(rng.uniform(*shares) * len(records)) for shares in (ABSURD_SHARES, ZERO_SHARES)]
-    rows = rng.permutation(len(records))[: sum(counts)]
-    absurd, zero = np.split(rows, counts[:1])
+    absurds, zeros = (
+        round(rng.uniform(*shares) * len(records)) for shares in (ABSURD_SHARES, ZERO_SHARES)
+    )
+    # In a month made small for a trial, one of them would decide what is found.
+    absurds = absurds if absurds >= FEWEST_ABSURD else 0
+    rows = rng.permutation(len(records))[: absurds + zeros]
+    absurd, zero = np.split(rows, [absurds])
     records.distance[zero] = 0.0
     # Most are of tens of thousands of miles, and the largest is another one in each month.
     miles = largest * np.linspace(0.01, 1.0, len(absurd)) ** 1.5

@@ -51,7 +51,7 @@ def load_split(
     >>> from taxi_nb import load_split
     >>> sets = load_split("green", ["2021-01"], ["2021-02"], "sample", sample_rows=1_000)
     >>> [len(trips) for trips in sets]
-    [971, 971]
+    [971, 946]
     """
     trips_of = partial(
         load_trips,
