@@ -180,9 +180,12 @@ class _SameFiles:
         if file.trips is None:
             return False
         reader = MonthReader(content, taxi, file.month, self._rules, chosen_engine(None))
-        for _ in reader.batches((), BATCH_ROWS):
-            pass
-        return reader.finish().file.trips == file.trips
+        try:
+            for _ in reader.batches((), BATCH_ROWS):
+                pass
+            return reader.finish().file.trips == file.trips
+        except TripsError:  # Broken by now, or without any trip.
+            return False
 
 
 def _one_ahead(items: Iterator[T]) -> Iterator[T]:
