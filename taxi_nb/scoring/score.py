@@ -60,7 +60,8 @@ def score(
         A parquet file for the predictions, replaced by a whole one at the end. Its columns:
         ``row`` (of the month's file, from 0), ``pickup_datetime``, ``PULocationID``,
         ``DOLocationID``, ``minutes``, for a model with intervals ``lower`` and ``upper``
-        (minutes), and ``clean``. Its metadata name the model's version and the runs.
+        (minutes; ``minutes`` is between them and, as they are, within the range of durations that
+        the model learned), and ``clean``. Its metadata name the model's version and the runs.
     model : str
         The model's address in MLflow.
     thresholds : Thresholds, optional

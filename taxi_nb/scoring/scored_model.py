@@ -57,11 +57,15 @@ class ScoredModel:
         return tuple(name for name, one in FEATURES.items() if one.column in self.columns)
 
     def predict(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
-        """Predict minutes; `ModelError` if the model does not give a number for each trip."""
+        """Predict minutes; `ModelError` if the model does not give a number for each trip.
+
+        Those of a model with intervals stay in the range that the intervals stay in.
+        """
         import pandas as pd
 
         trips = pd.DataFrame({name: columns[name] for name in self.columns})
-        return _predicted(self.predictor, trips, self.address)
+        minutes = _predicted(self.predictor, trips, self.address)
+        return self.intervals.within_range(minutes) if self.intervals else minutes
 
 
 def load_scored_model(address: str) -> ScoredModel:
