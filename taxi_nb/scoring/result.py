@@ -84,7 +84,7 @@ class Scoring:
     --------
     >>> scored = score("green", "2021-03", source="sample", sample_rows=1_000)
     >>> scored.should_retrain, scored.most_drifted.name
-    (True, 'DOLocationID')
+    (False, 'DOLocationID')
     """
 
     model: ScoredModel
