@@ -184,6 +184,11 @@ class Scoring:
                 "compared without regard to its calendar, and the days that the model learned from "
                 "are taken to scatter as those of this month."
             )
+        if self.model.lost_run:
+            remarks.append(
+                f"The training run {self.model.run_id} of {self.model.title} is no longer in the "
+                "store: what the model carries itself is compared with, and it has no intervals."
+            )
         if unknown := [role for role, used in self.model.used.items() if used is None]:
             remarks.append(
                 f"Its run does not say which {' and '.join(unknown)} trips it used: whether this "
