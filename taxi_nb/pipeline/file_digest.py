@@ -37,6 +37,7 @@ class FileDigests:
     def __init__(self, memory: Path) -> None:
         self._memory = memory
         self._known: dict[str, dict[str, Any]] = {}
+        self._asked: set[str] = set()
         self._is_new = False
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(memory.read_bytes())
@@ -45,6 +46,13 @@ class FileDigests:
     def save(self) -> None:
         """Remember what was learned."""
         if self._is_new:
+            # Every run leaves files: those of runs that nobody asks for any more are forgotten.
+            of_runs = f" {self._memory.parent.parent}{os.sep}"
+            self._known = {
+                key: known
+                for key, known in self._known.items()
+                if key in self._asked or of_runs not in key
+            }
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._memory, json.dumps({"version": VERSION, "files": self._known}))
             self._is_new = False
@@ -91,6 +99,7 @@ class FileDigests:
 
     def _look_up(self, kind: str, path: Path, work_out: Callable[[Path], Any]) -> Any:
         key = f"{kind} {path}"
+        self._asked.add(key)
         try:
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):  # Reading a pipe would wait for ever.

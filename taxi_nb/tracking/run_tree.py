@@ -95,6 +95,8 @@ def local_artifacts(client: MlflowClient, run_id: str) -> Iterator[tuple[Path, i
 
     Each with its size in bytes.
     """
+    from mlflow.exceptions import MlflowException
+
     run = client.get_run(run_id)
     runs = [run, *nested_runs(client, run)]
     places = [folder_of(one.info.artifact_uri) for one in runs]
@@ -102,7 +104,13 @@ def local_artifacts(client: MlflowClient, run_id: str) -> Iterator[tuple[Path, i
         return
     for outputs in (one.outputs for one in runs):
         for made in outputs.model_outputs if outputs else ():
-            places.append(folder_of(client.get_logged_model(made.model_id).artifact_location))
+            try:
+                model = client.get_logged_model(made.model_id)
+            except MlflowException as error:
+                if error.error_code not in NOT_THERE:
+                    raise
+                continue  # The notebook has deleted it again.
+            places.append(folder_of(model.artifact_location))
     for place in filter(None, places):
         yield from ((file, file.stat().st_size) for file in place.rglob("*") if file.is_file())
 
