@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taxi_nb.held_folder import HeldFolder
+from taxi_nb.tracking.experiments import bring_home
 from taxi_nb.tracking.file_addresses import folder_of, sqlite_file
 from taxi_nb.tracking.measuring import measures_the_machine
 from taxi_nb.tracking.model_address import NOT_THERE
@@ -26,6 +27,7 @@ def client_of(uri: str, registry: str | None = None) -> MlflowClient:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
+    bring_home(uri)
     return MlflowClient(uri, registry)
 
 
