@@ -86,8 +86,10 @@ def carried_code() -> Path:
     if os.name == "posix":
         import fcntl
 
-        _held.append((folder / "lock").open("wb"))
+        # Locked before it has its name: another process sees no lock or a held one.
+        _held.append((folder / "lock~").open("wb"))
         fcntl.flock(_held[-1], fcntl.LOCK_EX)
+        (folder / "lock~").rename(folder / "lock")
     copy = folder / carried_name()
     copy.mkdir()
     for name, content in sources().items():
