@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -185,13 +186,16 @@ def test_importing_is_cheap(statement: str) -> None:
     assert not HEAVY & set(done.stdout.split())
 
 
-def test_planning_imports_nothing_heavy() -> None:
+def test_planning_imports_nothing_heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("notebooks", "params"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     script = (
         "import sys\nfrom taxi_nb.cli import app\n"
         "app(['plan', 'params/smoke.yaml'], standalone_mode=False)\nprint(*sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert "06_register" in done.stdout
     assert not HEAVY & set(done.stdout.split())
