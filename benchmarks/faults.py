@@ -265,7 +265,7 @@ def half_file_is_gone(root: Path) -> None:
 def left_folders(root: Path) -> None:
     """Let processes make temporary folders and be killed."""
     make = (
-        "import os\nfrom taxi_nb.held_folder import HeldFolder\n"
+        "import os\nfrom taxi_nb.tracking.held_folder import HeldFolder\n"
         "from taxi_nb.models.carried import carried_code\n"
         "held = HeldFolder('verify-')\ncarried_code()\nos.kill(os.getpid(), 9)"
     )

@@ -34,7 +34,6 @@ ROOMS = (
     "progress",
     "tracking",
     "secrets",
-    "held_folder",
     "project",
     "located_yaml",
     "plain_data",

@@ -19,7 +19,7 @@ from taxi_nb.cli.score import score
 from taxi_nb.cli.serve import serve
 from taxi_nb.cli.trace import trace
 from taxi_nb.cli.verify import verify
-from taxi_nb.held_folder import remove_abandoned
+from taxi_nb.tracking.held_folder import remove_abandoned
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -11,9 +11,9 @@ import typer
 
 from taxi_nb.cli._arguments import ChosenRun, Jobs, run_folder
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
-from taxi_nb.held_folder import HeldFolder
 from taxi_nb.plain_data import to_json
 from taxi_nb.project import project_root
+from taxi_nb.tracking.held_folder import HeldFolder
 
 if TYPE_CHECKING:
     from taxi_nb.review.verify.verification import Verification

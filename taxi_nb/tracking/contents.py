@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.held_folder import HeldFolder
 from taxi_nb.secrets.known import KNOWN
+from taxi_nb.tracking.held_folder import HeldFolder
 from taxi_nb.tracking.store_errors import again_if_another_was_first
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_nb.held_folder import HeldFolder
 from taxi_nb.tracking.experiments import bring_home
 from taxi_nb.tracking.file_addresses import folder_of, sqlite_file
+from taxi_nb.tracking.held_folder import HeldFolder
 from taxi_nb.tracking.measuring import measures_the_machine
 from taxi_nb.tracking.model_address import NOT_THERE
 from taxi_nb.tracking.names import PARENT_TAG

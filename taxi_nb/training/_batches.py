@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sklearn.pipeline import Pipeline
 
 from taxi_nb.evaluation.errors import ErrorSums
-from taxi_nb.held_folder import HeldFolder
 from taxi_nb.models.features import PairAndDistance
 from taxi_nb.models.specs import MODELS, ModelChoice
+from taxi_nb.tracking.held_folder import HeldFolder
 from taxi_nb.training.pair_statistics import pair_statistics
 from taxi_nb.trips.batches import TripBatches, reopen
 from taxi_nb.trips.origin import is_part, provenance

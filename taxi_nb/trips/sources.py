@@ -10,9 +10,9 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from taxi_nb.held_folder import HeldFolder
 from taxi_nb.project import project_root
 from taxi_nb.secrets.addresses import hide_secrets, user_info, without_credentials
+from taxi_nb.tracking.held_folder import HeldFolder
 from taxi_nb.tracking.inputs import used_variable
 from taxi_nb.trips._what_it_is import no_file
 from taxi_nb.trips.errors import BrokenFileError, MissingMonthError, TripsError

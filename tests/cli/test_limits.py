@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from taxi_nb.held_folder import HeldFolder, remove_abandoned
 from taxi_nb.pipeline.killed_run import clear_half_files
+from taxi_nb.tracking.held_folder import HeldFolder, remove_abandoned
 from tests.conftest import Project
 
 PLAN = f"{sys.executable} -m taxi_nb plan params/test.yaml"
@@ -82,7 +82,7 @@ def test_a_folder_in_the_place_of_the_newest_run_is_told_before_anything_runs(
 def test_folders_of_killed_processes_are_removed_and_no_others(tmp_path: Path) -> None:
     held = HeldFolder("verify-", parent=tmp_path)
     killed = (
-        "import os, pathlib\nfrom taxi_nb.held_folder import HeldFolder\n"
+        "import os, pathlib\nfrom taxi_nb.tracking.held_folder import HeldFolder\n"
         f"held = HeldFolder('verify-', parent=pathlib.Path({str(tmp_path)!r}))\n"
         "os.kill(os.getpid(), 9)"
     )

@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from taxi_nb.held_folder import PREFIX, HeldFolder, remove_abandoned
+from taxi_nb.tracking.held_folder import PREFIX, HeldFolder, remove_abandoned
 
 # The shortest sun_path of the common systems (macOS) with its closing null.
 SOCKET_PATH_LIMIT = 104
