@@ -49,6 +49,28 @@ def project_file(file: Path) -> Path:
     return (file if os.path.exists(file) else project_root() / file).absolute()
 
 
+def is_inside(name: str) -> bool:
+    """Return whether a name, as it is written, leads to something in the folder it starts from."""
+    parts = Path(name).parts
+    return bool(parts) and not Path(name).is_absolute() and ".." not in parts and "\0" not in name
+
+
+def file_inside(folder: Path, name: str) -> Path:
+    """Return the file of a folder that a record names; it need not be there.
+
+    ValueError if the name leads out of the folder, be it through a link, or to what is no file:
+    a record that somebody sent must neither be written over other files nor show them.
+    """
+    path = folder / name
+    if not is_inside(name):
+        raise ValueError(f"{name!r} is no file in the folder {folder}")
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise ValueError(f"{path} is a link that leads out of the folder {folder}")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a regular file")
+    return path
+
+
 @contextmanager
 def part_file(path: Path) -> Iterator[Path]:
     """Give a hidden name beside `path` to write to; `publish` gives what is whole its own.

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
-from taxi_nb.pipeline.record import StepResult, slug
+from taxi_nb.pipeline.record import StepResult, is_run_name, slug
 from taxi_nb.plain_data import from_plain, to_json
-from taxi_nb.project import write_whole
+from taxi_nb.project import file_inside, is_inside, write_whole
 
 FOLDER = ".results"
 
@@ -49,7 +49,7 @@ class KeptResults:
             kept = [Path(entry) for entry in os.scandir(self._of_key(key))]
             files += sorted(kept, key=lambda file: file.stat().st_mtime_ns, reverse=True)
         attempt = self.attempt(pipeline, step)
-        if attempt is not None and attempt.last_good is not None:
+        if attempt and attempt.last_good and is_inside(attempt.last_good):
             files.append(self.folder / attempt.last_good)
         return [found for file in dict.fromkeys(files) if (found := _read(file)) is not None]
 
@@ -79,9 +79,9 @@ class KeptResults:
         if result.executed_notebook is None or result.executed_in is None:
             return False
         try:
-            path = self.runs / result.executed_in / result.executed_notebook
+            path = file_inside(self.runs / result.executed_in, result.executed_notebook)
             return path.stat().st_size == result.notebook_size
-        except OSError:
+        except (OSError, ValueError):
             return False
 
     def of_run(self, run: str) -> dict[str, StepResult]:
@@ -97,10 +97,11 @@ class KeptResults:
     def same_run(self, results: Sequence[StepResult]) -> Path | None:
         """Return the folder of the run that consists of these very results, if there is one."""
         try:
-            folder = self.runs / self._of_run(results).read_text("utf-8")
-        except OSError:
+            name = self._of_run(results).read_text("utf-8")
+        except (OSError, ValueError):
             return None
-        return folder if (folder / "index.html").is_file() else None
+        folder = self.runs / name
+        return folder if is_run_name(name) and (folder / "index.html").is_file() else None
 
     def note_run(self, results: Sequence[StepResult], run: str) -> None:
         write_whole(self._of_run(results), run)
@@ -140,6 +141,6 @@ def _read(path: Path) -> StepResult | None:
             kind=known["kind"],
             notebook_size=known["notebook_size"],
             used=from_plain(Inputs, known["inputs"]),
-        )
+        ).checked()
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

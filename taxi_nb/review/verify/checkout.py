@@ -12,6 +12,7 @@ from subprocess import CompletedProcess
 
 from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.remote_file import is_remote
+from taxi_nb.project import is_inside, write_whole
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.git import git, git_settings
 
@@ -158,7 +159,7 @@ def link_files(
 ) -> None:
     """Link files into a copy that steps read and git does not have; not what a step wrote."""
     for shown in paths:
-        if is_remote(shown) or os.path.isabs(shown) or shown in written:
+        if is_remote(shown) or not is_inside(shown) or shown in written:
             continue
         here, there = project / shown, scratch / shown
         if here.is_file() and not there.exists():
@@ -180,4 +181,5 @@ def without_store(pipeline_file: Path) -> None:
     """Take out of a pipeline file where runs and artifacts go: a copy must not write there."""
     text = pipeline_file.read_text("utf-8")
     places = re.compile(r"^(tracking_uri|artifact_root)\s*:.*$", re.MULTILINE)
-    pipeline_file.write_text(places.sub("", text), "utf-8")
+    # In place of the name: where it is a link, what it names is no copy.
+    write_whole(pipeline_file, places.sub("", text))
