@@ -146,6 +146,7 @@ def _decode_alone(folder: str) -> Callable[[], float]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from taxi_nb.trips._footer import Footer
     from taxi_nb.trips.engines import decoded
     from taxi_nb.trips.month_file import MonthContent
     from taxi_nb.trips.reading import PART_BATCH_ROWS
@@ -154,7 +155,8 @@ def _decode_alone(folder: str) -> Callable[[], float]:
         schema = pq.read_schema(path)
         columns = pa.schema([schema.field(name) for name in COLUMNS])
         content = MonthContent.now(path, Path(path))
-        batches = decoded("pyarrow", content, [group], columns, PART_BATCH_ROWS)
+        footer = Footer(content, columns.names, [group])
+        batches = decoded("pyarrow", content, [group], columns, footer, PART_BATCH_ROWS)
         return sum(map(len, batches))
 
     def work() -> float:

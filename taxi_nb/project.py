@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from threading import RLock
 
 # The experiment of runs that name no other.
 DEFAULT_EXPERIMENT = "nyc-taxi-experiment"
+
+_PRIVATELY = RLock()
 
 
 def project_root() -> Path:
@@ -69,6 +72,27 @@ def file_inside(folder: Path, name: str) -> Path:
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a regular file")
     return path
+
+
+def private_folder(path: Path) -> Path:
+    """Return a folder; one that has to be made only its owner can look into."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Let only their owner read and write the files and folders that libraries make in a block.
+
+    It holds for the whole process, so that such blocks wait for each other.
+    """
+    with _PRIVATELY:
+        before = os.umask(0o077)
+        try:
+            yield
+        finally:
+            os.umask(before)
 
 
 @contextmanager

@@ -39,12 +39,17 @@ def population_stability_index(expected: npt.ArrayLike, found: npt.ArrayLike) ->
     >>> round(population_stability_index([50, 50], [70, 30]), 3)
     0.166
     """
+    return float(np.sum(index_by_bin(expected, found)))
+
+
+def index_by_bin(expected: npt.ArrayLike, found: npt.ArrayLike) -> Floats:
+    """Return what each bin adds to the `population_stability_index`."""
     counts = [np.asarray(side, np.float64) for side in (expected, found)]
     if counts[0].shape != counts[1].shape:
         sizes = " and ".join(str(len(side)) for side in counts)
         raise ValueError(f"`expected` and `found` must have the same bins, got {sizes} of them")
     p, q = ((side + 0.5) / (side.sum() + len(side) / 2) for side in counts)
-    return float(np.sum((q - p) * np.log(q / p)))
+    return np.asarray((q - p) * np.log(q / p))
 
 
 def index_by_chance(bins: int, expected: int, found: int) -> float:

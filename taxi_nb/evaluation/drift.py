@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from taxi_nb.evaluation._distribution import (
     Distribution,
+    index_by_bin,
     index_by_chance_of_days,
     population_stability_index,
 )
@@ -160,8 +161,7 @@ class Drift:
     def most_changed(self) -> str:
         """The bin that adds most to the index, and its shares, in words."""
         before, after = self.expected.shares, self.found.shares
-        smooth = [np.maximum(shares, 1e-9) for shares in (before, after)]
-        bin_ = int(np.argmax((after - before) * np.log(smooth[1] / smooth[0])))
+        bin_ = int(np.argmax(index_by_bin(self.expected.counts, self.found.counts)))
         return f"{self.expected.labels[bin_]}: {before[bin_]:.1%} -> {after[bin_]:.1%}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,8 +22,13 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _HOURS = 24
-# Groups of similar predictions whose usual error is measured.
+# Groups of similar predictions whose usual error is measured, and how many trips one needs.
 _BINS = 10
+_TRIPS_A_BIN = 20
+# The trips that calibrate are cut into so many folds: what is usual is said by the other ones.
+_FOLDS = 10
+# The share of an interval's misses that may come from the range of durations being too narrow.
+_LOST_TO_RANGE = 0.1
 # Below this a 90 % interval would rest on a handful of trips.
 _FEWEST_TRIPS = 100
 # From so many trips on an hour's coverage is told apart from chance.
@@ -37,10 +42,16 @@ class ConformalIntervals:
     Split conformal prediction (Papadopoulos and others, ECML 2002; Lei and others, JASA 113,
     2018): a copy of the model learns on the earlier training trips. Its errors on the later ones,
     which it has not seen, say how far the model may be off elsewhere. They are divided by the
-    usual error of predictions of that length (normalised scores). Too long and too short are
-    measured apart, and so is each hour of the day (Mondrian categories; Vovk, Gammerman and
-    Shafer, Algorithmic Learning in a Random World, 2005), with its neighbours: quiet hours need
-    trips enough.
+    usual error of predictions of that length (normalised scores), which nine tenths of the later
+    trips say for the other tenth: no error is a part of its own measure. Too long and too short
+    are measured apart.
+
+    Each hour of the day has its own scores and, since quiet hours need trips enough, those of its
+    neighbours. So the promise is for an hour with its neighbours on average, and not for the hour
+    alone; only without neighbours are these the disjoint categories for each of which it holds
+    (Mondrian; Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005). An hour
+    whose trips are too few takes those of the day. Where even these are too few for the level, an
+    interval has no end: it reaches down to zero, or up to infinity.
 
     The middle is the model that learned on all training trips. It is a little better than its
     copy, so the intervals are rather too wide than too narrow. No method can promise its coverage
@@ -55,9 +66,11 @@ class ConformalIntervals:
     knots, scales : ndarray of float64, shape (n_knots,)
         Predicted minutes, ascending, and the usual absolute error there, in minutes.
     below, above : ndarray of float64, shape (24,)
-        By hour, how many scales the interval reaches down and up.
+        By hour, how many scales the interval reaches down and up; infinite where no number of
+        them is known to be enough.
     shortest, longest : float
-        Minutes that no interval leaves: the range of the training durations.
+        Minutes that neither predictions nor the ends of intervals leave, unless an end is infinite:
+        the range of the training durations, or zero to infinity if these are too few to know it.
 
     Examples
     --------
@@ -115,10 +128,11 @@ class ConformalIntervals:
         predicted = np.asarray(copy.predict(later), np.float64)
         error = later["duration"].to_numpy(np.float64) - predicted
         knots, scales = _usual_errors(predicted, error)
-        scores = error / np.interp(predicted, knots, scales)
-        by_hour = _scores_by_hour(scores, _hours(later), neighbours)
+        by_hour = _scores_by_hour(_scores(predicted, error), _hours(later), neighbours)
         tail = (1 - level) / 2
-        durations = training["duration"]
+        durations = training["duration"].to_numpy(np.float64)
+        # The next trip is beyond the range of n trips once in (n + 1) / 2 times.
+        is_range_known = 1 / (len(durations) + 1) <= _LOST_TO_RANGE * tail
         return cls(
             estimator=estimator,
             level=level,
@@ -126,39 +140,54 @@ class ConformalIntervals:
             scales=scales,
             below=np.array([_reach(-scores, 1 - tail) for scores in by_hour]),
             above=np.array([_reach(scores, 1 - tail) for scores in by_hour]),
-            shortest=float(durations.min()),
-            longest=float(durations.max()),
+            shortest=float(durations.min()) if is_range_known else 0.0,
+            longest=float(durations.max()) if is_range_known else np.inf,
         )
 
     def predict(self, trips: pd.DataFrame) -> pd.DataFrame:
-        """Return a table of ``lower``, ``predicted`` and ``upper``, in minutes, one row a trip."""
-        predicted = np.asarray(self.estimator.predict(trips), np.float64)
+        """Return a table of ``lower``, ``predicted`` and ``upper``, in minutes, one row a trip.
+
+        Predictions stay within `shortest` and `longest` as the ends do: each is in its interval.
+        """
+        predicted = self.within_range(np.asarray(self.estimator.predict(trips), np.float64))
         lower, upper = self.bounds(predicted, _hours(trips))
         return pd.DataFrame(
             {"lower": lower, "predicted": predicted, "upper": upper}, index=trips.index
         )
 
+    def within_range(self, minutes: Floats) -> Floats:
+        """Return minutes with those beyond `shortest` and `longest` moved there."""
+        return minutes.clip(self.shortest, self.longest)
+
     def bounds(self, predicted: Floats, hours: Ints) -> tuple[Floats, Floats]:
-        """Return the lower and upper ends around predicted minutes, by the hours of pick-up."""
+        """Return the lower and upper ends around predicted minutes, by the hours of pick-up.
+
+        The minutes are those that the model gives, or the same `within_range`.
+        """
+        predicted = self.within_range(predicted)
         scale = np.interp(predicted, self.knots, self.scales)
-        lower = predicted - self.below[hours] * scale
-        upper = predicted + self.above[hours] * scale
-        shortest, longest = self.shortest, self.longest
-        return lower.clip(shortest, longest), upper.clip(shortest, longest)
+        below, above = (np.maximum(reach[hours], 0) for reach in (self.below, self.above))
+        lower = self.within_range(predicted - below * scale)
+        upper = self.within_range(predicted + above * scale)
+        lowest = min(0.0, self.shortest)
+        return np.where(np.isinf(below), lowest, lower), np.where(np.isinf(above), np.inf, upper)
 
     def log(self, run_id: str) -> None:
         """Keep the calibration with the model's training run, where scoring finds it."""
         from mlflow import MlflowClient
 
+        MlflowClient().log_dict(run_id, self.to_dict(), INTERVALS_FILE)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the calibration, without the model, as JSON can hold it; null is infinity."""
         numbers = {name: value for name, value in vars(self).items() if name != "estimator"}
-        kept = {name: np.asarray(value).tolist() for name, value in numbers.items()}
-        MlflowClient().log_dict(run_id, kept, INTERVALS_FILE)
+        return {name: _plain(value) for name, value in numbers.items()}
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any], estimator: Any) -> Self:
         """Make a model's intervals again from the content of `INTERVALS_FILE`."""
         values: dict[str, Any] = {
-            name: np.array(value) if isinstance(value, list) else value
+            name: _with_infinity(value) if value is None or isinstance(value, list) else value
             for name, value in kept.items()
         }
         return cls(estimator=estimator, **values)
@@ -238,10 +267,22 @@ def _hours(trips: pd.DataFrame) -> Ints:
 
 def _usual_errors(predicted: Floats, error: Floats) -> tuple[Floats, Floats]:
     """Return the mean absolute error in groups of similar predictions."""
-    groups = np.array_split(np.argsort(predicted, kind="stable"), _BINS)
+    bins = int(np.clip(len(error) // _TRIPS_A_BIN, 1, _BINS))
+    groups = np.array_split(np.argsort(predicted, kind="stable"), bins)
     knots = np.array([predicted[group].mean() for group in groups])
     scales = np.array([np.abs(error[group]).mean() for group in groups])
     return knots, scales.clip(min=1e-6)
+
+
+def _scores(predicted: Floats, error: Floats) -> Floats:
+    """Return each trip's error in units of what the other folds' trips say is usual."""
+    fold = np.arange(len(error)) % _FOLDS
+    scores = np.empty(len(error))
+    for one in range(_FOLDS):
+        there, others = fold == one, fold != one
+        usual = np.interp(predicted[there], *_usual_errors(predicted[others], error[others]))
+        scores[there] = error[there] / usual
+    return scores
 
 
 def _scores_by_hour(scores: Floats, hours: Ints, neighbours: int) -> list[Floats]:
@@ -256,5 +297,19 @@ def _scores_by_hour(scores: Floats, hours: Ints, neighbours: int) -> list[Floats
 
 def _reach(scores: Floats, share: float) -> float:
     """Return the conformal quantile: that of the scores and one more, infinitely large."""
-    rank = int(np.ceil((len(scores) + 1) * share))
-    return float(np.sort(scores)[min(rank, len(scores)) - 1])
+    # Without the last digits, in which 0.95 * 20 is more than 19.
+    rank = int(np.ceil(np.round((len(scores) + 1) * share, 9)))
+    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else np.inf
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers as JSON has them."""
+    if isinstance(value, np.ndarray):
+        return [_plain(float(one)) for one in value]
+    return None if np.isinf(value) else float(value)
+
+
+def _with_infinity(kept: list[float | None] | None) -> Any:
+    if kept is None:
+        return np.inf
+    return np.array([np.inf if value is None else value for value in kept])

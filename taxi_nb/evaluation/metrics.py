@@ -6,6 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+_FARTHEST_MILES = 40.0
+_FEWEST_FOR_A_LINE = 30
+
 
 def regression_metrics(actual: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, float]:
     """Measure predictions of minutes.
@@ -72,31 +75,52 @@ def error_by(
 
 
 def rule_of_thumb(training: pd.DataFrame, trips: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Predict distance by the hour's median speed, as a person would; a model has to be better.
+    """Predict by a straight line in distance for each hour of the day; a model has to be better.
+
+    A person's rule: so many minutes for any trip at that hour, and so many for each mile. The
+    lines are of least squares. Distances below 0 and above 40 miles count as these: nobody drives
+    farther within the hour that the cleaning allows, but meters fail. An hour with fewer than 30
+    trips has the line of all hours.
 
     Parameters
     ----------
     training, trips : DataFrame
-        The trips that the median speeds come from, and those to predict.
+        The trips that the lines are of, and those to predict; with ``pickup_datetime`` and
+        ``trip_distance`` (miles), the first with ``duration`` (minutes).
 
     Returns
     -------
     ndarray of float64, shape (n_trips,)
-        Minutes, within the range of the training durations.
+        Minutes.
 
     Examples
     --------
     >>> pickups = pd.to_datetime(["2021-01-01 08:00", "2021-01-01 20:00"])
     >>> training = pd.DataFrame(
-    ...     {"pickup_datetime": pickups, "trip_distance": [2.0, 2.0], "duration": [8.0, 4.0]}
+    ...     {"pickup_datetime": pickups, "trip_distance": [2.0, 4.0], "duration": [8.0, 12.0]}
     ... )
-    >>> rule_of_thumb(training, training.assign(trip_distance=1.5)).tolist()
-    [6.0, 4.0]
+    >>> rule_of_thumb(training, training.assign(trip_distance=[3.0, 500.0])).tolist()
+    [10.0, 84.0]
     """
-    hours = training["pickup_datetime"].dt.hour
-    pace = (training["duration"] / training["trip_distance"]).where(training["trip_distance"] > 0)
-    median_pace = pace.groupby(hours).median()
-    overall = float(pace.median())
-    at_hour = trips["pickup_datetime"].dt.hour.map(median_pace).fillna(overall)
-    minutes = (trips["trip_distance"] * at_hour).to_numpy(np.float64)
-    return minutes.clip(training["duration"].min(), training["duration"].max())
+    miles, asked = (_possible_miles(frame) for frame in (training, trips))
+    minutes = training["duration"].to_numpy(np.float64)
+    hours = training["pickup_datetime"].dt.hour.to_numpy()
+    start, pace = np.repeat([_line(miles, minutes)], 24, axis=0).T
+    for hour in range(24):
+        at_hour = hours == hour
+        if np.count_nonzero(at_hour) >= _FEWEST_FOR_A_LINE:
+            start[hour], pace[hour] = _line(miles[at_hour], minutes[at_hour])
+    hour = trips["pickup_datetime"].dt.hour.to_numpy()
+    return start[hour] + pace[hour] * asked
+
+
+def _possible_miles(trips: pd.DataFrame) -> npt.NDArray[np.float64]:
+    return trips["trip_distance"].to_numpy(np.float64).clip(0, _FARTHEST_MILES)
+
+
+def _line(miles: npt.NDArray[np.float64], minutes: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return where the line of least squares starts, and what it adds for each mile."""
+    away = miles - miles.mean()
+    spread = float(away @ away)
+    pace = float(away @ minutes) / spread if spread > 0 else 0.0
+    return float(minutes.mean() - pace * miles.mean()), pace

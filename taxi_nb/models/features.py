@@ -18,13 +18,38 @@ from .zones import PAIR_BASE
 TRIP_COLUMNS = ("PULocationID", "DOLocationID", "trip_distance")
 
 
-class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class TripTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """A transformer of frames of trips, by the names of their columns.
+
+    What other columns a frame has, and in which order, makes no difference. So what scikit-learn
+    calls the features seen in `fit` are the columns that are read then.
+    """
+
+    _FITTED_BY: str  # The attribute that `fit` sets.
+    _LEARNS_FROM: tuple[str, ...]  # The columns that `fit` reads.
+
+    @property
+    def feature_names_in_(self) -> npt.NDArray[np.object_]:
+        """The columns that `fit` read; there once it has."""
+        check_is_fitted(self, self._FITTED_BY)
+        return np.array(self._LEARNS_FROM, dtype=object)
+
+    @property
+    def n_features_in_(self) -> int:
+        """How many columns `fit` read."""
+        return len(self.feature_names_in_)
+
+
+class PairAndDistance(TripTransformer):
     """One-hot pair of pick-up and drop-off zone, and the distance as it is.
 
     The columns are those that a course's ``DictVectorizer`` makes of
     ``{"PU_DO": "43_151", "trip_distance": 2.6}``, made from arrays. `pairs_` are the pairs seen
     in training, ``PU * 1000 + DO``, ascending. Any other gets zeros before its distance.
     """
+
+    _FITTED_BY = "pairs_"
+    _LEARNS_FROM = TRIP_COLUMNS
 
     @classmethod
     def of_pairs(cls, pairs: npt.NDArray[np.int64]) -> Self:
@@ -36,7 +61,7 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, trips: pd.DataFrame, y: Any = None) -> Self:
         """Learn which pairs there are in the columns `TRIP_COLUMNS`; `y` is ignored."""
         codes = _pair_codes(trips)
-        if codes.size and codes.min() < 0:
+        if codes.min() < 0:
             raise ValueError(
                 f"zones to learn from must be from 0 to {PAIR_BASE - 1}; some of `trips` are not"
             )
@@ -50,7 +75,7 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Its indices have 32 bits: scikit-learn's coordinate descent refuses 64.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, self._FITTED_BY)
         n_trips, n_pairs = len(trips), len(self.pairs_)
         column_of = np.full(PAIR_BASE**2 + 1, -1, dtype=np.int32)
         column_of[self.pairs_] = np.arange(n_pairs)
@@ -72,19 +97,29 @@ class PairAndDistance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Names of the matrix' columns, ``PU_DO=43_151`` … and ``trip_distance``."""
-        check_is_fitted(self)
+        check_is_fitted(self, self._FITTED_BY)
         pairs = [f"PU_DO={code // PAIR_BASE}_{code % PAIR_BASE}" for code in self.pairs_]
         return np.array([*pairs, "trip_distance"], dtype=object)
 
 
 def require_columns(trips: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise a `ValueError` if trips lack one of some columns."""
+    """Raise a `ValueError` unless trips are a frame with rows that has some columns once."""
+    if not isinstance(trips, pd.DataFrame):
+        shape = getattr(trips, "shape", None)
+        got = f"a {type(trips).__name__}" + (f" of shape {shape}" if shape is not None else "")
+        raise ValueError(
+            f"`trips` must be a DataFrame with the columns {list(columns)}, got: {got}"
+        )
     missing = [column for column in columns if column not in trips.columns]
     if missing:
         raise ValueError(
             f"`trips` must have the columns {list(columns)}; missing: {missing}, "
             f"got: {list(trips.columns)}"
         )
+    if twice := [column for column in columns if list(trips.columns).count(column) > 1]:
+        raise ValueError(f"`trips` must have each column once; more than once: {twice}")
+    if not len(trips):
+        raise ValueError("`trips` must have one row or more, got: a frame without any (0 samples)")
 
 
 def _pair_codes(trips: pd.DataFrame) -> npt.NDArray[np.int64]:

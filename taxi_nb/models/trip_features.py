@@ -8,14 +8,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_is_fitted
 
 from ._calendar_time import is_day_off, time_of_day
 from ._zone_map import Floats, Ints, zone_positions
 from ._zone_statistics import ZONES, ZoneStatistics, borough_codes, trip_groups, zone_numbers
-from .features import require_columns
+from .features import TripTransformer, require_columns
 
 # The feature groups, as `TripFeatures` describes them.
 GROUPS = ("distance", "time", "zones", "map", "distances", "durations", "paces")
@@ -26,7 +25,7 @@ KNOWN_AT_PICKUP = ("pickup_datetime", "PULocationID", "DOLocationID")
 _PLAUSIBLE_MILES = (0.1, 60.0)
 
 
-class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class TripFeatures(TripTransformer):
     """Clock, zones, map and out-of-fold statistics of zones and pairs.
 
     ``fit_transform`` and ``fit().transform()`` differ on purpose, as in scikit-learn's
@@ -48,6 +47,9 @@ class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     in miles; `statistics_` are of log miles, of minutes, and of log minutes a mile.
     """
 
+    _FITTED_BY = "statistics_"
+    _LEARNS_FROM = (*KNOWN_AT_PICKUP, "trip_distance")
+
     def __init__(
         self, groups: Sequence[str] = GROUPS, folds: int = 10, random_state: int = 0
     ) -> None:
@@ -57,12 +59,12 @@ class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, trips: pd.DataFrame, y: Any) -> Self:
         """Learn map and statistics from training trips and their minutes."""
-        self._learn(trips, _minutes(y, trips))
+        self._learn(trips, self._minutes(y, trips))
         return self
 
     def fit_transform(self, trips: pd.DataFrame, y: Any = None) -> pd.DataFrame:
         """Learn as `fit` does and return the training trips' out-of-fold features."""
-        minutes = _minutes(y, trips)
+        minutes = self._minutes(y, trips)
         groups = self._learn(trips, minutes)
         values = _quantities(trips, minutes)
         means: dict[str, dict[str, Floats]] = {name: {} for name in self.statistics_}
@@ -82,17 +84,21 @@ class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         No column of `trips` is read beyond `KNOWN_AT_PICKUP` and, in the group ``distance``,
         ``trip_distance``.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, self._FITTED_BY)
         require_columns(trips, self._columns())
         groups = trip_groups(trips)
         means = {name: statistics.means(groups) for name, statistics in self.statistics_.items()}
         return self._frame(trips, means)
 
+    def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
+        """Names of the features."""
+        trip = {name: [1] for name in self._LEARNS_FROM} | {"pickup_datetime": pd.Timestamp(0)}
+        return np.array(self.transform(pd.DataFrame(trip)).columns, dtype=object)
+
     def _learn(self, trips: pd.DataFrame, minutes: Floats) -> dict[str, Ints]:
         unknown = sorted(set(self.groups) - set(GROUPS))
         if unknown:
             raise ValueError(f"`groups` must be among {list(GROUPS)}, got: {unknown}")
-        require_columns(trips, (*KNOWN_AT_PICKUP, "trip_distance"))
         groups = trip_groups(trips)
         values = _quantities(trips, minutes)
         usual = np.isfinite(values["distances"])
@@ -105,6 +111,24 @@ class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             if name in self.groups or name == "distances"
         }
         return groups
+
+    def _minutes(self, y: Any, trips: pd.DataFrame) -> Floats:
+        require_columns(trips, self._LEARNS_FROM)
+        if y is None:
+            # In scikit-learn's words.
+            raise ValueError(
+                "`y` must hold the minutes of the training trips, got: None "
+                "(requires y to be passed, but the target y is None)"
+            )
+        minutes = np.asarray(y, dtype=np.float64)
+        if minutes.shape != (len(trips),):
+            raise ValueError(
+                f"`y` must have one entry a trip, {len(trips)}, got: "
+                f"{len(minutes) if minutes.ndim == 1 else f'an array of shape {minutes.shape}'}"
+            )
+        if not np.isfinite(minutes).all():
+            raise ValueError("`y` must hold a number for each trip; NaN or infinity is among them")
+        return minutes
 
     def _folds(self, size: int) -> list[tuple[Ints, Ints]]:
         if size < 2:
@@ -170,25 +194,17 @@ class TripFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         }
 
 
-def _minutes(y: Any, trips: pd.DataFrame) -> Floats:
-    if y is None:
-        raise ValueError("`y` must hold the minutes of the training trips, got: None")
-    minutes = np.asarray(y, dtype=np.float64)
-    if len(minutes) != len(trips):
-        raise ValueError(f"`y` must have one entry a trip, {len(trips)}, got: {len(minutes)}")
-    return minutes
-
-
 def _plausible(miles: Floats) -> npt.NDArray[np.bool_]:
     low, high = _PLAUSIBLE_MILES
     return np.asarray((miles > low) & (miles < high))
 
 
 def _quantities(trips: pd.DataFrame, minutes: Floats) -> dict[str, Floats]:
-    """Return what statistics are made of, NaN where an implausible distance spoils it."""
+    """Return what statistics are made of, NaN where an implausible value spoils it."""
     miles = trips["trip_distance"].to_numpy(np.float64)
     log_miles = np.log(np.where(_plausible(miles), miles, np.nan))
-    return {"distances": log_miles, "durations": minutes, "paces": np.log(minutes) - log_miles}
+    paces = np.log(np.where(minutes > 0, minutes, np.nan)) - log_miles
+    return {"distances": log_miles, "durations": minutes, "paces": paces}
 
 
 def _distance(trips: pd.DataFrame, miles: Floats) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class RecordedInputs:
         self._writes: set[Path] = set()
         self._folders: set[Path] = set()
         self._data: dict[str, tuple[str, str]] = {}
+        # By several rules several things may be made of one file.
+        self._contents: dict[str, set[str]] = {}
         self._variables: dict[str, str | None] = {}
         self._asked: list[AskedRuns] = []
         try:
@@ -57,8 +59,9 @@ class RecordedInputs:
                 self._writes.add(Path(path))
             case {"list": path}:
                 self._folders.add(Path(path))
-            case {"data": [name, location, sha256]}:
+            case {"data": [name, location, sha256, content]}:
                 self._data[location] = (name, sha256)
+                self._contents.setdefault(location, set()).update([content] if content else [])
             case {"variable": [name, value]}:
                 self._variables[name] = value
             case {"runs": [kind, used]}:
@@ -115,10 +118,11 @@ class RecordedInputs:
             for path in sorted(self._reads.keys() - code - self._writes)
         }
         for location, (name, sha256) in self._data.items():
+            content = " ".join(sorted(self._contents[location])) or None
             if is_remote(location):
-                files[location] = UsedFile(sha256, name, remote_stamp(location))
+                files[location] = UsedFile(sha256, name, remote_stamp(location), content)
             else:
-                files[self._shown(Path(location))] = UsedFile(sha256, name)
+                files[self._shown(Path(location))] = UsedFile(sha256, name, content=content)
         return files
 
     def _file(self, path: Path) -> str | None:

@@ -218,4 +218,8 @@ def file_difference(path: str, old: UsedFile, new: str | None) -> str:
         return f"{shown} {CHANGED_MEANWHILE}"
     if new is None:
         return f"{shown} is gone"
-    return f"{shown} is new" if old.digest is None else f"{shown} changed"
+    if old.digest is None:
+        return f"{shown} is new"
+    # What is made of it may be the same. Still the step may have read more of it by other means,
+    # which nobody heard: the file decides.
+    return f"the file of {shown} changed" if old.name else f"{shown} changed"

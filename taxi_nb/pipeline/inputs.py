@@ -23,6 +23,9 @@ class UsedFile:
     name: str | None = None
     # Of a remote file: what its server says of its version.
     stamp: str | None = None
+    # Of data: the digest of what was made of the file, the same for another file with the same;
+    # None where the code that read it did not say, as before there were such digests.
+    content: str | None = None
 
 
 @dataclass(frozen=True)

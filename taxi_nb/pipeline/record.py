@@ -16,7 +16,7 @@ from typing import Any
 from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.plain_data import from_plain, plain, restored, shortened, to_json
-from taxi_nb.project import is_inside
+from taxi_nb.project import is_inside, private_folder
 from taxi_nb.tracking.names import RunStatus
 from taxi_nb.tracking.outcomes import TrainedModel
 
@@ -205,7 +205,7 @@ def make_run_folder(
 ) -> Path:
     """Make a folder that is this run's alone; `is_taken` knows runs whose folders were deleted."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    runs.mkdir(parents=True, exist_ok=True)
+    private_folder(runs)
     for attempt in range(1, 1000):
         folder = runs / (f"{stamp}-{slug(pipeline)}" + (f"-{attempt}" if attempt > 1 else ""))
         if not is_taken(folder.name):

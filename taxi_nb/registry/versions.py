@@ -14,6 +14,7 @@ from taxi_nb.tracking.model_notes import RegistryError
 from taxi_nb.tracking.store import connect, tracking_uri
 from taxi_nb.tracking.store_errors import again_if_another_was_first
 from taxi_nb.training.logged_model import model_uri
+from taxi_nb.training.used_trips import digests_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,12 +72,12 @@ def champion_run(name: str, run_id: str) -> Champion | None:
         run = client.get_run(str(version.run_id))
     except MlflowException:  # No such model, no alias, or its run was deleted.
         return None
-    judged_on = client.get_run(run_id).data.params.get("validation_digest")
+    judged_on = digests_of(client.get_run(run_id), "validation")
     return Champion(
         version=ModelAddress.of(version).title,
         run_id=run.info.run_id,
         metrics=dict(run.data.metrics),
-        comparable=run.data.params.get("validation_digest") == judged_on,
+        comparable=bool(digests_of(run, "validation") & judged_on),
     )
 
 

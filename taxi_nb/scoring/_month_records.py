@@ -13,10 +13,11 @@ import numpy.typing as npt
 from taxi_nb.tracking.inputs import used_data
 from taxi_nb.trips.cleaning import Cleaning, clean
 from taxi_nb.trips.errors import NoTripsError
+from taxi_nb.trips.month_counter import MonthCounter
 from taxi_nb.trips.origin import MonthFile, Provenance
 from taxi_nb.trips.reading import has_drop_offs, read_batches
 from taxi_nb.trips.records import COLUMNS, Mask, Records
-from taxi_nb.trips.report import CleaningReport, MonthCounts
+from taxi_nb.trips.report import CleaningReport
 from taxi_nb.trips.sources import Source
 
 # A group of rows of the predictions' file; large enough for readers, small enough for memory.
@@ -65,7 +66,7 @@ class MonthRecords:
         self.durations_known = has_drop_offs(self._content, taxi)
         # By the rule that they break; known after the loop.
         self.not_predicted: Counter[str] = Counter()
-        self._taken_out = Counter(dict.fromkeys(self._checked_rules(), 0))
+        self._counter = MonthCounter(month)
         zones = {"min_zone": rules.min_zone, "max_zone": rules.max_zone}
         self._rules_at_pickup = Cleaning(min_minutes=0, within_month=False, **zones)
         # Without drop-offs all durations are zero.
@@ -87,7 +88,7 @@ class MonthRecords:
         possible, impossible = clean(begun, self._month, self._rules_at_pickup)
         is_clean, taken_out = clean(records, self._month, self._all_rules)
         self.not_predicted.update({rule: n for rule, n in impossible.items() if n})
-        self._taken_out.update({rule: taken_out[rule] for rule in self._taken_out})
+        self._counter.part().add((records, is_clean), taken_out)
         return PredictableBatch(
             rows=first + np.flatnonzero(possible),
             columns={name: getattr(records, at)[possible] for name, at in AT_PICKUP.items()},
@@ -101,14 +102,15 @@ class MonthRecords:
 
     def origin(self) -> Provenance:
         """Return where the records came from and what cleaning says of them, after the loop."""
-        content = self._content
-        used_data(f"{self._taxi} {self._month}", content.path, content.sha256)
-        counts = MonthCounts(self._month, self.rows, dict(self._taken_out))
+        content, rules = self._content, self._checked_rules()
+        counts, trips = self._counter.counts(rules), self._counter.trips_digest
+        self._counter.warn(content.path, counts)
+        used_data(f"{self._taxi} {self._month}", content.path, content.sha256, trips)
         return Provenance(
             taxi=self._taxi,
             months=(self._month,),
             source=self._place.label,
             synthetic=content.is_synthetic,
-            files=(MonthFile.of(self._month, content, self.rows),),
-            cleaning=CleaningReport(asdict(self._rules), self._checked_rules(), (counts,)),
+            files=(MonthFile.of(self._month, content, self.rows, trips),),
+            cleaning=CleaningReport(asdict(self._rules), rules, (counts,)),
         )

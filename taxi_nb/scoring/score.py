@@ -60,7 +60,8 @@ def score(
         A parquet file for the predictions, replaced by a whole one at the end. Its columns:
         ``row`` (of the month's file, from 0), ``pickup_datetime``, ``PULocationID``,
         ``DOLocationID``, ``minutes``, for a model with intervals ``lower`` and ``upper``
-        (minutes), and ``clean``. Its metadata name the model's version and the runs.
+        (minutes; ``minutes`` is between them and, as they are, within the range of durations that
+        the model learned), and ``clean``. Its metadata name the model's version and the runs.
     model : str
         The model's address in MLflow.
     thresholds : Thresholds, optional
@@ -83,7 +84,7 @@ def score(
     --------
     >>> scored = score("green", "2021-03", "predictions.parquet", source="sample")
     >>> scored.predicted, scored.model.title
-    (29940, 'nyc-taxi-duration, version 3')
+    (20958, 'nyc-taxi-duration, version 3')
     """
     place = check_request(
         taxi, month, source, cleaning=cleaning, seed=seed, sample_rows=sample_rows

@@ -13,9 +13,13 @@ from contextlib import contextmanager
 from taxi_nb.secrets.addresses import variable_without_credentials
 
 
-def used_data(name: str, location: str, sha256: str) -> None:
-    """Report data, such as ``green 2021-02``, at a path or at a URL without credentials."""
-    sys.audit("taxi_nb.used_data", name, location, sha256)
+def used_data(name: str, location: str, sha256: str, content: str | None = None) -> None:
+    """Report data, such as ``green 2021-02``, at a path or at a URL without credentials.
+
+    `sha256` is of the file; `content` is a digest of what was made of it, if there is one: the
+    same where another file holds the same.
+    """
+    sys.audit("taxi_nb.used_data", name, location, sha256, content)
 
 
 def used_variable(name: str) -> None:

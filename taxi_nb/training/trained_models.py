@@ -115,7 +115,12 @@ def trained_models(training: pd.DataFrame, validation: pd.DataFrame) -> TrainedM
     >>> models.best.load().predict(validation).shape == (len(validation),)
     True
     """
-    runs = training_runs(provenance(training).digest, provenance(validation).digest)
+    sets = provenance(training), provenance(validation)
+    try:
+        runs = training_runs(*(origin.digest for origin in sets))
+    except LookupError:
+        # Runs of before trips had a digest of their own know their files.
+        runs = training_runs(*(origin.files_digest for origin in sets))
     return TrainedModels(TrainedModel.of(run) for run in runs)
 
 

@@ -16,7 +16,7 @@ from taxi_nb.trips.origin import Provenance, is_part, provenance
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow.entities import DatasetInput
+    from mlflow.entities import DatasetInput, Run
 
 Role = Literal["training", "validation", "test", "scored"]
 
@@ -56,6 +56,7 @@ def add_trips(
         f"{role}_months": ",".join(origin.months),
         f"{role}_data": ",".join(file.path for file in origin.files),
         f"{role}_digest": origin.digest,
+        f"{role}_files_digest": origin.files_digest,
     }
     if trips is not None:
         # A frame drawn from larger months stands for all their trips.
@@ -81,6 +82,15 @@ def logged_trips(run_id: str | None, role: Role) -> Provenance | None:
     except (MlflowException, OSError):
         return None
     return Provenance.from_dict(json.loads(text))
+
+
+def digests_of(run: Run, role: Role) -> set[str]:
+    """Return the digests by which a run knows its trips: two runs that share one used the same.
+
+    Runs of before trips had a digest of their own know that of the files alone.
+    """
+    names = (f"{role}_digest", f"{role}_files_digest")
+    return {run.data.params[name] for name in names if name in run.data.params}
 
 
 def load_logged_trips(run_id: str, role: Role) -> pd.DataFrame:

@@ -5,5 +5,6 @@
 - `cleaning`, `report`: which records are trips, and what was taken out
 - `origin`: where a frame came from; `schema`: its columns, types and ranges
 - `sources`, `_tlc`, `sample`: folders and buckets, the TLC's months, synthetic months
+- `month_counter`: what is counted of a month while it is read, and the digest of its trips
 - `month_file`, `reading`, `engines`, `records`: one month's file to records of one type
 """

@@ -59,7 +59,7 @@ _ZIPF_EXPONENT = 1.0
 _ZIPF_SHIFT = 1.5
 
 # Riders rarely go far: the pull of a zone falls by e for each so many miles.
-_REACH_MILES = {"green": 2.6, "yellow": 2.4}
+_REACH_MILES = {"green": 2.6, "yellow": 1.3}
 _PULL_OF_FAR_ZONES = 0.012
 
 # Free-flowing speed where a trip starts or ends, in miles per hour.

@@ -4,6 +4,10 @@ The trips take place in a made-up city with the real zones' numbers and boroughs
 lonely zones, rush hours, slow streets, detours. Duration follows from the pair of zones, the
 distance, the hour and chance, so that models trained on one month are useful for the next one
 of the same seed. A known share of the records is broken, as in real files.
+
+What changes conclusions is as it was measured in green months of 2021 to 2023: distances of zero
+and absurd ones, which stay in; records that came in without the meter's details and with stamps
+of whole minutes; and how much months differ in all of that, and in their number of records.
 """
 
 from __future__ import annotations
@@ -30,11 +34,20 @@ BROKEN_SHARES = {
     "short": 0.0150,  # Zero seconds (a quarter of them) to under a minute.
     "long": 0.0120,  # Over an hour to four hours, or about 24 hours (a quarter of them).
 }
-# The share of records with a distance of hundreds or thousands of miles.
-ABSURD_SHARE = 0.0001
+# The least and the largest share, by month, of records with a distance of zero, of ones with a
+# distance of 100 miles or more, and of ones without the meter's details.
+ZERO_SHARES = (0.013, 0.034)
+ABSURD_SHARES = (0.0003, 0.0011)
+BARE_SHARES = (0.06, 0.48)
+ABSURD_MILES = (101.0, 244_152.0)
+FEWEST_ABSURD = 5  # Where there would be fewer, as in months of a few thousand, there are none.
+
+# Months have fewer or more records than this one, which has as many as are asked for.
+_USUAL_MONTH = "2021-01"
+_LEVEL_SPREAD, _LEVELS = 0.12, (0.7, 1.4)
 
 # Part of every file's name: raise it with every change of what is generated.
-VERSION = 1
+VERSION = 2
 
 MIN_MINUTES, MAX_MINUTES = 1.0, 60.0
 
@@ -64,13 +77,22 @@ _DAY = 86_400
 
 
 def make_month(taxi: str, month: str, seed: int, rows: int) -> pa.Table:
-    """Make a month as the TLC would publish it; same arguments, same table."""
+    """Make a month as the TLC would publish it; same arguments, same table.
+
+    January 2021 has `rows` records, other months 0.7 to 1.4 times as many.
+    """
     rng = _generator(seed, "month", taxi, month)
+    level = np.exp(_LEVEL_SPREAD * (_mood(taxi, month, seed) - _mood(taxi, _USUAL_MONTH, seed)))
+    rows = max(1, round(rows * float(np.clip(level, *_LEVELS))))
     records = _good_records(_city(taxi, seed), month, rows, rng)
-    _make_absurd(records, rng)
+    _make_odd_distances(records, rng)
     _break_some(records, month, rng)
     table = _as_published(records, taxi, rng)
     return table.replace_schema_metadata({SYNTHETIC_KEY: f"v{VERSION} seed {seed}"})
+
+
+def _mood(taxi: str, month: str, seed: int) -> float:
+    return float(_generator(seed, "level", taxi, month).normal())
 
 
 @lru_cache(maxsize=4)
@@ -94,6 +116,7 @@ class _Records:
     dropoff_zone: Ints
     distance: Floats
     first: np.datetime64
+    bare: npt.NDArray[np.bool_]  # Came in without the meter's details, stamps in whole minutes.
     null_pickup_zone: npt.NDArray[np.bool_]
     null_dropoff_zone: npt.NDArray[np.bool_]
     null_distance: npt.NDArray[np.bool_]
@@ -105,16 +128,22 @@ class _Records:
 def _good_records(city: City, month: str, rows: int, rng: np.random.Generator) -> _Records:
     pair = rng.choice(ZONES * ZONES, size=rows, p=city.pair_weights)
     pickup, speed_factor = _moments(month, rows, rng)
+    bare = rng.random(rows) < rng.uniform(*BARE_SHARES)
+    pickup[bare] -= pickup[bare] % 60
     order = np.argsort(pickup, kind="stable")
-    pickup, speed_factor = pickup[order], speed_factor[order]
+    pickup, speed_factor, bare = pickup[order], speed_factor[order], bare[order]
     distance = _distances(city, pair, rng)
+    seconds = _seconds(city, pair, distance, speed_factor, rng)
+    # From a minute to an hour, it stays there.
+    seconds[bare] = np.round(seconds[bare] / 60).astype(np.int64) * 60
     return _Records(
         pickup=pickup,
-        seconds=_seconds(city, pair, distance, speed_factor, rng),
+        seconds=seconds,
         pickup_zone=pair // ZONES + 1,
         dropoff_zone=pair % ZONES + 1,
         distance=distance,
         first=np.datetime64(month, "M").astype("datetime64[us]"),
+        bare=bare,
         null_pickup_zone=np.zeros(rows, dtype=np.bool_),
         null_dropoff_zone=np.zeros(rows, dtype=np.bool_),
         null_distance=np.zeros(rows, dtype=np.bool_),
@@ -162,12 +191,19 @@ def _seconds(
     return np.round(minutes * 60).astype(np.int64)
 
 
-def _make_absurd(records: _Records, rng: np.random.Generator) -> None:
-    count = round(ABSURD_SHARE * len(records))
-    rows = rng.choice(len(records), size=count, replace=False)
-    # Evenly spread orders of magnitude: no month's largest distance dwarfs another month's.
-    miles = np.geomspace(200.0, 50_000.0, count) * rng.uniform(0.8, 1.25, count)
-    records.distance[rows] = np.round(miles, 2)
+def _make_odd_distances(records: _Records, rng: np.random.Generator) -> None:
+    least, largest = ABSURD_MILES[0], ABSURD_MILES[1] * rng.uniform(0.4, 1.0)
+    absurds, zeros = (
+        round(rng.uniform(*shares) * len(records)) for shares in (ABSURD_SHARES, ZERO_SHARES)
+    )
+    # In a month made small for a trial, one of them would decide what is found.
+    absurds = absurds if absurds >= FEWEST_ABSURD else 0
+    rows = rng.permutation(len(records))[: absurds + zeros]
+    absurd, zero = np.split(rows, [absurds])
+    records.distance[zero] = 0.0
+    # Most are of tens of thousands of miles, and the largest is another one in each month.
+    miles = largest * np.linspace(0.01, 1.0, len(absurd)) ** 1.5
+    records.distance[absurd] = np.round(np.maximum(miles, least), 2)
 
 
 def _break_some(records: _Records, month: str, rng: np.random.Generator) -> None:
@@ -213,8 +249,8 @@ def _trip_columns(records: _Records, taxi: str, rng: np.random.Generator) -> dic
     size = len(records)
     pickup = records.first + records.pickup.astype("timedelta64[s]")
     dropoff = pickup + records.seconds.astype("timedelta64[s]")
-    # Records that came in without the meter's details lack all of them at once.
-    bare = rng.random(size) < 0.06
+    # They lack all details at once.
+    bare = records.bare
     forwarded = pa.DictionaryArray.from_arrays(
         pa.array((rng.random(size) < 0.004).astype(np.int8), mask=bare), ["N", "Y"]
     )

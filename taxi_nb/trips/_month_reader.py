@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from taxi_nb.tracking.inputs import used_data
 from taxi_nb.trips.cleaning import CheckedRecords, Cleaning, clean
 from taxi_nb.trips.errors import NoTripsError
+from taxi_nb.trips.month_counter import MonthCounter
 from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.origin import MonthFile
 from taxi_nb.trips.reading import read_batches
 from taxi_nb.trips.records import COLUMNS
 from taxi_nb.trips.report import MonthCounts
-
-logger = logging.getLogger(__name__)
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -49,22 +44,16 @@ class MonthReader:
         # Beside the reading: it needs the whole file, the reading some columns of it.
         self._hashing = ThreadPoolExecutor(1)
         self._sha256 = self._hashing.submit(lambda: self.content.sha256)
-        self._counting = Lock()
-        self._rows = 0
-        self._negative = 0
-        self._taken_out = Counter(dict.fromkeys(self.rules.rules, 0))
+        self._counter = MonthCounter(self.month)
 
     def checked(
         self, batch_rows: int, row_groups: Sequence[int] | None = None
     ) -> Iterator[CheckedRecords]:
         """Yield batches of the month, or of some row groups: records, and which are trips."""
+        counter = self._counter.part(row_groups[0] if row_groups else 0)
         for records in read_batches(self.content, self.taxi, batch_rows, row_groups, self.engine):
             kept, taken_out = clean(records, self.month, self.rules)
-            negative = int(np.count_nonzero((records.distance < 0) & kept))
-            with self._counting:
-                self._rows += len(records)
-                self._negative += negative
-                self._taken_out.update(taken_out)
+            counter.add((records, kept), taken_out)
             yield records, kept
 
     def batches(self, columns: Sequence[str], batch_rows: int) -> Iterator[Arrays]:
@@ -81,7 +70,7 @@ class MonthReader:
 
     def finish(self) -> ReadMonth:
         """Check what was read, once it has been, and return what to remember of it."""
-        counts = MonthCounts(self.month, self._rows, dict(self._taken_out))
+        counts = self._counter.counts(self.rules.rules)
         if not counts.rows_kept:
             raise NoTripsError(
                 f"no trip of {self.content.path} is left: of {counts.rows_in:,} records, "
@@ -89,19 +78,14 @@ class MonthReader:
                 if counts.rows_in
                 else f"{self.content.path} holds no records"
             )
-        if self._negative:
-            logger.warning(
-                "%s: %s trips have a negative distance and stay; Cleaning(min_distance=0) "
-                "takes them out",
-                self.content.path,
-                f"{self._negative:,}",
-            )
+        self._counter.warn(self.content.path, counts)
         # After the records: a file that is not what it should be is answered sooner.
-        self._report_use()
-        file = MonthFile.of(self.month, self.content, counts.rows_in)
+        self._report_use(self._counter.trips_digest)
+        file = MonthFile.of(self.month, self.content, counts.rows_in, self._counter.trips_digest)
         self._hashing.shutdown()
         self.content.check_unchanged()
         return ReadMonth(file, counts, self.content.is_synthetic)
 
-    def _report_use(self) -> None:
-        used_data(f"{self.taxi} {self.month}", self.content.path, self._sha256.result())
+    def _report_use(self, trips: str | None = None) -> None:
+        sha256 = self._sha256.result()
+        used_data(f"{self.taxi} {self.month}", self.content.path, sha256, trips)

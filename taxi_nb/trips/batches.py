@@ -16,7 +16,7 @@ from taxi_nb.trips.cleaning import CheckedRecords, Cleaning
 from taxi_nb.trips.engines import chosen_engine
 from taxi_nb.trips.errors import BrokenFileError, TripsError
 from taxi_nb.trips.month_file import MonthContent
-from taxi_nb.trips.origin import Provenance, stamp
+from taxi_nb.trips.origin import MonthFile, Provenance, stamp
 from taxi_nb.trips.reading import BATCH_ROWS, PART_BATCH_ROWS
 from taxi_nb.trips.records import COLUMN_TYPES, COLUMNS
 from taxi_nb.trips.report import CleaningReport
@@ -128,9 +128,12 @@ class TripBatches:
     def _finish(self, reader: MonthReader, read: list[ReadMonth]) -> None:
         newest = reader.finish()
         for before in read:
-            if before.file.sha256 == newest.file.sha256:
+            if before.file.has_trips_of(newest.file):
+                same = "is the same file as"
+                if before.file.sha256 != newest.file.sha256:
+                    same = "holds the same trips as"
                 raise TripsError(
-                    f"{newest.file.path} is the same file as {before.file.path}: one of the months "
+                    f"{newest.file.path} {same} {before.file.path}: one of the months "
                     f"{before.file.month} and {newest.file.month} is a copy of the other"
                 )
         read.append(newest)
@@ -150,26 +153,39 @@ class TripBatches:
 def reopen(origin: Provenance, batch_rows: int = BATCH_ROWS) -> TripBatches:
     """Go through all trips that a frame's provenance names, reading their files again.
 
-    A loop over it raises `BrokenFileError` where a file is no longer what it was.
+    A loop over it raises `BrokenFileError` where a file no longer holds the trips that it held.
     """
     rules = Cleaning(**origin.cleaning.settings)
-    files = _SameFiles(origin)
+    files = _SameFiles(origin, rules)
     return TripBatches(origin.taxi, origin.months, files, rules, batch_rows, chosen_engine(None))
 
 
 class _SameFiles:
     """The files that trips were read from before, which have to be what they were."""
 
-    def __init__(self, origin: Provenance) -> None:
+    def __init__(self, origin: Provenance, rules: Cleaning) -> None:
         self.label = origin.source
+        self._rules = rules
         self._files = {file.month: file for file in origin.files}
 
     def fetch(self, taxi: str, month: str) -> MonthContent:
         file = self._files[month]
         content = open_file(file.path)
-        if content.sha256 != file.sha256:
+        if content.sha256 != file.sha256 and not self._holds_the_same(content, taxi, file):
             raise BrokenFileError(f"{file.path} changed since it was loaded; load it again")
         return content
+
+    def _holds_the_same(self, content: MonthContent, taxi: str, file: MonthFile) -> bool:
+        """Tell whether another file, such as one packed anew, has the trips of the one before."""
+        if file.trips is None:
+            return False
+        reader = MonthReader(content, taxi, file.month, self._rules, chosen_engine(None))
+        try:
+            for _ in reader.batches((), BATCH_ROWS):
+                pass
+            return reader.finish().file.trips == file.trips
+        except TripsError:  # Broken by now, or without any trip.
+            return False
 
 
 def _one_ahead(items: Iterator[T]) -> Iterator[T]:

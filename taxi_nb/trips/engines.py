@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxi_nb.tracking.inputs import used_variable
-from taxi_nb.trips.errors import TripsError, one_line
+from taxi_nb.trips._footer import COMMON_ENCODINGS, Footer
+from taxi_nb.trips.errors import BrokenFileError, TripsError, one_line
 from taxi_nb.trips.month_file import MonthContent
 
 DEFAULT_ENGINE = "pyarrow"
@@ -36,6 +37,7 @@ def decoded(
     content: MonthContent,
     row_groups: Sequence[int],
     columns: pa.Schema,
+    footer: Footer,
     batch_rows: int,
 ) -> Iterator[pa.RecordBatch]:
     """Decode some columns of some row groups of a month's file, batch by batch.
@@ -43,8 +45,17 @@ def decoded(
     Columns have the types that the file's footer says, but text may be coded as a dictionary, and
     numbers may have another type of number. `BrokenFileError` where the engine cannot read it.
     """
+    rare = {name: footer.encodings(name) - COMMON_ENCODINGS for name in columns.names}
+    if engine == "fastparquet" and any(rare.values()):
+        name = next(name for name in columns.names if rare[name])
+        raise BrokenFileError(
+            f"{content.path} has a {name} coded as {', '.join(sorted(rare[name]))}, which "
+            "fastparquet may decode wrongly without a word; engine='pyarrow' reads it"
+        )
+    # Text stays coded as the file has it: zones are few.
+    coded = [f.name for f in columns if pa.types.is_string(f.type) and not rare[f.name]]
     try:
-        yield from _DECODERS[engine](content.file, row_groups, columns, batch_rows)
+        yield from _DECODERS[engine](content.file, row_groups, columns, coded, batch_rows)
     # pyarrow has its own errors; fastparquet fails in as many ways as the bytes can be wrong.
     except Exception as error:
         what = f"is damaged: its records cannot be decoded ({one_line(error)})"
@@ -52,17 +63,15 @@ def decoded(
 
 
 def _by_pyarrow(
-    file: Path, row_groups: Sequence[int], columns: pa.Schema, batch_rows: int
+    file: Path, row_groups: Sequence[int], columns: pa.Schema, coded: list[str], batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
-    # Text stays coded as the file has it: zones are few.
-    text = [field.name for field in columns if pa.types.is_string(field.type)]
-    parquet = pq.ParquetFile(file, pre_buffer=False, read_dictionary=text)
+    parquet = pq.ParquetFile(file, pre_buffer=False, read_dictionary=coded)
     # All cores have other work meanwhile; more threads for one batch cost more than they give.
     yield from parquet.iter_batches(batch_rows, row_groups, columns.names, use_threads=False)
 
 
 def _by_fastparquet(
-    file: Path, row_groups: Sequence[int], columns: pa.Schema, batch_rows: int
+    file: Path, row_groups: Sequence[int], columns: pa.Schema, coded: list[str], batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     import fastparquet
 
@@ -82,7 +91,8 @@ def _as_declared(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return column
 
 
-_DECODERS: dict[str, Callable[[Path, Sequence[int], pa.Schema, int], Iterator[pa.RecordBatch]]] = {
+_Decoder = Callable[[Path, Sequence[int], pa.Schema, list[str], int], Iterator[pa.RecordBatch]]
+_DECODERS: dict[str, _Decoder] = {
     "pyarrow": _by_pyarrow,
     "fastparquet": _by_fastparquet,
 }

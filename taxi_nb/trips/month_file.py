@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from taxi_nb.trips._what_it_is import kind_of
 from taxi_nb.trips.errors import BrokenFileError, one_line
 
 SYNTHETIC_KEY = b"taxi_nb.synthetic"
@@ -72,7 +73,9 @@ class MonthContent:
             raise self.broken("is empty (0 bytes)")
         first, last = self._ends()
         if first != _MAGIC:
-            raise self.broken("is not a parquet file")
+            with self.file.open("rb") as opened:
+                what = kind_of(opened.read(512))
+            raise self.broken(f"is not a parquet file{f' but {what}' if what else ''}")
         if self.size < 12 or last != _MAGIC:
             raise self.broken(f"is cut short: its end is missing after {self.size:,} bytes")
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.plain_data import from_plain
 from taxi_nb.trips.errors import TripsError
 from taxi_nb.trips.month_file import MonthContent
-from taxi_nb.trips.report import CleaningReport
+from taxi_nb.trips.report import CleaningReport, known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,18 +21,27 @@ ATTRS_KEY = "taxi_nb.trips"
 
 @dataclass(frozen=True)
 class MonthFile:
-    """One month's file as it was read: its path, or its URL without credentials, and its digest."""
+    """One month's file as it was read.
+
+    Its path, or its URL without credentials; the sha256 of its bytes; its records; its bytes; and
+    the digest of its trips, which is None in what was stored before trips had one.
+    """
 
     month: str
     path: str
     sha256: str
     rows: int
     size: int
+    trips: str | None = None
 
     @classmethod
-    def of(cls, month: str, content: MonthContent, rows: int) -> MonthFile:
+    def of(cls, month: str, content: MonthContent, rows: int, trips: str) -> MonthFile:
         """Describe the file of a month."""
-        return cls(month, content.path, content.sha256, rows, content.size)
+        return cls(month, content.path, content.sha256, rows, content.size, trips)
+
+    def has_trips_of(self, other: MonthFile) -> bool:
+        """Tell whether both are known to hold the same trips: as files, or as trips."""
+        return self.sha256 == other.sha256 or (self.trips is not None and self.trips == other.trips)
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,25 @@ class Provenance:
 
     @property
     def digest(self) -> str:
+        """Twelve hexadecimal digits: the same for the same trips by the same rules.
+
+        The trips count, in their order, and not the file: another compression, other row groups
+        or more columns change nothing. Of what was stored before trips had a digest it is
+        `files_digest`.
+        """
+        if any(file.trips is None for file in self.files):
+            return self.files_digest
+        return self._digest("trips", [[file.month, file.trips] for file in self.files])
+
+    @property
+    def files_digest(self) -> str:
         """Twelve hexadecimal digits: the same for the same files, wherever, and the same rules."""
+        return self._digest("files", [[file.month, file.sha256] for file in self.files])
+
+    def _digest(self, kind: str, content: list[list[str | None]]) -> str:
         identity = {
             "taxi": self.taxi,
-            "files": [[file.month, file.sha256] for file in self.files],
+            kind: content,
             "cleaning": dict(self.cleaning.settings),
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
@@ -89,8 +113,7 @@ class Provenance:
 
     def months_also_in(self, other: Provenance) -> tuple[str, ...]:
         """Return the months whose trips, or some of them, others are made of as well."""
-        digests = {file.sha256 for file in other.files}
-        shared = {file.month for file in self.files if file.sha256 in digests}
+        shared = {file.month for file in self.files if any(map(file.has_trips_of, other.files))}
         if self.taxi == other.taxi and not self.synthetic and not other.synthetic:
             # The same month, published again, is another file with the same trips.
             shared |= set(self.months) & set(other.months)
@@ -105,7 +128,7 @@ class Provenance:
             "synthetic": self.synthetic,
             "digest": self.digest,
             "title": self.title,
-            "files": [asdict(file) for file in self.files],
+            "files": [known(file) for file in self.files],
             "cleaning": self.cleaning.to_dict(),
             "drawn": self.drawn,
         }

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from taxi_nb.trips._footer import Footer
 from taxi_nb.trips.engines import DEFAULT_ENGINE, decoded
 from taxi_nb.trips.errors import one_line
 from taxi_nb.trips.month_file import MonthContent
@@ -47,7 +48,8 @@ def read_batches(
 
     Only the columns that a trip is made of are read. Row groups that are named are read in the
     caller's thread; all of the file is read a little ahead in another one. Without drop-offs the
-    file need not have any, and all durations are zero. The footer is always read by pyarrow.
+    file need not have any, and all durations are zero. The footer is always read by pyarrow, and
+    what is decoded is held against its counts and ranges.
     `BrokenFileError` if it is not a whole parquet file of this taxi's records.
     """
     names = source_names(taxi, with_drop_offs=with_drop_offs)
@@ -57,9 +59,12 @@ def read_batches(
     schema = pa.schema([present.field(name) for name in names.values()])
     _check_types(schema, content)
     groups = range(parquet.num_row_groups) if row_groups is None else row_groups
-    table = decoded(engine, content, groups, schema, batch_rows)
+    footer = Footer(content, schema.names, row_groups)
+    table = decoded(engine, content, groups, schema, footer, batch_rows)
     for batch in _some_ahead(table) if row_groups is None else table:
-        yield _records(_Cast(batch, content), names)
+        footer.check_count(len(batch))
+        yield _records(_Cast(batch, content, footer), names)
+    footer.finish()
 
 
 def has_drop_offs(content: MonthContent, taxi: str) -> bool:
@@ -69,8 +74,8 @@ def has_drop_offs(content: MonthContent, taxi: str) -> bool:
     """
     names, parquet = source_names(taxi), content.opened()
     present, ends = parquet.schema_arrow.names, names["dropoff_datetime"]
-    if ends not in present:
-        return names["pickup_datetime"] not in present
+    if present.count(ends) != 1:
+        return ends in present or names["pickup_datetime"] not in present
     try:
         batches = parquet.iter_batches(columns=[ends])
         return any(batch[0].null_count < len(batch) for batch in batches)
@@ -97,6 +102,10 @@ def _check_columns(
 ) -> None:
     missing = [name for name in needed.values() if name not in present]
     if not missing:
+        if twice := [name for name in needed.values() if present.count(name) > 1]:
+            raise content.broken(
+                f"has the column {_listing(twice)} more than once, and nobody knows which counts"
+            )
         return
     for other in STAMP_PREFIX.keys() - {taxi}:
         if set(source_names(other).values()) <= set(present):
@@ -130,15 +139,17 @@ def _some_ahead(items: Iterator[T]) -> Iterator[T]:
 class _Cast:
     """The columns of one batch, cast explicitly: no two files agree on their types."""
 
-    def __init__(self, batch: pa.RecordBatch, content: MonthContent) -> None:
+    def __init__(self, batch: pa.RecordBatch, content: MonthContent, footer: Footer) -> None:
         self._batch = batch
         self._content = content
+        self._footer = footer
         self.missing: Mask | None = None
 
     def stamps(self, name: str) -> npt.NDArray[np.datetime64]:
         column = self._plain(name)
         zone = column.type.tz if pa.types.is_timestamp(column.type) else None
         moments = self._to(name, column, pa.timestamp("us", tz=zone))
+        self._checked(name, moments.view(pa.int64()))
         if zone is not None:
             import pyarrow.compute as pc
 
@@ -148,10 +159,9 @@ class _Cast:
 
     def numbers(self, name: str) -> npt.NDArray[np.float64]:
         column = self._plain(name)
-        values = self._values(self._to(name, column, pa.float64()))
-        finite = np.isfinite(values)
-        if not finite.all():
-            self._miss(~finite)
+        values, low, high = self._checked(name, self._to(name, column, pa.float64()))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            self._miss(~np.isfinite(values))
         return values
 
     def zones(self, name: str) -> npt.NDArray[np.int32]:
@@ -162,7 +172,10 @@ class _Cast:
         if _is_text(column.type):
             return self._zones_from_text(column.dictionary_encode())
         if pa.types.is_integer(column.type):
-            return _zone_numbers(self._values(column))
+            values, low, high = self._checked(name, column)
+            if low >= NOT_A_ZONE and high <= LARGEST_NUMBER and not column.null_count:
+                return values.astype(np.int32)
+            return _zone_numbers(values)
         values = self.numbers(name)
         whole = np.isfinite(values) & (values == np.floor(values))
         return _zone_numbers(np.where(whole, values, NOT_A_ZONE))
@@ -175,6 +188,18 @@ class _Cast:
         if column.indices.null_count:
             positions = np.where(_nulls(column.indices), len(known), positions)
         return np.asarray(table[positions])
+
+    def _checked(self, name: str, column: pa.Array) -> tuple[npt.NDArray[Any], Any, Any]:
+        """Return a column's numbers, the least and the largest, held against the footer's."""
+        values = self._values(column)
+        there = values[~_nulls(column)] if column.null_count else values
+        if not len(there):
+            self._footer.check(name, column.null_count)
+            return values, 0, 0
+        low, high = there.min(), there.max()
+        numbers = (low, high) if low == low else (np.nanmin(there), np.nanmax(there))
+        self._footer.check(name, column.null_count, *numbers)
+        return values, low, high
 
     def _values(self, column: pa.Array) -> npt.NDArray[Any]:
         """Return a column's numbers, anything where it is null, and note where that is."""

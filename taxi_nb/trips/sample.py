@@ -14,7 +14,7 @@ from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.sources import month_file_name, read_file
 
 SAMPLE_ROWS = 30_000
-"""The records of a month of a sample unless told otherwise."""
+"""The records of January 2021 in a sample unless told otherwise."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from urllib.request import url2pathname
 from taxi_nb.project import project_root
 from taxi_nb.secrets.addresses import hide_secrets, user_info, without_credentials
 from taxi_nb.tracking.inputs import used_variable
+from taxi_nb.trips._what_it_is import no_file
 from taxi_nb.trips.errors import BrokenFileError, MissingMonthError, TripsError
 from taxi_nb.trips.month_file import MonthContent
 
@@ -48,11 +49,14 @@ class Place(ABC):
         """Return the month's file, or raise an error that lists the months that are there."""
         if found := self.find(taxi, month):
             return found
+        name, names = month_file_name(taxi, month), sorted(self.names())
         pattern = re.compile(re.escape(f"{taxi}_tripdata_") + r"(\d{4}-\d{2})\.parquet")
-        months = sorted(match[1] for match in map(pattern.fullmatch, self.names()) if match)
+        months = [match[1] for match in map(pattern.fullmatch, names) if match]
         listed = ", ".join(months)
         there = f"months of {taxi} there: {listed}" if months else f"no month of {taxi} there"
-        raise MissingMonthError(f"{self.label} has no {month_file_name(taxi, month)}; {there}")
+        if others := [other for other in names if _is_month_in_another_form(other, name)]:
+            there = f"{', '.join(others)} is not read, only parquet of exactly that name; {there}"
+        raise MissingMonthError(f"{self.label} has no {name}; {there}")
 
 
 def month_file_name(taxi: str, month: str) -> str:
@@ -97,11 +101,15 @@ class Folder(Place):
     def find(self, taxi: str, month: str) -> MonthContent | None:
         """Return the month's file, or None if the folder has no such file."""
         path = self.path / month_file_name(taxi, month)
-        return read_file(path) if path.exists() else None
+        # Also true of a link to nothing: `read_file` says so.
+        return read_file(path) if os.path.lexists(path) else None
 
     def names(self) -> list[str]:
         """Return the names of the folder's files."""
-        return os.listdir(self.path)
+        try:
+            return os.listdir(self.path)
+        except OSError as error:
+            raise TripsError(f"{self.path} cannot be read: {error.strerror}") from None
 
 
 class Remote(Place):
@@ -160,9 +168,10 @@ class Remote(Place):
 
 def read_file(path: Path) -> MonthContent:
     """Read a file of this machine; the error for one that cannot be read names it."""
-    if path.is_dir():
-        raise BrokenFileError(f"{path} is a folder; it should be a month's parquet file")
     try:
+        # Before it is opened: a pipe would wait for somebody to write to it.
+        if what := no_file(path):
+            raise BrokenFileError(f"{path} is {what}; it should be a month's parquet file")
         with path.open("rb"):
             return MonthContent.now(str(path), path)
     except OSError as error:
@@ -196,6 +205,12 @@ def _split_s3_credentials(url: str) -> tuple[str, dict[str, str]]:
     return without_credentials(url), {"key": unquote(key), "secret": unquote(secret)}
 
 
+def _is_month_in_another_form(name: str, wanted: str) -> bool:
+    """Tell whether a file is a month in a form that is not read, such as CSV, or packed."""
+    stem = wanted.removesuffix(".parquet")
+    return name != wanted and name.lower().startswith((f"{stem}.", f"{stem}_"))
+
+
 def _existing_folder(path: str, shown: str) -> Path:
     try:
         folder = project_root() / Path(path).expanduser()
@@ -204,4 +219,6 @@ def _existing_folder(path: str, shown: str) -> Path:
     if folder.is_dir():
         return folder.resolve()
     why = "a file, not a folder" if folder.exists() else f"there is no folder {folder}"
+    if folder.is_symlink() and not folder.exists():
+        why = str(no_file(folder))
     raise _unknown_source(shown, why)

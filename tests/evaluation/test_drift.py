@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from taxi_nb import load_trips, provenance
-from taxi_nb.evaluation._distribution import index_by_chance
+from taxi_nb.evaluation._distribution import index_by_bin, index_by_chance
 from taxi_nb.evaluation.drift import (
     COLUMNS,
     FEATURES,
@@ -143,6 +143,17 @@ def test_where_the_days_of_the_training_are_not_known_those_of_the_month_tell() 
     )
     assert unknown.by_chance == pytest.approx(known.by_chance, rel=0.5)
     assert unknown.by_chance > 10 * index_by_chance(10, with_days.trips, found.trips)
+
+
+def test_the_bin_that_changed_most_is_the_one_that_adds_most_to_the_index() -> None:
+    # Without trips before, the first bin's logarithm is large, and what it adds is small.
+    expected = Distribution(np.array([0, 5_000, 5_000]), edges=(1.0, 2.0))
+    found = Distribution(np.array([100, 3_000, 6_900]), edges=(1.0, 2.0))
+    drift = Drift.between("trip_distance", expected, found)
+    added = index_by_bin(expected.counts, found.counts)
+    assert added.sum() == pytest.approx(drift.index)
+    assert added.argmax() == 1
+    assert drift.most_changed == "1 to 2: 50.0% -> 30.0%"
 
 
 def test_few_trips_explain_a_large_index() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Self
 
 import numpy as np
@@ -106,6 +107,48 @@ def test_the_metrics_are_the_tables(training: pd.DataFrame, later: pd.DataFrame)
     assert metrics["interval_coverage_lowest_hour"] < metrics["interval_coverage"]
     few = later.head(100)
     assert "interval_coverage_lowest_hour" not in coverage_metrics(few, made.head(100))
+
+
+@pytest.mark.parametrize(("size", "level"), [(200, 0.99), (400, 0.99), (200, 0.9)])
+def test_few_trips_cover_what_they_promise_on_average(size: int, level: float) -> None:
+    coverage = []
+    for seed in range(60):
+        months = noisy_trips(size + 400, seed=seed + 10)
+        made = ConformalIntervals.calibrate(TwoMinutesAMile(), months.head(size), level=level)
+        new = months.tail(400)
+        ends = made.predict(new)
+        inside = new["duration"].between(ends["lower"], ends["upper"])
+        coverage.append(inside.mean())
+    # Four errors of a mean of so many.
+    allowed = 4 * np.std(coverage, ddof=1) / len(coverage) ** 0.5
+    assert np.mean(coverage) >= level - allowed
+    assert np.mean(coverage) < 1 or level == 0.99
+
+
+def test_too_few_trips_for_the_level_leave_an_interval_without_ends() -> None:
+    few = noisy_trips(200, seed=3)
+    intervals = ConformalIntervals.calibrate(TwoMinutesAMile(), few, level=0.99)
+    made = intervals.predict(few)
+    assert np.isinf(made["upper"]).all()
+    assert (made["lower"] == 0).all()
+    # Their record is JSON, which knows no infinity.
+    text = json.dumps(intervals.to_dict(), allow_nan=False)
+    again = ConformalIntervals.from_dict(json.loads(text), TwoMinutesAMile())
+    pd.testing.assert_frame_equal(again.predict(few), made)
+    enough = ConformalIntervals.calibrate(TwoMinutesAMile(), few, level=0.9).predict(few)
+    assert np.isfinite(enough).all(axis=None)
+
+
+@pytest.mark.parametrize("size", [200, 2_000])
+def test_no_prediction_is_outside_its_own_interval(size: int) -> None:
+    training = noisy_trips(size, seed=4)
+    # Always too long: even the smallest error is below.
+    training["duration"] = training["duration"] / 10 + 1
+    far = noisy_trips(50, seed=5).assign(trip_distance=[-9.0, 244_152.0] * 25)
+    for trips in (training, far):
+        made = ConformalIntervals.calibrate(TwoMinutesAMile(), training).predict(trips)
+        assert (made["lower"] <= made["predicted"]).all()
+        assert (made["predicted"] <= made["upper"]).all()
 
 
 def test_mistakes_are_named(training: pd.DataFrame) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from taxi_nb import error_by, regression_metrics, rule_of_thumb
+from taxi_nb import error_by, load_trips, regression_metrics, rule_of_thumb
 
 
 def test_metrics_of_a_known_case() -> None:
@@ -25,18 +27,35 @@ def test_errors_by_slice_count_and_keep_the_order_of_a_categorical() -> None:
     assert list(table["bias"]) == pytest.approx([0.0, 0.0, 3.0])
 
 
-def test_the_rule_of_thumb_is_distance_by_the_hours_median_speed() -> None:
-    at = pd.to_datetime(["2021-01-01 08:00", "2021-01-01 08:30", "2021-01-01 20:00"])
+def test_the_rule_of_thumb_is_a_line_in_distance_for_each_hour() -> None:
+    miles = np.tile([1.0, 2.0, 3.0], 20)
     training = pd.DataFrame(
-        {"pickup_datetime": at, "trip_distance": [2.0, 1.0, 2.0], "duration": [8.0, 6.0, 4.0]}
+        {
+            "pickup_datetime": pd.to_datetime(
+                ["2021-01-04 08:10"] * 60 + ["2021-01-04 22:10"] * 60
+            ),
+            "trip_distance": [*miles, *miles],
+            "duration": [*(2 + 4 * miles), *(1 + 3 * miles)],
+        }
     )
     asked = pd.DataFrame(
         {
-            "pickup_datetime": pd.to_datetime(["2021-02-01 08:05", "2021-02-01 20:05"]),
-            "trip_distance": [1.0, 3.0],
+            "pickup_datetime": pd.to_datetime(["2021-02-01 08:00", "2021-02-01 22:00"] * 2),
+            "trip_distance": [5.0, 5.0, -3.0, 244_152.0],
         }
     )
-    # 5 minutes a mile at eight, 2 at twenty; never beyond what training has seen.
-    assert list(rule_of_thumb(training, asked)) == pytest.approx([5.0, 6.0])
-    far = asked.assign(trip_distance=[500.0, 0.0])
-    assert list(rule_of_thumb(training, far)) == pytest.approx([8.0, 4.0])
+    assert list(rule_of_thumb(training, asked)) == pytest.approx([22.0, 16.0, 2.0, 121.0])
+    # No trip of that hour is known: the line of all hours.
+    night = asked.assign(pickup_datetime=pd.Timestamp("2021-02-01 03:00")).head(1)
+    assert list(rule_of_thumb(training, night)) == pytest.approx([1.5 + 3.5 * 5])
+    # A line through one distance is level.
+    same = training.assign(trip_distance=2.0).head(60)
+    assert list(rule_of_thumb(same, asked.head(1))) == pytest.approx([10.0])
+
+
+def test_the_rule_of_thumb_is_worth_beating_on_real_months(real_months: Path) -> None:
+    training, validation = (
+        load_trips("green", [month], real_months) for month in ("2021-01", "2021-02")
+    )
+    found = regression_metrics(validation["duration"], rule_of_thumb(training, validation))
+    assert found["rmse"] == pytest.approx(7.69, abs=0.005)

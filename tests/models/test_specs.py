@@ -72,10 +72,6 @@ def test_a_null_zone_is_named(training: pd.DataFrame) -> None:
         features.transform(training)
 
 
-def test_an_empty_set_of_trips_has_an_empty_matrix(training: pd.DataFrame) -> None:
-    assert PairAndDistance().fit(training).transform(training.head(0)).shape == (0, 4)
-
-
 def test_a_missing_column_is_named(training: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match=r"missing: \['trip_distance'\]"):
         PairAndDistance().fit(training.drop(columns="trip_distance"))

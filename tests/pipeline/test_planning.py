@@ -252,7 +252,7 @@ def test_a_month_in_a_bucket_is_compared_by_its_version_and_then_by_its_digest(
     assert run(text)[0].status is Status.OK
     assert plan(text) == {"01_a": "up to date"}
     bucket.client.put_object(**place, Body=month + b"more")
-    assert plan(text) == {"01_a": "will run: data green 2021-01 changed"}
+    assert plan(text) == {"01_a": "will run: the file of data green 2021-01 changed"}
     bucket.client.delete_object(**place)
     assert plan(text) == {"01_a": "will run: data green 2021-01 is gone"}
     bucket.server.stop()

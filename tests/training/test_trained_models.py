@@ -18,6 +18,7 @@ from taxi_nb import (
     provenance,
     trained_models,
 )
+from taxi_nb.training.used_trips import digests_of
 from tests.conftest import runs_of
 from tests.trained_models import TrainedModels as Trained
 
@@ -49,6 +50,25 @@ def test_models_of_two_sets_come_as_a_table_best_first(trained: Trained) -> None
     assert "fit_seconds" not in found._repr_html_()
     predicted = found.best.load().predict(trained.validation)
     assert len(predicted) == len(trained.validation)
+
+
+def test_a_run_of_before_trips_had_a_digest_is_found_by_its_files(trained: Trained) -> None:
+    sets = {"training": trained.training, "validation": trained.validation}
+    good = trained.run("good")
+    with mlflow.start_run(run_name="before") as run:
+        mlflow.set_tags(good.data.tags | {"mlflow.runName": "before"})
+        old = {f"{role}_digest": provenance(trips).files_digest for role, trips in sets.items()}
+        ours = {f"{role}_{kind}" for role in sets for kind in ("digest", "files_digest")}
+        kept = {name: value for name, value in good.data.params.items() if name not in ours}
+        mlflow.log_params(kept | old)
+        mlflow.log_metrics(good.data.metrics)
+    for run_id in trained.run_ids.values():
+        mlflow.delete_run(run_id)
+    (found,) = trained_models(trained.training, trained.validation)
+    assert found.run_id == run.info.run_id
+    before = mlflow.get_run(run.info.run_id)
+    assert digests_of(before, "validation") & digests_of(good, "validation")
+    assert not digests_of(before, "training") & digests_of(good, "validation")
 
 
 def test_without_a_model_it_says_what_to_run(store: str) -> None:

@@ -219,6 +219,7 @@ def test_the_report_as_a_table(report):
         "shorter than 1 minute": 1,
         "longer than 60 minutes": 0,
         "rows kept": 3,
+        "of these, distance of zero or less": 0,
     }
     assert table["total"].equals(table["2021-01"].rename("total"))
 
@@ -233,12 +234,14 @@ def test_the_report_as_text(report):
         "shorter than 1 minute                      1   20.00%",
         "longer than 60 minutes                     0    0.00%",
         "rows kept                                  3   60.00%",
+        "of these, distance of zero or less         0    0.00%",
+        "no trip on 30 of the 31 days of 2021-01: 1 to 14, 16 to 31",
     ]
 
 
 def test_the_report_in_a_notebook(report):
     html = report._repr_html_()
-    assert html.count("<tr>") == 8
+    assert html.count("<tr>") == 9
     assert "shorter than 1 minute" in html
     assert "20.00%" in html
 

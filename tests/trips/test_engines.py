@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from taxi_nb.training.pair_statistics import pair_statistics
+from taxi_nb.trips import engines
 from taxi_nb.trips.batches import reopen
 from taxi_nb.trips.cleaning import Cleaning
-from taxi_nb.trips.errors import TripsError
+from taxi_nb.trips.errors import BrokenFileError, TripsError
 from taxi_nb.trips.loading import iter_trips, load_trips
 from taxi_nb.trips.origin import provenance
 from tests.conftest import Bucket, sample_file
@@ -86,6 +87,77 @@ def test_files_of_other_writers(folder, month, write: Any):
     _assert_same_trips(partial(load_trips, "green", ["2021-01"], folder))
 
 
+def _with(table: pa.Table, **options: Any) -> Callable[[Path], None]:
+    """Write a table with some columns coded as fastparquet cannot be trusted to read."""
+    coded = {"use_dictionary": False, "column_encoding": options}
+    return lambda path: pq.write_table(table, path, **coded)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("lpep_pickup_datetime", "DELTA_BINARY_PACKED"),
+        ("PULocationID", "DELTA_BINARY_PACKED"),
+        ("trip_distance", "BYTE_STREAM_SPLIT"),
+    ],
+)
+def test_a_rare_encoding_is_read_by_pyarrow_and_refused_to_fastparquet(
+    folder, month, name, encoding
+):
+    load = partial(load_trips, "green", ["2021-01"])
+    _with(pq.read_table(month), **{name: encoding})(folder / JANUARY)
+    (folder / "plain").mkdir()
+    shutil.copy(month, folder / "plain" / JANUARY)
+    expected = load(folder / "plain")
+    pd.testing.assert_frame_equal(load(folder), expected, check_exact=True)
+    with pytest.raises(BrokenFileError, match=f"{name} coded as {encoding}.*engine='pyarrow'"):
+        load(folder, engine="fastparquet")
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY", "PLAIN"])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()], ids=str)
+def test_zones_as_text_in_every_encoding(folder, month, encoding, kind):
+    table = pq.read_table(month)
+    for name in ("PULocationID", "DOLocationID"):
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(kind))
+    _with(table, PULocationID=encoding, DOLocationID=encoding)(folder / JANUARY)
+    trips = load_trips("green", ["2021-01"], folder)
+    (folder / "plain").mkdir()
+    shutil.copy(month, folder / "plain" / JANUARY)
+    pd.testing.assert_frame_equal(
+        trips, load_trips("green", ["2021-01"], folder / "plain"), check_exact=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda batch: batch[:-1], "gives .* records, where the footer says 4,000"),
+        (lambda batch: _replaced(batch, 0, batch[0].cast("int64").to_numpy() * 1000), "datetime"),
+        (
+            lambda batch: _replaced(batch, 4, np.full(len(batch), 1e9)),
+            "trip_distance from 1000000000.0",
+        ),
+        (lambda batch: _replaced(batch, 2, np.full(len(batch), 7)), "nulls of PULocationID"),
+    ],
+    ids=["fewer records", "stamps out of range", "miles out of range", "no nulls"],
+)
+def test_what_an_engine_decodes_otherwise_than_the_footer_says_is_told(
+    folder, month, monkeypatch, wrong, message
+):
+    shutil.copy(month, folder / JANUARY)
+    decode = engines._by_pyarrow
+    monkeypatch.setitem(engines._DECODERS, "pyarrow", lambda *given: map(wrong, decode(*given)))
+    with pytest.raises(BrokenFileError, match=f"{JANUARY} is damaged, or decoded.*{message}"):
+        load_trips("green", ["2021-01"], folder)
+
+
+def _replaced(batch: pa.RecordBatch, column: int, values: Any) -> pa.RecordBatch:
+    return batch.set_column(
+        column, batch.schema.names[column], pa.array(values).cast(batch[column].type, safe=False)
+    )
+
+
 def test_in_batches(folder, month):
     pq.write_table(pq.read_table(month), folder / JANUARY, row_group_size=1_300)
     batches = {
@@ -149,6 +221,6 @@ def test_the_months_read_and_the_choice_are_told(folder, month, monkeypatch):
     pair_statistics(iter_trips("green", ["2021-01"], folder, cleaning=rules))
     listening.clear()
     (file,) = provenance(trips).files
-    read = ("taxi_nb.used_data", ("green 2021-01", file.path, file.sha256))
+    read = ("taxi_nb.used_data", ("green 2021-01", file.path, file.sha256, file.trips))
     assert heard.count(read) == 2
     assert heard.count(("taxi_nb.used_variable", ("TAXI_NB_ENGINE", "fastparquet"))) == 2

@@ -3,8 +3,12 @@
 import datetime as dt
 import gzip
 import json
+import os
+import re
+import socket
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from taxi_nb.trips.batches import reopen
 from taxi_nb.trips.cleaning import Cleaning
-from taxi_nb.trips.errors import BrokenFileError, NoTripsError, TripsError
-from taxi_nb.trips.loading import load_trips
+from taxi_nb.trips.errors import BrokenFileError, MissingMonthError, NoTripsError, TripsError
+from taxi_nb.trips.loading import iter_trips, load_trips
 from taxi_nb.trips.origin import Provenance, provenance
 from taxi_nb.trips.reading import has_drop_offs, read_batches
 from taxi_nb.trips.sources import read_file
@@ -212,7 +217,71 @@ def test_a_file_damaged_in_the_middle(folder):
 
 def test_a_folder_in_place_of_a_file(folder):
     (folder / "green_tripdata_2021-01.parquet").mkdir()
-    assert "is a folder; it should be" in _error(folder)
+    assert "is a folder without files; it should be" in _error(folder)
+    (folder / "green_tripdata_2021-01.parquet" / "part-0.csv").write_text("a,b\n1,2\n")
+    assert "is a folder of 1 CSV files, such as part-0.csv; it should be" in _error(folder)
+
+
+def _a_socket(path: Path) -> None:
+    # Its address has to be short.
+    os.chdir(path.parent)
+    socket.socket(socket.AF_UNIX).bind(path.name)
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda path: path.symlink_to("gone.parquet"), "is a link to gone.parquet, which is not"),
+        (lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a device, not a file"),
+        (os.mkfifo, "is a named pipe, not a file"),
+        (_a_socket, "is a socket, not a file"),
+    ],
+    ids=["link to nothing", "link to itself", "device", "pipe", "socket"],
+)
+def test_what_is_no_file_is_named(folder, monkeypatch, make, what):
+    monkeypatch.chdir(folder)
+    make(folder / "green_tripdata_2021-01.parquet")
+    assert what in _error(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1f\nsize 9\n", "Git LFS pointer"),
+        (b"\n<!DOCTYPE html>\n<html>Sign in</html>", "an HTML page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML, .*AccessDenied"),
+        (b'{"message": "Not Found"}', "JSON, .*Not Found"),
+        (b"VendorID,lpep_pickup_datetime\n2,2021-01-01\n", "CSV, beginning with 'VendorID,lpep"),
+        ("VendorID;DOLocationID\n".encode("utf-16"), "CSV, beginning with 'VendorID;DO"),
+        (b"404: Not Found", "text, beginning with '404: Not Found'"),
+        (gzip.compress(b"PAR1", mtime=0), "data packed by gzip"),
+        (b"PK\x03\x04xl", "a zip archive"),
+        (bytes(1000), "nothing but zeros"),
+    ],
+)
+def test_what_is_in_a_file_that_is_not_parquet_is_named(folder, content, what):
+    (folder / "green_tripdata_2021-01.parquet").write_bytes(content)
+    assert re.search(f"is not a parquet file but (a )?{what}", _error(folder))
+
+
+@pytest.mark.parametrize("name", ["green_tripdata_2021-01.csv", "green_tripdata_2021-01.csv.gz"])
+def test_a_folder_of_months_in_another_form(folder, name):
+    (folder / name).write_text("VendorID")
+    with pytest.raises(MissingMonthError, match=f"{name} is not read, only parquet"):
+        _load(folder)
+
+
+def test_a_column_twice(folder):
+    columns = _columns()
+    names, arrays = [*columns, "trip_distance"], [*columns.values(), columns["trip_distance"]]
+    path = folder / "green_tripdata_2021-01.parquet"
+    pq.write_table(pa.Table.from_arrays(arrays, names), path)
+    assert "has the column trip_distance more than once" in _error(folder)
+    names[-1] = "lpep_dropoff_datetime"
+    pq.write_table(pa.Table.from_arrays([*arrays[:-1], arrays[1]], names), path)
+    assert has_drop_offs(read_file(path), "green")  # Reading says what is wrong.
+    assert "has the column lpep_dropoff_datetime more than once" in _error(folder)
 
 
 def test_a_yellow_file_named_green(folder):
@@ -317,6 +386,75 @@ def test_the_digest_stands_for_content_and_rules(folder, tmp_path_factory):
     assert provenance(_load(elsewhere)).digest != digest
 
 
+def test_another_file_with_the_same_trips_has_the_same_digest(folder):
+    many = {name: pa.concat_arrays([column] * 50) for name, column in _columns().items()}
+    many["trip_distance"] = pa.array(np.arange(150) / 7)
+    path = _write(folder, many)
+    first = _load(folder)
+    text = {name: many[name].cast(pa.string()) for name in ("PULocationID", "DOLocationID")}
+    stamps = {name: many[name].cast(pa.timestamp("ms")) for name in many if "datetime" in name}
+    # A record that is none of the trips, and one more column.
+    broken = {name: pa.concat_arrays([column[:1], column]) for name, column in many.items()}
+    broken["DOLocationID"] = pa.concat_arrays([pa.array([999]), many["DOLocationID"]])
+    others: list[tuple[dict, dict[str, Any]]] = [
+        (many, {"compression": "zstd", "row_group_size": 7}),
+        (many | text | stamps, {"use_dictionary": False}),
+        (many | {"extra": pa.nulls(150)}, {"data_page_version": "2.0"}),
+        (broken, {"compression": "gzip"}),
+    ]
+    for columns, options in others:
+        pq.write_table(pa.table(columns), path, **options)
+        again = _load(folder)
+        pd.testing.assert_frame_equal(again, first)
+        assert provenance(again).digest == provenance(first).digest
+        assert provenance(again).files_digest != provenance(first).files_digest
+        batches = iter_trips("green", ["2021-01"], str(folder), batch_rows=11)
+        assert batches.provenance.digest == provenance(first).digest
+        assert sum(map(len, reopen(provenance(first)))) == 150
+
+
+def _exchanged(columns: dict, name: str, first: int, second: int) -> dict:
+    order = np.arange(len(columns[name]))
+    order[[first, second]] = second, first
+    return columns | {name: columns[name].take(pa.array(order))}
+
+
+def test_other_trips_or_another_order_have_another_digest(folder):
+    many = {name: pa.concat_arrays([column] * 50) for name, column in _columns().items()}
+    many["trip_distance"] = pa.array([float(miles) for miles in range(150)])
+    changed = [
+        many,
+        *(_exchanged(many, name, 0, 1) for name in many if "datetime" not in name),
+        _exchanged(many, "trip_distance", 0, 64),
+        _exchanged(many, "trip_distance", 1, 129),
+        {name: column[::-1] for name, column in many.items()},
+        {name: column[:-1] for name, column in many.items()},
+        {name: pa.concat_arrays([column, column[-1:]]) for name, column in many.items()},
+        many | {"trip_distance": pa.array([-float(miles) for miles in range(150)])},
+    ]
+    digests = set()
+    for columns in changed:
+        _write(folder, columns)
+        trips = _load(folder)
+        digests.add(provenance(trips).digest)
+    assert len(digests) == len(changed)
+    _write(folder, many)
+    with pytest.raises(BrokenFileError, match="changed since it was loaded"):
+        list(reopen(provenance(trips)))
+
+
+def test_days_without_a_trip_are_reported_and_warned_of(folder, caplog):
+    _write(folder, _columns())  # On the 4th, 5th and 6th.
+    gap = "no trip on 28 of the 31 days of 2021-01: 1 to 3, 7 to 31"
+    report = provenance(_load(folder)).cleaning
+    assert str(report).splitlines()[-1] == gap
+    assert f"<p>{gap}</p>" in report._repr_html_()
+    assert f"2021-01.parquet: {gap}. Is the file whole?" in caplog.text
+    assert (report.months[0].days_without or ())[3] == "2021-01-07"
+    batches = iter_trips("green", ["2021-01"], str(folder), batch_rows=1)
+    assert batches.provenance.cleaning == report
+
+
 def test_provenance_survives_copies_slices_and_json(folder):
     _write(folder, _columns())
     trips = _load(folder)
@@ -343,7 +481,11 @@ def test_a_month_that_is_a_copy_of_another(folder):
 
 def test_negative_distances_stay_are_counted_and_can_be_taken_out(folder, caplog):
     _write(folder, _columns(trip_distance=pa.array([1.0, -2.0, -300.0])))
-    assert len(_load(folder)) == 3
+    trips = _load(folder)
+    assert len(trips) == 3
+    report = provenance(trips).cleaning
+    assert report.to_frame().loc["of these, distance of zero or less", "2021-01"] == 2
+    assert "of these, distance of zero or less" in str(report)
     assert "2 trips have a negative distance and stay" in caplog.text
     rules = Cleaning(min_distance=0)
     trips = load_trips("green", ["2021-01"], str(folder), cleaning=rules)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from taxi_nb.pipeline.record import StepResult
@@ -168,7 +169,10 @@ def _ending(step: StepResult | None) -> str | None:
 def _data_changes(before: RunOnDisk, after: RunOnDisk, inputs: _Inputs) -> Iterator[Change]:
     if before.sources != after.sources:
         yield Change("source", ", ".join(before.sources), ", ".join(after.sources))
-    yield from _input_changes(inputs, ("files",), _data_digests, _beginning)
+    # What was made of the files counts, where both runs know a digest of that.
+    read = [file for _, *sides in inputs for side in sides for file in _data_files(side)]
+    kind = "content" if all(file.get("content") for file in read) else "digest"
+    yield from _input_changes(inputs, ("files",), partial(_data_digests, kind=kind), _beginning)
 
 
 def _code_changes(before: RunOnDisk, after: RunOnDisk, inputs: _Inputs) -> Iterator[Change]:
@@ -210,9 +214,14 @@ def _input_changes(
     )
 
 
-def _data_digests(files: Mapping[str, Any]) -> dict[str, str]:
-    known = [file for file in files.values() if isinstance(file, dict) and file.get("name")]
-    return {str(file["name"]): str(file.get("digest")) for file in known}
+def _data_files(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    files = inputs.get("files")
+    found = files.values() if isinstance(files, dict) else ()
+    return [file for file in found if isinstance(file, dict) and file.get("name")]
+
+
+def _data_digests(files: Mapping[str, Any], kind: str) -> dict[str, str]:
+    return {str(file["name"]): str(file.get(kind)) for file in _data_files({"files": files})}
 
 
 def _other_digests(files: Mapping[str, Any]) -> dict[str, str]:

@@ -160,10 +160,14 @@ class RunChains:
             missing = ("which files and runs it read: its list of them is gone",)
             return Node("step", step.name, facts, missing, (pipeline,))
         read = from_plain(Inputs, known)
-        data = [f"{used.name} {used.digest or 'none'}" for used in read.files.values() if used.name]
+        files = [used for used in read.files.values() if used.name]
+        data = [f"{used.name} {used.digest or 'none'}" for used in files]
+        made = [f"{used.name} {used.content}" for used in files if used.content]
         upstream = {name: run_id for asked in read.asked for name, run_id in asked.used.items()}
         if data:
             facts["files of data, sha256"] = "; ".join(data)
+        if made:
+            facts["digests of what was made of them"] = "; ".join(made)
         if upstream:
             facts["built on"] = nodes.listed(upstream)
         return Node("step", step.name, facts, (), (pipeline,))
