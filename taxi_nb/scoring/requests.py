@@ -59,6 +59,9 @@ def requested_trips(body: bytes, columns: Sequence[str]) -> pd.DataFrame:
 
     if len(body) > MOST_BYTES:
         raise RequestError(f"a request may have {MOST_BYTES:,} bytes; send fewer trips at once")
+    # Before anything is made of it: two million brackets would be as many objects.
+    if (found := sum(map(body.count, (b"{", b"[")))) > MOST_TRIPS + 10:
+        raise RequestError(f"a request may have {MOST_TRIPS:,} trips, got {found:,} brackets")
     try:
         content = json.loads(body)
     except RecursionError:
