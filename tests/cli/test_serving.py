@@ -95,7 +95,7 @@ def test_the_champion_answers_and_a_wrong_request_is_told_so(
         assert refused.status_code == 400
         assert f"trip 2: {reason}" in refused.json()["message"]
 
-    split = {"columns": ["other", *ROUTE], "data": [[{}, *ROUTE.values()]]}
+    split: Any = {"columns": ["other", *ROUTE], "data": [[{}, *ROUTE.values()]]}
     again = requests.post(address, json={"dataframe_split": split}, timeout=30)
     assert again.json() == {"predictions": [pytest.approx(minutes)]}
 
@@ -135,7 +135,7 @@ def test_mlflows_pages_open_by_the_printed_address_and_for_nobody_else(
     client = mlflow.MlflowClient()
     with opened("ui", store) as address:
         base = address.partition("/?")[0]
-        calls = {
+        calls: dict[str, Any] = {
             "registered-models/alias": {"name": "nyc-taxi-duration", "alias": "champion"}
             | {"version": "1"},
             "registered-models/set-tag": {"name": "nyc-taxi-duration", "key": "a", "value": "b"},
