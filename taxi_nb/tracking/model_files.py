@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.tracking.file_addresses import folder_of
@@ -88,7 +88,7 @@ def place_to_load(client: MlflowClient, address: str) -> str:
     found = _expected(client, version)
     if found is None:
         return str(ModelAddress.of(version))
-    folder = _private_folder() / f"{len(list(_private_folder().iterdir())):04}"
+    folder = Path(mkdtemp(dir=_private_folder()))
     _copy(client, version, found, folder)
     return str(folder)
 
@@ -233,8 +233,7 @@ def _private_folder() -> Path:
     """Return a folder for this process's copies, which its end removes: code is read from them."""
     import atexit
     import shutil
-    import tempfile
 
-    folder = Path(tempfile.mkdtemp(prefix="taxi-nb-model-"))
+    folder = Path(mkdtemp(prefix="taxi-nb-model-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
