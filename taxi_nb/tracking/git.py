@@ -78,6 +78,9 @@ def git_state(folder: Path) -> GitState:
     commit = headers.get("branch.oid", "(initial)").removeprefix("# branch.oid ")
     branch = headers.get("branch.head", "").removeprefix("# branch.head ")
     settings = git_settings(folder)
+    if commit != "(initial)" and not _tracks(folder):
+        missing = "the git checkout that it lies in does not track the project's files"
+        return GitState(folder, None, missing=missing, user=settings.get("user.name"))
     return GitState(
         folder,
         None if commit == "(initial)" else commit,
@@ -87,6 +90,15 @@ def git_state(folder: Path) -> GitState:
         user=settings.get("user.name"),
         changes=tuple(_changes([field for field in fields if not field.startswith("# ")])),
     )
+
+
+def _tracks(folder: Path) -> bool:
+    """Whether git knows the project's files: a checkout further out may ignore the folder."""
+    code = [name for name in ("notebooks", "params") if (folder / name).is_dir()]
+    try:
+        return bool(_asked(folder, "ls-files", "-z", "--", *code))
+    except (OSError, subprocess.SubprocessError):
+        return False
 
 
 def git(

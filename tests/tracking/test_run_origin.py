@@ -280,3 +280,17 @@ def test_a_large_notebook_is_kept_without_its_outputs(
     diff = artifact(run, "source/uncommitted.diff")
     assert diff == "# only outputs differ: notebooks/03_train.ipynb\n"
     assert Path(run.data.tags["notebook"]).name == "03_train.ipynb"
+
+
+def test_a_commit_of_a_repository_that_ignores_the_project_is_not_its_own(
+    project: Project, store: str
+) -> None:
+    outer = project.root.parent
+    project.notebook("01_a", "1")
+    (outer / ".gitignore").write_text("/project/\n")
+    for arguments in (("init",), ("add", "."), ("commit", "-m", "others")):
+        subprocess.run(["git", *arguments], cwd=outer, check=True, capture_output=True)
+    told = "none (the git checkout that it lies in does not track the project's files)"
+    assert tracked().data.tags["git.commit"] == told
+    git(project, "add", "--force", "notebooks")
+    assert len(tracked().data.tags["git.commit"]) == 40
