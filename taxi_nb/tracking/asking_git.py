@@ -19,7 +19,6 @@ _NOTHING_TO_RUN = (
     *("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "core.pager=cat"),
     *("core.sshCommand=false", "core.askPass=true", "credential.helper=", "gpg.program=false"),
     *("log.showSignature=false", "protocol.ext.allow=never", "gc.auto=0", "maintenance.auto=false"),
-    "core.bigFileThreshold=20m",  # Larger files are compared as a whole, not read into memory.
 )
 _HARMLESS = {
     "GIT_OPTIONAL_LOCKS": "0",  # Another git is not disturbed.

@@ -18,6 +18,8 @@ from taxi_nb.tracking.asking_git import SECONDS, Deadline, command_of_git, end_g
 
 # A diff beyond this is cut: a reader wants to know what was changed, not the data in it.
 MAX_DIFF = 500_000
+# Git would go through all of a larger file, for seconds, and say that it differs.
+_LARGEST_FILE = 20_000_000
 _IGNORING = "--ignore-submodules=dirty"  # A submodule has settings of its own.
 _STATUS = ("status", "--porcelain=v2", "--branch", "-z", _IGNORING)
 
@@ -208,6 +210,9 @@ def _diff_text(state: GitState, deadline: Deadline) -> str:
         notes += ["not known to git, and not in here:", *(f"  {path}" for path in untracked)]
     if named := sorted({*held_back} - {*untracked}):
         notes += ["held back, for secrets by their names:", *(f"  {path}" for path in named)]
+    if large := [c.path for c in state.changes if _size(top / c.path) > _LARGEST_FILE]:
+        notes += ["too large, and not in here:", *(f"  {path}" for path in sorted(large))]
+        held_back += large
     parts = []
     if state.commit:
         tracked = [c for c in state.changes if c.path not in {*untracked, *held_back}]
@@ -223,6 +228,10 @@ def _diff_text(state: GitState, deadline: Deadline) -> str:
         notes.append(f"cut after {kept:,} characters; it goes on")
         text = text[:kept] + "# cut here\n"
     return "".join(f"# {note}\n" for note in notes) + text
+
+
+def _size(file: Path) -> int:
+    return file.lstat().st_size if file.is_file() else 0
 
 
 def _may_hold_secrets(path: str) -> bool:

@@ -19,7 +19,7 @@ from taxi_nb.tracking.git import git_settings
 # Made by runs and tools; a copy of the present files goes without them.
 _NOT_COPIED = ("runs", "data", "mlartifacts", "mlruns", "mlflow.db*", "__pycache__", ".*")
 # Words in the remarks of a diff that was changed before it was kept.
-_SPOILT = ("held back", "secrets replaced", "cut after", "is not known")
+_SPOILT = ("held back", "secrets replaced", "cut after", "is not known", "too large")
 # A copy may be large; it is made, not asked for.
 _SECONDS = 600
 
