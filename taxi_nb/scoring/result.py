@@ -84,7 +84,7 @@ class Scoring:
     --------
     >>> scored = score("green", "2021-03", source="sample", sample_rows=1_000)
     >>> scored.should_retrain, scored.most_drifted.name
-    (True, 'DOLocationID')
+    (False, 'DOLocationID')
     """
 
     model: ScoredModel
@@ -183,6 +183,11 @@ class Scoring:
                 "The model keeps no counts by day, as those of older commits: the month is "
                 "compared without regard to its calendar, and the days that the model learned from "
                 "are taken to scatter as those of this month."
+            )
+        if self.model.lost_run:
+            remarks.append(
+                f"The training run {self.model.run_id} of {self.model.title} is no longer in the "
+                "store: what the model carries itself is compared with, and it has no intervals."
             )
         if unknown := [role for role, used in self.model.used.items() if used is None]:
             remarks.append(

@@ -84,7 +84,7 @@ def score(
     --------
     >>> scored = score("green", "2021-03", "predictions.parquet", source="sample")
     >>> scored.predicted, scored.model.title
-    (29940, 'nyc-taxi-duration, version 3')
+    (20958, 'nyc-taxi-duration, version 3')
     """
     place = check_request(
         taxi, month, source, cleaning=cleaning, seed=seed, sample_rows=sample_rows

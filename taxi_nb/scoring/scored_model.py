@@ -15,8 +15,10 @@ from taxi_nb.evaluation.intervals import INTERVALS_FILE, ConformalIntervals
 from taxi_nb.scoring._month_records import AT_PICKUP
 from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
 from taxi_nb.tracking.names import SYNTHETIC_TAG
+from taxi_nb.tracking.run_tree import find_run
 from taxi_nb.tracking.store import tracking_uri
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
+from taxi_nb.training.logged_model import TRAINING_FILE
 from taxi_nb.training.used_trips import Role, load_logged_trips, logged_trips
 from taxi_nb.trips.errors import TripsError
 from taxi_nb.trips.origin import Provenance
@@ -50,6 +52,7 @@ class ScoredModel:
     intervals: ConformalIntervals | None  # None where none have been calibrated.
     synthetic: bool  # Whether it learned from synthetic trips.
     predictor: Any
+    lost_run: bool = False  # Whether its run is no longer in the store.
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -88,16 +91,17 @@ def load_scored_model(address: str) -> ScoredModel:
             raise ModelError(
                 f"the model {address} was logged outside a run: what it learned from is not known"
             )
-        run = client.get_run(run_id)
+        run = find_run(client, run_id)
+        if run is None:
+            return _without_run(pinned, predictor, columns, run_id)
     intervals = _artifact(client, run, INTERVALS_FILE)
     kept = _artifact(client, run, REFERENCE_FILE)
     errors = _errors(run, address)
     reference = DriftReference.from_dict(kept) if kept else None
     reference = reference or _reference_again(run, predictor, columns, address)
-    registered = ModelAddress.parse(pinned)
     return ScoredModel(
         address=pinned,
-        title=registered.title if registered else address,
+        title=_title(pinned),
         columns=columns,
         run_id=run.info.run_id,
         errors=errors,
@@ -107,6 +111,43 @@ def load_scored_model(address: str) -> ScoredModel:
         synthetic=run.data.tags.get(SYNTHETIC_TAG) == "true",
         predictor=predictor,
     )
+
+
+def _without_run(pinned: str, predictor: Any, columns: tuple[str, ...], run_id: str) -> ScoredModel:
+    """Make it of what the model carries itself: its run was deleted for good, by `mlflow gc`."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        # Below a registered model's address a file cannot be asked for.
+        model = mlflow.get_logged_model(predictor.metadata.model_id)
+        kept = mlflow.artifacts.load_dict(f"{model.artifact_location}/{TRAINING_FILE}")
+    except (MlflowException, OSError):
+        raise ModelError(
+            f"the model {pinned} loads, but its training run {run_id} is no longer in the store "
+            "(`mlflow gc` deletes runs for good), and with it the error and the distributions "
+            "that a month is compared with: train a model again and make it champion, by a "
+            "pipeline or with `taxi-nb registry promote`"
+        ) from None
+    used = {role: Provenance.from_dict(kept[role]) for role in _USED}
+    return ScoredModel(
+        address=pinned,
+        title=_title(pinned),
+        columns=columns,
+        run_id=run_id,
+        errors=kept["errors"],
+        reference=DriftReference.from_dict(kept["reference"]),
+        used=used,
+        intervals=None,
+        synthetic=used["training"].synthetic,
+        predictor=predictor,
+        lost_run=True,
+    )
+
+
+def _title(address: str) -> str:
+    registered = ModelAddress.parse(address)
+    return registered.title if registered else address
 
 
 @contextmanager

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import TYPE_CHECKING
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from taxi_nb.models.carried import carried_code, carried_names
+from taxi_nb.plain_data import to_json
 from taxi_nb.tracking.inputs import not_inputs
 from taxi_nb.tracking.store import connect
 
@@ -28,8 +32,17 @@ _COLUMN_TYPES = dict.fromkeys(_ZONES, "long")
 _COLUMN_TYPES |= {"pickup_datetime": "datetime", "trip_distance": "double"}
 
 
-def log_model(choice: ModelChoice, estimator: Pipeline, trips: pd.DataFrame) -> str:
-    """Log a fitted model to the active run, without pickle, and return its address."""
+# What scoring has to know of a model's training, beside its run: a run can be deleted.
+TRAINING_FILE = "training.json"
+
+
+def log_model(
+    choice: ModelChoice, estimator: Pipeline, trips: pd.DataFrame, training: Mapping[str, Any]
+) -> str:
+    """Log a fitted model to the active run, without pickle, and return its address.
+
+    `training` is what the model carries of its training, as `TRAINING_FILE`.
+    """
     import mlflow
     import mlflow.sklearn
 
@@ -45,6 +58,9 @@ def log_model(choice: ModelChoice, estimator: Pipeline, trips: pd.DataFrame) -> 
             serialization_format="skops",
             skops_trusted_types=choice.trusted_types(),
         )
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / TRAINING_FILE).write_text(to_json(training), "utf-8")
+            mlflow.MlflowClient().log_model_artifacts(info.model_id, folder)
     mlflow.set_tag(MODEL_URI_TAG, info.model_uri)
     return str(info.model_uri)
 

@@ -165,7 +165,13 @@ def fit_and_log(
     contents.files[REFERENCE_FILE] = reference.to_json().encode()
     contents.log(run_id)
     # After that: MLflow gives the model the parameters and metrics that its run has by then.
-    model_uri = log_model(choice, estimator, validation)
+    used = {"training": provenance(training), "validation": provenance(validation)}
+    kept = {
+        "errors": {name: metrics[f"valid_{name}"] for name in ("rmse", "mae")},
+        "reference": reference.to_dict(),
+        **{role: origin.to_dict() for role, origin in used.items()},
+    }
+    model_uri = log_model(choice, estimator, validation, kept)
     return TrainingResult(
         choice.name, choice.estimator_params, estimator, metrics, run_id, model_uri
     )

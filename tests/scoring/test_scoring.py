@@ -669,3 +669,30 @@ def test_a_model_without_a_reference_gets_it_from_the_trips_it_recorded(champion
 def test_limits_have_to_be_numbers() -> None:
     with pytest.raises(ValueError, match="`max_rmse_increase` must be a number of 0 or more"):
         Thresholds(max_rmse_increase=float("nan"))
+
+
+def test_a_model_whose_training_run_was_deleted_for_good_still_scores(
+    project: Project, store: str
+) -> None:
+    from click.testing import CliRunner as ClickRunner
+    from mlflow.cli import gc
+
+    training, validation = (
+        load_trips("green", [month], "sample", sample_rows=ROWS) for month in ("2021-01", "2021-02")
+    )
+    trained = train("ridge", training, validation)
+    given: dict[str, Any] = {"source": "sample", "sample_rows": ROWS, "model": trained.model_uri}
+    before = score("green", "2021-03", **given)
+    mlflow.MlflowClient().delete_run(trained.run_id)
+    # Many call it by a timer.
+    deleted = ClickRunner().invoke(gc, ["--backend-store-uri", store, "--run-ids", trained.run_id])
+    assert deleted.exit_code == 0
+    after = score("green", "2021-03", **given)
+    assert after.verdict == before.verdict
+    assert [drift.index for drift in after.drift] == [drift.index for drift in before.drift]
+    assert "is no longer in the store" in after.remarks[0]
+    # A model of before carried nothing of its training.
+    (kept,) = project.root.glob("mlartifacts/**/training.json")
+    kept.unlink()
+    with pytest.raises(ModelError, match=r"loads, but its training run .* is no longer in the"):
+        score("green", "2021-03", **given)
