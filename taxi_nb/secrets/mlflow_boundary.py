@@ -150,7 +150,9 @@ def hidden_in(value: Any, name: str = "", _within: tuple[int, ...] = ()) -> Any:
     """
     if isinstance(value, str):
         hidden = without_tokens(KNOWN.hide_in(value))
-        return _IN_NAMES.sub(r"env_\1", hidden) if name.endswith(("key", "name")) else hidden
+        # A run's name is a tag's value too, and both have to be the same.
+        is_name = name.endswith(("key", "name")) and not name.endswith("run_name")
+        return _IN_NAMES.sub(r"env_\1", hidden) if is_name else hidden
     if value is None or isinstance(value, bool | int | float | bytes) or id(value) in _within:
         return value
     within = (*_within, id(value))

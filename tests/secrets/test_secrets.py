@@ -184,6 +184,7 @@ def server_address(tmp_path: Path) -> Iterator[str]:
 
 def write_everywhere(value: str, signed: str) -> None:
     """Write a secret and a signed address to wherever a store keeps texts."""
+    import mlflow.data.pandas_dataset
     import pandas
     from matplotlib.figure import Figure
     from PIL import Image, PngImagePlugin
@@ -200,7 +201,8 @@ def write_everywhere(value: str, signed: str) -> None:
         mlflow.set_tag("list", f"[{value}]")
         mlflow.set_experiment_tag("experiment", value)
         frame = pandas.DataFrame({"a": [1]})
-        mlflow.log_input(mlflow.data.from_pandas(frame, source=signed, name=f"data {value}"))  # type: ignore[attr-defined]
+        data = mlflow.data.pandas_dataset.from_pandas(frame, source=signed, name=f"data {value}")
+        mlflow.log_input(data)
         figure = Figure()
         mlflow.log_figure(figure, "figure.png", save_kwargs={"metadata": {"Title": value}})
         packed = PngImagePlugin.PngInfo()
