@@ -143,7 +143,7 @@ def authorship() -> dict[str, Any]:
         "developer": now.developer,
         "commit": now.git.commit,
         "branch": now.git.branch if known else None,
-        "dirty": now.git.is_dirty if known else None,
+        "dirty": now.git.is_dirty if known and now.git.is_known else None,
     }
 
 

@@ -59,6 +59,9 @@ def check_out(project: Path, record: RunRecord, diff: bytes | None, target: Path
         return _present(project, target, "the run's uncommitted changes were not kept whole")
     prefix = _clone(project, record, target)
     state = f"commit {record.commit[:10]}"
+    if record.dirty is None:
+        unknown = "whether there were uncommitted changes is not known: the commit is executed"
+        return Checkout(target / prefix, state, (unknown,))
     if not record.dirty:
         return Checkout(target / prefix, state)
     _apply(found + rest, target)
