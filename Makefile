@@ -59,7 +59,7 @@ setup-dev: $(VENV)/.installed-dev  ## the same, with every extra and the tools f
 run-notebooks: setup  ## execute the notebooks in order (PARAMS=params/green-2021.yaml JOBS=2 SET="seed=1")
 	@$(BIN)/taxi-nb run $(PARAMS) --jobs $(JOBS) $(foreach value,$(SET),--set '$(value)')
 
-lab: setup  ## explore in JupyterLab, with this project's store and data
+lab: setup  ## explore in JupyterLab, with this project's store and data, at the address that is printed
 	@$(MAKE) --no-print-directory lab-server
 
 # .jupyter/ switches off what Lab would ask on its first start.
@@ -69,14 +69,10 @@ lab-server:
 	  JUPYTER_CONFIG_PATH="$$PWD/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	  $(BIN)/jupyter lab --notebook-dir="$$PWD" $(LAB_ARGS) notebooks/01_ingest.ipynb
 
-ui: setup  ## look at the runs in MLflow's own pages, on this machine only (PORT=5000)
-	@$(call use_store,MLFLOW_BACKEND_STORE_URI); case "$$MLFLOW_BACKEND_STORE_URI" in \
-	  http*) echo "This store is a server: its own address shows the same pages." ;; \
-	  *) MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-	    exec $(BIN)/mlflow ui --host 127.0.0.1 --port $(or $(PORT),5000) ;; \
-	esac
+ui: setup  ## look at the runs in MLflow's own pages: open the address that is printed (PORT=5000)
+	@$(BIN)/taxi-nb ui $(if $(PORT),--port $(PORT))
 
-serve: setup  ## answer requests with the champion's predictions, on this machine only (PORT=5001)
+serve: setup  ## answer with the champion's predictions, at the address that is printed (PORT=5001)
 	@$(BIN)/taxi-nb serve $(if $(PORT),--port $(PORT)) $(if $(NAME),--name $(NAME))
 
 report: setup  ## write a run's pages again and print their path (RUN=20260203-140501-default)

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from threading import RLock
 
 # The experiment of runs that name no other.
 DEFAULT_EXPERIMENT = "nyc-taxi-experiment"
+
+_PRIVATELY = RLock()
 
 
 def project_root() -> Path:
@@ -49,6 +52,49 @@ def project_file(file: Path) -> Path:
     """Return a file named from the current folder, or else from the project's, as absolute."""
     # `Path.exists` raises where a name is too long for any file.
     return (file if os.path.exists(file) else project_root() / file).absolute()
+
+
+def is_inside(name: str) -> bool:
+    """Return whether a name, as it is written, leads to something in the folder it starts from."""
+    parts = Path(name).parts
+    return bool(parts) and not Path(name).is_absolute() and ".." not in parts and "\0" not in name
+
+
+def file_inside(folder: Path, name: str) -> Path:
+    """Return the file of a folder that a record names; it need not be there.
+
+    ValueError if the name leads out of the folder, be it through a link, or to what is no file:
+    a record that somebody sent must neither be written over other files nor show them.
+    """
+    path = folder / name
+    if not is_inside(name):
+        raise ValueError(f"{name!r} is no file in the folder {folder}")
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise ValueError(f"{path} is a link that leads out of the folder {folder}")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a regular file")
+    return path
+
+
+def private_folder(path: Path) -> Path:
+    """Return a folder; one that has to be made only its owner can look into."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Let only their owner read and write the files and folders that libraries make in a block.
+
+    It holds for the whole process, so that such blocks wait for each other.
+    """
+    with _PRIVATELY:
+        before = os.umask(0o077)
+        try:
+            yield
+        finally:
+            os.umask(before)
 
 
 def read_regular(path: Path) -> bytes:

@@ -18,6 +18,7 @@ from taxi_nb.cli.run import run
 from taxi_nb.cli.score import score
 from taxi_nb.cli.serve import serve
 from taxi_nb.cli.trace import trace
+from taxi_nb.cli.ui import ui
 from taxi_nb.cli.verify import verify
 from taxi_nb.tracking.held_folder import remove_abandoned
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run numbered notebooks as a tracked pipeline.",
 )
-for command in (run, plan, report, trace, verify, score, serve):
+for command in (run, plan, report, trace, verify, score, serve, ui):
     app.command()(command)
 app.add_typer(registry, name="registry")
 

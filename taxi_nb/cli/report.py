@@ -26,6 +26,9 @@ def report(
             "--output", "-o", help="Where that file goes; runs/<id>/report.html if left out."
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is there and no report.")
+    ] = False,
 ) -> None:
     """Write a run's pages again and print the path of the first."""
     from taxi_nb.pipeline.report.site import write_single_file, write_site
@@ -36,7 +39,8 @@ def report(
     try:
         with errors_stop({OSError: FAILURE}, "the report could not be written: "):
             if single_file:
-                print(write_single_file(folder, (output or folder / "report.html").absolute()))
+                file = (output or folder / "report.html").absolute()
+                print(write_single_file(folder, file, overwrite=overwrite))
             else:
                 others = [run_folder(other) for other in against or []]
                 print(write_site(folder, others, anew=True))

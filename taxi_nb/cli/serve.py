@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
-from pathlib import Path
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taxi_nb.cli._stopping import FAILURE, USAGE, say, stop
+from taxi_nb.cli._door import keep_open, reserve
 from taxi_nb.cli.registry import Name, champion_number, model_name, registry_errors_stop
-from taxi_nb.tracking.model_address import ModelAddress
 
-_HOST = "127.0.0.1"
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+# Of one request; and how many are worked on at once.
+_SECONDS = 30
+_AT_ONCE = 2
 
 
 def serve(
@@ -23,40 +27,78 @@ def serve(
 ) -> None:
     """Answer requests with the champion's predictions, until Ctrl-C.
 
-    This is `mlflow models serve` in the present environment. The champion is looked up once:
+    Whoever asks needs the token of the address that is printed. The champion is looked up once:
     start it again after a promotion.
     """
-    _require_free(port)
+    place = reserve(port, "serve")
     with registry_errors_stop():
         from taxi_nb.registry.versions import usable
+        from taxi_nb.scoring.scored_model import load_predictor
 
         version = champion_number(model_name(name))
-        usable(model_name(name), version)
-    say(f"{model_name(name)} version {version} at http://{_HOST}:{port}/invocations")
-    _answer(str(ModelAddress(model_name(name), version)), port)
+        predictor, columns = load_predictor(usable(model_name(name), version))
+    app = _application(predictor, columns)
+    keep_open(app, place, "/invocations", f"{model_name(name)} version {version}")
 
 
-def _answer(model_uri: str, port: int) -> None:
-    """Do what `mlflow models serve --env-manager local` does, without importing MLflow again."""
-    from mlflow.models.flavor_backend_registry import get_flavor_backend
+def _application(predictor: Any, columns: Sequence[str]) -> Starlette:
+    """Return what answers at the places where `mlflow models serve` does, and in its words."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.version import VERSION
+    from starlette.applications import Starlette
+    from starlette.responses import JSONResponse, PlainTextResponse
+    from starlette.routing import Route
 
-    # MLflow starts uvicorn by name, and this environment need not be on PATH.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    backend: Any = get_flavor_backend(  # type: ignore[no-untyped-call]
-        model_uri, env_manager="local", workers=1
-    )
-    try:
-        backend.serve(model_uri=model_uri, port=port, host=_HOST, timeout=None)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except Exception as error:  # MLflow raises nothing more precise.
-        stop(f"the server has ended: {error}", FAILURE)
+    from taxi_nb.scoring.requests import RequestError, requested_trips
 
+    workers = asyncio.Semaphore(_AT_ONCE)
 
-def _require_free(port: int) -> None:
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def predicted(body: bytes) -> list[float]:
+        return [float(one) for one in predictor.predict(requested_trips(body, columns))]
+
+    async def invocations(request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
-            one.bind((_HOST, port))
-        except OSError as error:
-            stop(f"port {port}: {error.strerror}. Give another: --port, or make serve PORT=", USAGE)
+            body = await asyncio.wait_for(_body(request), _SECONDS)
+            if kind != "application/json":
+                raise RequestError(f"the content type must be application/json, got {kind!r:.60}")
+            async with workers:
+                minutes = await asyncio.to_thread(predicted, body)
+        except TimeoutError:
+            return refused(f"the request did not come within {_SECONDS} s")
+        except RequestError as error:
+            return refused(str(error))
+        except MlflowException as error:
+            return refused(f"the model refuses the trips: {error.message.splitlines()[0]}")
+        return JSONResponse({"predictions": minutes})
+
+    def refused(reason: str) -> Response:
+        return JSONResponse({"error_code": "BAD_REQUEST", "message": reason}, 400)
+
+    async def ping(request: Request) -> Response:
+        return PlainTextResponse("\n")
+
+    async def mlflow_version(request: Request) -> Response:
+        return PlainTextResponse(VERSION)
+
+    return Starlette(
+        routes=[
+            Route("/invocations", invocations, methods=["POST"]),
+            Route("/version", mlflow_version),
+            *(Route(path, ping) for path in ("/ping", "/health")),
+        ]
+    )
+
+
+async def _body(request: Request) -> bytes:
+    """Return a request's body; of one that is too long the rest is read and thrown away.
+
+    An answer that comes before the end of a request would not be read by every client.
+    """
+    from taxi_nb.scoring.requests import MOST_BYTES
+
+    kept = bytearray()
+    async for part in request.stream():
+        if len(kept) <= MOST_BYTES:
+            kept += part
+    return bytes(kept)

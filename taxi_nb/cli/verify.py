@@ -37,12 +37,16 @@ def verify(
     """
     from taxi_nb.review.verify.checkout import VerificationError
     from taxi_nb.review.verify.verification import verify_run
+    from taxi_nb.tracking.model_notes import RegistryError
     from taxi_nb.tracking.store_errors import StoreError
 
     folder = run_folder(chosen)
     if keep is not None:
         _require_empty(keep)
-    codes = {VerificationError: USAGE, ValueError: USAGE, StoreError: FAILURE, OSError: FAILURE}
+    codes: dict[type[Exception], int] = dict.fromkeys(
+        (VerificationError, RegistryError, ValueError), USAGE
+    )
+    codes |= {StoreError: FAILURE, OSError: FAILURE}
     with (
         errors_stop(codes, "the run could not be verified: "),
         signals_stop("interrupted"),

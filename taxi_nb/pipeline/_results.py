@@ -13,9 +13,9 @@ from pathlib import Path
 from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import Inputs
-from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult, slug
+from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult, is_run_name, slug
 from taxi_nb.plain_data import from_plain, to_json
-from taxi_nb.project import write_whole
+from taxi_nb.project import file_inside, is_inside, write_whole
 
 FOLDER = ".results"
 
@@ -50,7 +50,7 @@ class KeptResults:
             kept = [Path(entry) for entry in os.scandir(self._of_key(key))]
             files += sorted(kept, key=lambda file: file.stat().st_mtime_ns, reverse=True)
         attempt = self.attempt(pipeline, step)
-        if attempt is not None and attempt.last_good is not None:
+        if attempt and attempt.last_good and is_inside(attempt.last_good):
             files.append(self.folder / attempt.last_good)
         return [found for file in dict.fromkeys(files) if (found := _read(file)) is not None]
 
@@ -90,8 +90,11 @@ class KeptResults:
 
     def _damaged_files(self, result: StepResult, digests: FileDigests) -> Iterator[str]:
         folder = self.runs / (result.executed_in or "")
-        notebook = folder / (result.executed_notebook or "")
-        if result.executed_notebook is None or not notebook.is_file():
+        try:
+            notebook = file_inside(folder, result.executed_notebook or "")
+        except ValueError:
+            notebook = None
+        if notebook is None or not notebook.is_file():
             yield "its executed notebook is gone"
             return
         is_as_kept = _size(notebook) == result.notebook_size
@@ -116,7 +119,10 @@ class KeptResults:
     def same_run(self, results: Sequence[StepResult], digests: FileDigests) -> Path | None:
         """Return the folder of the run that consists of these very results, if it is whole."""
         try:
-            folder = self.runs / self._of_run(results).read_text("utf-8")
+            name = self._of_run(results).read_text("utf-8")
+            if not is_run_name(name):
+                return None
+            folder = self.runs / name
             record = RunRecord.read(folder / RUN_FILE)
         except (OSError, ValueError):
             return None
@@ -189,6 +195,6 @@ def _read(path: Path) -> StepResult | None:
             digests=dict(known.get("digests") or {}),
             artifacts=known.get("artifacts"),
             used=from_plain(Inputs, known["inputs"]),
-        )
+        ).checked()
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from taxi_nb.pipeline._results import FOLDER, KeptResults
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord, Status, StepError, StepResult
-from taxi_nb.project import write_whole
+from taxi_nb.project import file_inside, write_whole
 from taxi_nb.tracking.names import PIPELINE_RUN_TAG, STEP_TAG, RunStatus
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def close_killed_run(runs: Path, say: Callable[[str], None]) -> None:
     The caller holds the project's lock. `say` takes a line about it.
     """
     try:
-        folder = runs / str(json.loads((runs / _NOTE).read_bytes())["run"])
+        name = str(json.loads((runs / _NOTE).read_bytes())["run"])
+        folder = file_inside(runs, f"{name}/{RUN_FILE}").parent
         record = RunRecord.read(folder / RUN_FILE)
     except FileNotFoundError:
         return
@@ -105,7 +106,7 @@ def ending_of(runs: Path, run: Run) -> RunStatus:
         kept = KeptResults(runs).of_run(name).get(step)
         return "FINISHED" if kept and kept.mlflow_run_id == run.info.run_id else "KILLED"
     try:
-        record = RunRecord.read(runs / name / RUN_FILE)
+        record = RunRecord.read(file_inside(runs, f"{name}/{RUN_FILE}"))
     except (OSError, ValueError):
         return "KILLED"
     is_its = record.mlflow_run_id == run.info.run_id and record.status is not Status.RUNNING

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from taxi_nb.project import write_whole
+from taxi_nb.project import private_folder, write_whole
 from taxi_nb.tracking.lock_holder import lock_holder
 
 _POLL_SECONDS = 0.2
@@ -22,7 +22,7 @@ def project_lock(runs: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a project's lock, at most until this process ends; `say` is told for whom it waits."""
     from filelock import FileLock, Timeout
 
-    runs.mkdir(parents=True, exist_ok=True)
+    private_folder(runs)
     lock = FileLock(runs / ".lock", poll_interval=_POLL_SECONDS)
     try:
         lock.acquire(timeout=0)

@@ -16,7 +16,7 @@ from typing import Any
 from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.plain_data import from_plain, plain, restored, shortened, to_json
-from taxi_nb.project import read_regular
+from taxi_nb.project import is_inside, private_folder, read_regular
 from taxi_nb.tracking.names import RunStatus
 from taxi_nb.tracking.outcomes import TrainedModel
 
@@ -26,6 +26,11 @@ _LONGEST_NAME = 200
 _LONGEST_FILE = 160
 # In characters, of an error: it is told on a terminal, in records and on pages.
 _LONGEST_MESSAGE = 2_000
+
+
+# A step's files by their names in a record, how each ends, and the run's own, which none may be.
+_FILES = {"executed_notebook": ".ipynb", "html": ".html", "inputs": ".json"}
+_TAKEN = (RUN_FILE, "index.html")
 
 
 class Status(StrEnum):
@@ -120,7 +125,21 @@ class StepResult:
     @classmethod
     def of_record(cls, known: Any) -> StepResult:
         """Make a result again from what `recorded` gave; ValueError if it is none."""
-        return from_plain(cls, _with_parameters(known))
+        return from_plain(cls, _with_parameters(known)).checked()
+
+    def checked(self) -> StepResult:
+        """Return itself; ValueError if its files are not in the run's folder, or of other kinds."""
+        for key, suffix in _FILES.items():
+            name = getattr(self, key)
+            if name is None or (is_inside(name) and name.endswith(suffix) and name not in _TAKEN):
+                continue
+            raise ValueError(
+                f"step {self.name}: {key} must be a file …{suffix} in the run's folder, "
+                f"got: {shortened(name, 200)!r}"
+            )
+        if self.executed_in is not None and not is_run_name(self.executed_in):
+            raise ValueError(f"step {self.name}: no run is called {self.executed_in!r:.200}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -171,7 +190,10 @@ class RunRecord:
             known = json.loads(text)
             if isinstance(known, dict) and isinstance(known.get("steps"), list):
                 known["steps"] = [*map(_with_parameters, known["steps"])]
-            return from_plain(cls, known)
+            record = from_plain(cls, known)
+            for step in record.steps:
+                step.checked()
+            return record
         except (ValueError, RecursionError) as error:
             raise ValueError(f"not a run record: {str(error).splitlines()[0]}") from None
 
@@ -183,12 +205,17 @@ def _with_parameters(known: Any) -> Any:
     return known
 
 
+def is_run_name(name: str) -> bool:
+    """Return whether a name can be that of a folder in ``runs/``, and of nothing elsewhere."""
+    return is_inside(name) and len(Path(name).parts) == 1
+
+
 def make_run_folder(
     runs: Path, pipeline: str, is_taken: Callable[[str], bool] = lambda name: False
 ) -> Path:
     """Make a folder that is this run's alone; `is_taken` knows runs whose folders were deleted."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    runs.mkdir(parents=True, exist_ok=True)
+    private_folder(runs)
     for attempt in range(1, 1000):
         folder = runs / (f"{stamp}-{slug(pipeline)}" + (f"-{attempt}" if attempt > 1 else ""))
         if not is_taken(folder.name):

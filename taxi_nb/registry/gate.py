@@ -13,6 +13,7 @@ from taxi_nb.evaluation.slices import SLICES, trip_slices
 from taxi_nb.registry._selection import Selection
 from taxi_nb.registry.versions import RegistryError, is_synthetic
 from taxi_nb.tracking.model_address import ModelAddress
+from taxi_nb.tracking.model_files import place_to_load
 from taxi_nb.training.used_trips import logged_trips
 from taxi_nb.trips.origin import provenance
 
@@ -115,9 +116,13 @@ def judge(version: ModelVersion, validation: pd.DataFrame) -> Judged:
     """Let a version predict the validation trips; raise `RegistryError` if it cannot be loaded."""
     import mlflow.sklearn
     import numpy as np
+    from mlflow import MlflowClient
 
     try:
-        estimator = mlflow.sklearn.load_model(str(ModelAddress.of(version)))
+        place = place_to_load(MlflowClient(), str(ModelAddress.of(version)))
+        estimator = mlflow.sklearn.load_model(place)
+    except RegistryError:
+        raise
     except Exception as error:
         raise RegistryError(
             f"{version.name} version {version.version} cannot be loaded "

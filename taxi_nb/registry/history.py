@@ -1,13 +1,9 @@
 """Who became champion when, and why: a history that the store itself keeps append-only.
 
 MLflow moves an alias without asking what it names at that moment, so two promotions at once
-could both win. A run's parameter, though, is written once: every store refuses a second value. So
-the history is a run whose parameters are the promotions, numbered from 1. Whoever writes number
-n+1 has promoted; another process finds the number taken and decides again. A process that is
-killed holds nothing that others wait for.
-
-The run's experiment is filled under another name and then renamed: names of experiments are
-unique, so that one history is made, however many processes begin it.
+could both win. The promotions are therefore notes of the model that are written once, numbered
+from 1. Whoever writes number n+1 has promoted; another process finds the number taken and decides
+again. A process that is killed holds nothing that others wait for.
 """
 
 from __future__ import annotations
@@ -20,10 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from taxi_nb.plain_data import from_plain, to_json
-from taxi_nb.registry.versions import RegistryError
-from taxi_nb.tracking.context import Context, authorship
-from taxi_nb.tracking.names import KIND_TAG
-from taxi_nb.tracking.store import place_for
+from taxi_nb.tracking.context import authorship
+from taxi_nb.tracking.model_notes import ModelNotes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +25,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["promotion", "by hand", "rollback", "outside"]
 
-_RUN_TAG = "promotion_history.run"
 _MOVED = "moved"
 # MLflow takes 6,000 characters for a parameter.
 _LONGEST_REASON = 2_000
@@ -161,13 +154,11 @@ class PromotionLog:
     def __init__(self, client: MlflowClient, name: str) -> None:
         self.client = client
         self.name = name
-        self.title = f"{name} promotions"
-        self._run_id: str | None = None
+        self.notes = ModelNotes(client, name)
 
     def read(self) -> tuple[Promotion, ...]:
         """Return all promotions, oldest first."""
-        run_id = self._run_id or self._find()
-        params = self._params(run_id) if run_id else {}
+        params = self.notes.read()
         found: list[Promotion] = []
         while (written := params.get(f"{len(found) + 1:05}")) is not None:
             promotion = from_plain(Promotion, json.loads(written))
@@ -179,72 +170,8 @@ class PromotionLog:
         """Add one as the successor of those read before; None if another process was first."""
         numbered = replace(promotion, number=len(after) + 1)
         written = to_json({**vars(numbered), "id": uuid4().hex}, ensure_ascii=False)
-        return numbered if self._write_once(f"{numbered.number:05}", written) else None
+        return numbered if self.notes.write(f"{numbered.number:05}", written) else None
 
     def settle(self, number: int, outcome: str = _MOVED) -> None:
         """Note whether the alias followed; only the first such note counts."""
-        self._write_once(f"{number:05}.alias", outcome)
-
-    def _write_once(self, key: str, value: str) -> bool:
-        """Write a parameter; False if it had another value already."""
-        from mlflow.exceptions import MlflowException
-
-        run_id = self._run_id or self._find() or self._create()
-        try:
-            self.client.log_param(run_id, key, value)
-        except MlflowException:
-            # What counts is what is there: an answer can get lost, too.
-            found = self._params(run_id).get(key)
-            if found is None:
-                raise
-            return found == value
-        return True
-
-    def _params(self, run_id: str) -> dict[str, str]:
-        run = self.client.get_run(run_id)
-        if run.info.lifecycle_stage != "active":
-            raise RegistryError(
-                f"the promotion history of {self.name} was deleted; get it back with "
-                f"`mlflow runs restore --run-id {run_id}`"
-            )
-        return dict(run.data.params)
-
-    def _find(self) -> str | None:
-        experiment = self.client.get_experiment_by_name(self.title)
-        if experiment is None:
-            return None
-        if experiment.lifecycle_stage != "active":
-            raise RegistryError(
-                f"the experiment {self.title!r}, which holds the promotion history of {self.name}, "
-                "was deleted; get it back with "
-                f"`mlflow experiments restore -x {experiment.experiment_id}`"
-            )
-        if _RUN_TAG not in experiment.tags:
-            raise RegistryError(
-                f"the experiment {self.title!r} is not the promotion history of {self.name}, whose "
-                "name it has; rename it"
-            )
-        self._run_id = experiment.tags[_RUN_TAG]
-        return self._run_id
-
-    def _create(self) -> str:
-        from mlflow.exceptions import MlflowException
-
-        name = f"{self.title} (aside, {uuid4().hex})"
-        aside = self.client.create_experiment(name, place_for(self.client))
-        own = {KIND_TAG: "promotions", "registered_model": self.name}
-        # The source and commit of whoever promoted first.
-        tags = {**Context().tags, **own}
-        run = self.client.create_run(aside, run_name=self.title, tags=tags)
-        self.client.set_terminated(run.info.run_id)
-        self.client.set_experiment_tag(aside, _RUN_TAG, run.info.run_id)
-        try:
-            self.client.rename_experiment(aside, self.title)
-        except MlflowException:
-            self.client.delete_experiment(aside)
-            found = self._find()
-            if found is None:
-                raise
-            return found
-        self._run_id = str(run.info.run_id)
-        return self._run_id
+        self.notes.write(f"{number:05}.alias", outcome)

@@ -170,7 +170,7 @@ def promote(version: str, *, reason: str, name: str = DEFAULT_NAME) -> Promotion
     if not reason.strip():
         raise ValueError("`reason` must say why, got nothing")
     log = PromotionLog(versions.registry_client(), name)
-    chosen = usable(name, version)
+    chosen = usable(name, version, as_it_is=True)
     history = settled_history(log)
     held = _champion_of(log, history)
     if held and is_synthetic(chosen) and not is_synthetic(held):

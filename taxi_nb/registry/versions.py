@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from taxi_nb.tracking import names
 from taxi_nb.tracking.experiments import bring_home
 from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
+from taxi_nb.tracking.model_files import expect_digests, note_files, require_same_files
+from taxi_nb.tracking.model_notes import RegistryError
 from taxi_nb.tracking.store import connect, tracking_uri
 from taxi_nb.tracking.store_errors import again_if_another_was_first
 from taxi_nb.training.logged_model import model_uri
@@ -32,10 +34,6 @@ _FROM_TAGS = {
     "lineage.lock_sha256": names.LOCK_TAG,
 }
 _FROM_PARAMS = {f"lineage.{name}": name for name in ("training_digest", "validation_digest")}
-
-
-class RegistryError(RuntimeError):
-    """A registered model, or its history, that cannot be used as asked; says what would be."""
 
 
 def registry_client() -> MlflowClient:
@@ -92,6 +90,7 @@ def is_synthetic(version: ModelVersion) -> bool:
 
 def register(client: MlflowClient, run: Run, name: str) -> ModelVersion:
     """Register a run's model, or find the version that it already is; it is challenger then."""
+    expect_digests(client, name)
     version = _version_of(client, run, name) or _new_version(client, run, name)
     set_alias(client, name, CHALLENGER, str(version.version))
     return version
@@ -131,6 +130,7 @@ def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
     first = _version_of(client, run, name) or made
     if int(first.version) < int(made.version):
         client.delete_model_version(name, made.version)
+    note_files(client, first)
     return first
 
 
@@ -159,8 +159,12 @@ def _run_and_those_above(client: MlflowClient, run: Run) -> Iterator[Run]:
         yield run
 
 
-def usable(name: str, version: str) -> ModelVersion:
-    """Return a version; `RegistryError` if there is none, it is archived, or its files are gone."""
+def usable(name: str, version: str, *, as_it_is: bool = False) -> ModelVersion:
+    """Return a version; `RegistryError` if there is none, it is archived, or its files are gone.
+
+    So it is where they are not those that were registered. `as_it_is`: somebody has decided that
+    it is to be used, so that its files are noted where they are not.
+    """
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -186,6 +190,10 @@ def usable(name: str, version: str) -> ModelVersion:
             f"{name} version {version} cannot be loaded, its files are gone: "
             f"{str(error).splitlines()[0]}"
         ) from error
+    if as_it_is:
+        expect_digests(client, name)
+        note_files(client, found)
+    require_same_files(client, found)
     return found
 
 

@@ -14,6 +14,8 @@ from taxi_nb.evaluation.drift import FEATURES, REFERENCE_FILE, DriftReference
 from taxi_nb.evaluation.intervals import INTERVALS_FILE, ConformalIntervals
 from taxi_nb.scoring._month_records import AT_PICKUP
 from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
+from taxi_nb.tracking.model_files import place_to_load
+from taxi_nb.tracking.model_notes import RegistryError
 from taxi_nb.tracking.names import SYNTHETIC_TAG
 from taxi_nb.tracking.run_tree import find_run
 from taxi_nb.tracking.store import tracking_uri
@@ -26,6 +28,7 @@ from taxi_nb.trips.origin import Provenance
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
 _USED: tuple[Role, ...] = ("training", "validation")
 
@@ -83,7 +86,7 @@ def load_scored_model(address: str) -> ScoredModel:
     with _as_model_error(address):
         pinned, version_run = _pinned(client, address)
     with _as_model_error(pinned):
-        predictor = mlflow.pyfunc.load_model(pinned)
+        predictor = mlflow.pyfunc.load_model(place_to_load(client, pinned))
         columns = _columns(predictor.metadata.signature, address)
         # The registry knows better than the model's own files which run made it.
         run_id = version_run or predictor.metadata.run_id
@@ -111,6 +114,22 @@ def load_scored_model(address: str) -> ScoredModel:
         synthetic=run.data.tags.get(SYNTHETIC_TAG) == "true",
         predictor=predictor,
     )
+
+
+def load_predictor(version: ModelVersion) -> tuple[Any, tuple[str, ...]]:
+    """Load a version, and the columns that it reads; `RegistryError` if it cannot be asked.
+
+    Its files are compared with those that were registered, before any of its code runs.
+    """
+    import mlflow.pyfunc
+    from mlflow import MlflowClient
+
+    address = str(ModelAddress.of(version))
+    predictor = mlflow.pyfunc.load_model(place_to_load(MlflowClient(), address))
+    try:
+        return predictor, _columns(predictor.metadata.signature, address)
+    except ModelError as error:
+        raise RegistryError(str(error)) from None
 
 
 def _without_run(pinned: str, predictor: Any, columns: tuple[str, ...], run_id: str) -> ScoredModel:
@@ -158,6 +177,8 @@ def _as_model_error(address: str) -> Iterator[None]:
     try:
         with errors_of_store(tracking_uri()):
             yield
+    except RegistryError as error:
+        raise ModelError(str(error)) from None
     except StoreError as error:
         cause = error.__cause__
         if not isinstance(cause, MlflowException) or cause.error_code not in NOT_THERE:

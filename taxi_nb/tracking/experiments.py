@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_nb.project import project_root
+from taxi_nb.project import private_files, private_folder, project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
 from taxi_nb.tracking import _reaching
 from taxi_nb.tracking._own_store import ARTIFACTS, is_away, make_tables
 from taxi_nb.tracking._own_store import bring_home as move_home
 from taxi_nb.tracking._reaching import POSTGRES
-from taxi_nb.tracking.file_addresses import folder_address, sqlite_file
+from taxi_nb.tracking.file_addresses import folder_address, folder_of, sqlite_file
 from taxi_nb.tracking.lock_holder import lock_holder
 from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE
 from taxi_nb.tracking.origin import is_step
@@ -48,10 +48,14 @@ def open_experiment(uri: str, name: str) -> str:
         _reach_patiently(uri)
         _reached.add(uri)
     bring_home(uri)
-    with _first_use(uri, name):
+    # Other users of the machine are to read neither the store's file nor its artifacts.
+    with private_files(), _first_use(uri, name):
         # The client makes the tables of a store that is empty, unless they are made already.
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name(name) or _make(client, uri, name)
+        place = folder_of(str(experiment.artifact_location))
+        if place is not None and sqlite_file(uri) is not None and artifact_root() is None:
+            private_folder(place)
     _require_place(experiment, uri)
     return str(experiment.experiment_id)
 

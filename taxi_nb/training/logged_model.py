@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from taxi_nb.models.carried import carried_code, carried_names
 from taxi_nb.plain_data import to_json
 from taxi_nb.tracking.inputs import not_inputs
+from taxi_nb.tracking.model_files import place_to_load
 from taxi_nb.tracking.store import connect
 
 if TYPE_CHECKING:
@@ -92,13 +93,17 @@ def _installed_version(name: str) -> str:
         return importlib.metadata.version({"xgboost-cpu": "xgboost"}.get(name, name))
 
 
-def load_model(run_id: str) -> Pipeline:
-    """Load the model of a training run as the scikit-learn Pipeline that it was.
+def load_model(model: str) -> Pipeline:
+    """Load a trained model as the scikit-learn Pipeline that it was.
+
+    A model carries code, which loading it runs. So the files of a registered version are compared
+    with the digests that were noted when it was registered, and only then loaded, from a copy.
+    Versions that older commits registered have none, which is said once.
 
     Parameters
     ----------
-    run_id : str
-        Of the training run.
+    model : str
+        The id of a training run, or an address such as ``models:/nyc-taxi-duration@champion``.
 
     Returns
     -------
@@ -109,6 +114,8 @@ def load_model(run_id: str) -> Pipeline:
     ------
     LookupError
         If the run has logged no model.
+    RegistryError
+        If a file is not what was registered, or nobody noted what was.
 
     Examples
     --------
@@ -121,7 +128,8 @@ def load_model(run_id: str) -> Pipeline:
     import mlflow.sklearn
 
     connect()
-    return mlflow.sklearn.load_model(model_uri(mlflow.get_run(run_id)))
+    address = model if ":/" in model else model_uri(mlflow.get_run(model))
+    return mlflow.sklearn.load_model(place_to_load(mlflow.MlflowClient(), address))
 
 
 def model_uri(run: Run) -> str:

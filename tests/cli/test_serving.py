@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mlflow
 import pytest
 import requests
+from playwright.sync_api import Browser, expect
 from typer.testing import CliRunner
 
 from taxi_nb.cli import app
@@ -31,32 +34,39 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-@pytest.fixture
-def address(three_champions: TrainedModels, store: str) -> Iterator[str]:
+@contextmanager
+def opened(command: str, store: str, **variables: str) -> Iterator[str]:
+    """The address that a server prints when it answers."""
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, "-m", "taxi_nb", "serve", "--port", str(port)],
-        env={**os.environ, "MLFLOW_TRACKING_URI": store},
+        [sys.executable, "-m", "taxi_nb", command, "--port", str(port)],
+        env={**os.environ, "MLFLOW_TRACKING_URI": store, **variables},
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
     )
-    found = f"http://127.0.0.1:{port}"
+    assert server.stderr is not None
     try:
-        _wait_for(server, f"{found}/ping")
-        yield f"{found}/invocations"
+        said = ""
+        for line in server.stderr:
+            if found := re.search(rf"at (http://127.0.0.1:{port}/\S*)", line):
+                # It says so when it answers, and not before.
+                assert requests.get(f"http://127.0.0.1:{port}/health", timeout=30).ok
+                yield found[1]
+                break
+            said += line
+        else:
+            raise AssertionError(f"the server has ended: {said}")
     finally:
         os.killpg(server.pid, signal.SIGINT)
-        server.wait(30)
+        server.stderr.close()
+        assert server.wait(30) in (0, 130)
 
 
-def _wait_for(server: subprocess.Popen, url: str) -> None:
-    for _ in range(600):
-        assert server.poll() is None, "the server has ended"
-        try:
-            if requests.get(url, timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.1)
-    raise AssertionError("the server does not answer")
+@pytest.fixture
+def address(three_champions: TrainedModels, store: str) -> Iterator[str]:
+    with opened("serve", store) as found:
+        yield found
 
 
 def test_the_champion_answers_and_a_wrong_request_is_told_so(
@@ -72,13 +82,107 @@ def test_the_champion_answers_and_a_wrong_request_is_told_so(
     minutes = float(champion.predict(trips)[0])
     assert answer.json() == {"predictions": pytest.approx([minutes, minutes])}
 
-    for wrong in ({"PULocationID": 74}, {**ROUTE, "trip_distance": "far"}):
-        refused = ask(wrong)
+    wrong_trips: dict[str, dict[str, Any]] = {
+        "DOLocationID is missing": {"PULocationID": 74},
+        "trip_distance must be 0 or more miles, got 'far'": {**ROUTE, "trip_distance": "far"},
+        "trip_distance must be 0 or more miles, got -1.8": {**ROUTE, "trip_distance": -1.8},
+        "PULocationID must be the number of a zone, 1 to 265, got 999": ROUTE
+        | {"PULocationID": 999},
+        "DOLocationID must be the number of a zone": ROUTE | {"DOLocationID": 74.5},
+    }
+    for reason, wrong in wrong_trips.items():
+        refused = ask(ROUTE, wrong)
         assert refused.status_code == 400
-        assert "trip_distance" in refused.json()["message"]
+        assert f"trip 2: {reason}" in refused.json()["message"]
+
+    split: Any = {"columns": ["other", *ROUTE], "data": [[{}, *ROUTE.values()]]}
+    again = requests.post(address, json={"dataframe_split": split}, timeout=30)
+    assert again.json() == {"predictions": [pytest.approx(minutes)]}
+
     json = {"Content-Type": "application/json"}
-    assert requests.post(address, data="?", headers=json, timeout=30).status_code == 400
+    bodies = {
+        "no JSON": b"?",
+        "nested too deeply": b"[" * 9_000,
+        "brackets": b'{"dataframe_records": [' + b"[]," * 500_000,
+        "2,097,152 bytes": b" " * 50_000_000,
+        "must be an object with": b"1",
+        "1 to 10,000 trips": b'{"dataframe_records": []}',
+    }
+    for reason, body in bodies.items():
+        began = time.monotonic()
+        told = requests.post(address, data=body, headers=json, timeout=60)
+        assert time.monotonic() - began < 30, reason
+        assert told.status_code == 400
+        assert reason in told.json()["message"]
     assert ask(ROUTE).status_code == 200
+
+    # Others on this machine reach the port, but have no token.
+    bare = address.partition("?")[0]
+    asked = {"dataframe_records": [ROUTE]}
+    for headers in ({}, {"Authorization": "Bearer x"}, {"Cookie": "taxi_nb=x"}):
+        assert requests.post(bare, json=asked, headers=headers, timeout=30).status_code == 401
+    bearer = {"Authorization": f"Bearer {address.partition('=')[2]}"}
+    assert requests.post(bare, json=asked, headers=bearer, timeout=30).ok
+    from_elsewhere = {**bearer, "Origin": "http://127.0.0.1:1"}
+    assert requests.post(bare, json=asked, headers=from_elsewhere, timeout=30).status_code == 403
+    by_another_name = {**bearer, "Host": "evil.example"}
+    assert requests.post(bare, json=asked, headers=by_another_name, timeout=30).status_code == 403
+
+
+def test_mlflows_pages_open_by_the_printed_address_and_for_nobody_else(
+    three_champions: TrainedModels, store: str, browser: Browser
+) -> None:
+    client = mlflow.MlflowClient()
+    with opened("ui", store) as address:
+        base = address.partition("/?")[0]
+        calls: dict[str, Any] = {
+            "registered-models/alias": {"name": "nyc-taxi-duration", "alias": "champion"}
+            | {"version": "1"},
+            "registered-models/set-tag": {"name": "nyc-taxi-duration", "key": "a", "value": "b"},
+        }
+        for prefix in ("api", "ajax-api"):
+            for call, body in calls.items():
+                told = requests.post(f"{base}/{prefix}/2.0/mlflow/{call}", json=body, timeout=60)
+                assert told.status_code == 401
+        version = client.get_model_version_by_alias("nyc-taxi-duration", "champion")
+        assert str(version.version) == "3"
+
+        bearer = {"Authorization": f"Bearer {address.partition('=')[2]}"}
+        for path in (
+            "api/2.0/mlflow-artifacts/artifacts/x",
+            "ajax-api/2.0/mlflow-artifacts/artifacts/x",
+            "ajax-api/2.0/mlflow/upload-artifact?run_uuid=1&path=MLmodel",
+        ):
+            for method in ("PUT", "POST", "DELETE"):
+                told = requests.request(method, f"{base}/{path}", headers=bearer, timeout=60)
+                assert told.status_code == 403, path
+
+        # A program of mine, and a browser that is given nothing but the address.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_TOKEN", address.partition("=")[2])
+            remote = mlflow.MlflowClient(base)
+            assert remote.search_registered_models()[0].name == "nyc-taxi-duration"
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(address)
+        assert "token" not in page.url
+        page.goto(f"{base}/#/models")
+        expect(page.get_by_text("nyc-taxi-duration").first).to_be_visible(timeout=60_000)
+        context.close()
+        stranger = browser.new_context()
+        told_so = stranger.new_page()
+        told_so.goto(f"{base}/#/models")
+        expect(told_so.get_by_text("a token is needed")).to_be_visible()
+        stranger.close()
+
+
+def test_a_token_of_ones_own_is_not_printed(three_champions: TrainedModels, store: str) -> None:
+    token = "a-token-of-my-own"
+    with opened("serve", store, TAXI_NB_TOKEN=token) as address:
+        assert token not in address
+        bearer = {"Authorization": f"Bearer {token}"}
+        trips = {"dataframe_records": [ROUTE]}
+        assert requests.post(address, json=trips, headers=bearer, timeout=30).ok
 
 
 def test_without_a_champion_there_is_one_clear_message(

@@ -10,6 +10,7 @@ from typing import Any
 
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult
 from taxi_nb.pipeline.report.executed import ExecutedNotebook
+from taxi_nb.project import file_inside
 from taxi_nb.tracking.names import RUN_VARIABLES
 
 # More would make the page long and the chart unreadable.
@@ -26,7 +27,13 @@ class RunOnDisk:
     @classmethod
     def read(cls, folder: Path) -> RunOnDisk:
         """Read a run's folder; FileNotFoundError without ``run.json``, ValueError if it is bad."""
-        return cls(RunRecord.read(folder / RUN_FILE), folder)
+        return cls(RunRecord.read(file_inside(folder, RUN_FILE)), folder)
+
+    def require_own_files(self) -> None:
+        """Raise a ValueError if a file of a step is a link that leads out, or no regular file."""
+        for step in self.record.steps:
+            for name in filter(None, (step.executed_notebook, step.html, step.inputs)):
+                file_inside(self.folder, name)
 
     @cached_property
     def steps(self) -> dict[str, StepResult]:
@@ -91,7 +98,11 @@ def _when(run: RunOnDisk) -> tuple[str, str]:
 
 
 def _inside(folder: Path, name: str | None) -> Path | None:
-    return folder / name if name and (folder / name).is_file() else None
+    try:
+        path = file_inside(folder, name) if name else None
+    except ValueError:  # Of a run that others are compared with: it has no such file.
+        return None
+    return path if path and path.is_file() else None
 
 
 def _known(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from taxi_nb.pipeline.report._page_summary import PageSummary, neighbours, read_
 from taxi_nb.pipeline.report._pages import render
 from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk, runs_before
-from taxi_nb.project import write_whole
+from taxi_nb.project import file_inside, write_whole
 
 # Earlier runs that get a comparison of their own without being asked for.
 _MOST_COMPARISONS = 8
+# How pages of any age begin.
+_BEGINNING, _MARK, _HEAD = b"<!doctype html>", b"Content-Security-Policy", 1_000
 
 
 def write_site(
@@ -42,10 +45,28 @@ def write_site(
     return site.write(anew=anew)
 
 
-def write_single_file(folder: Path, file: Path) -> Path:
-    """Write a run's pages, one comparison among them, into a file; raises as `write_site` does."""
+def write_single_file(folder: Path, file: Path, *, overwrite: bool = False) -> Path:
+    """Write a run's pages, one comparison among them, into a file; raises as `write_site` does.
+
+    FileExistsError if something is there that is no report, unless `overwrite`; never is anything
+    replaced but a regular file.
+    """
+    _require_replaceable(file, overwrite)
     write_whole(file, _Site(RunOnDisk.read(folder), []).single_file())
     return file
+
+
+def _require_replaceable(file: Path, overwrite: bool) -> None:
+    if not os.path.lexists(file):
+        return
+    if file.is_symlink() or not file.is_file():
+        raise FileExistsError(f"{file} is there, and is not a regular file: name another")
+    with file.open("rb") as opened:
+        is_report = opened.read(len(_BEGINNING)) == _BEGINNING and _MARK in opened.read(_HEAD)
+    if not (is_report or overwrite):
+        raise FileExistsError(
+            f"{file} is there, and is no report: name another, or replace it with --overwrite"
+        )
 
 
 # A page's file below the run's folder; its template, links and content.
@@ -54,6 +75,8 @@ _Page = tuple[str, str, Links, dict[str, Any]]
 
 class _Site:
     def __init__(self, run: RunOnDisk, asked_for: Sequence[RunOnDisk]) -> None:
+        for one in (run, *asked_for):
+            one.require_own_files()
         self.run = run
         self.record = run.record
         self.earlier, self.broken = runs_before(run)
@@ -65,11 +88,11 @@ class _Site:
         folder = self.run.folder
         pictures: dict[str, Figure] = {}
         for name, template, links, context in self._pages({} if anew else self._kept()):
-            write_whole(folder / name, render(template, site=links, **context))
+            write_whole(file_inside(folder, name), render(template, site=links, **context))
             pictures |= links.pictures
         for name, figure in pictures.items():
-            if not (folder / FIGURES / name).exists():
-                write_whole(folder / FIGURES / name, figure.data)
+            if not (file := file_inside(folder, f"{FIGURES}/{name}")).exists():
+                write_whole(file, figure.data)
         return folder / PAGE
 
     def _kept(self) -> dict[str, PageSummary]:

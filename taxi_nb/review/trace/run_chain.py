@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.memory import RUNS
-from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult
+from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult, is_run_name
 from taxi_nb.pipeline.report.executed import notebook_content
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.plain_data import from_plain
@@ -118,13 +118,16 @@ class RunChains:
         """Return a pipeline run's record, from its folder or else from MLflow."""
         name = run.data.tags.get(names.PIPELINE_RUN_TAG) or run.info.run_name
         folder = self.project / RUNS / str(name)
-        if (folder / RUN_FILE).is_file():
+        if is_run_name(str(name)) and (folder / RUN_FILE).is_file():
             recorded = read_record(folder)
             # A folder of that name may belong to another store's run.
             if recorded.record.mlflow_run_id == run.info.run_id:
                 return recorded
         kept = artifact_bytes(self.client, run, f"pipeline/{RUN_FILE}")
-        return Recorded(RunRecord.from_json(kept.decode()), None) if kept else None
+        try:
+            return Recorded(RunRecord.from_json(kept.decode()), None) if kept else None
+        except ValueError as error:
+            raise TraceError(f"pipeline/{RUN_FILE} of {run.info.run_id}: {error}") from None
 
     def _place(self, run: Run) -> _Place:
         above: list[Run] = []
@@ -287,6 +290,7 @@ def read_record(folder: Path) -> Recorded:
     """Read a pipeline run's record from its folder, or raise a `TraceError`."""
     try:
         disk = RunOnDisk.read(folder)
+        disk.require_own_files()
     except ValueError as error:
         raise TraceError(f"{folder / RUN_FILE}: {error}") from None
     return Recorded(disk.record, disk)

@@ -149,6 +149,8 @@ class ScratchExecution:
 def _file_in(checkout: Checkout, name: str) -> Path:
     """Return the pipeline file in a copy of the project; one from outside is copied there."""
     source = checkout.root / name
+    if ".." in source.parts:
+        raise VerificationError(f"the run's file {name!r} is none of the project's")
     if not source.is_file():
         raise VerificationError(f"{checkout.state} has no {name}")
     if not os.path.isabs(name):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from taxi_nb.tracking.model_files import note_same_files, require_same_files
 from taxi_nb.tracking.names import CHAMPION, REGISTERED_PARAM
 from taxi_nb.tracking.run_tree import artifact_bytes, artifact_paths, find_run
 
@@ -46,10 +47,14 @@ def recreate(
     """Make a registered model in a store that does not have it.
 
     Versions keep their numbers and point at the same files; the champion comes with a copy of
-    its run. `same_runs` are the ids in `source` -> `target` of runs that both have.
+    its run. `RegistryError` if its files are not those that were registered. `same_runs` are the
+    ids in `source` -> `target` of runs that both have.
     """
     if not state.versions:
         return
+    for one in state.versions:
+        if str(one.version) == state.champion:
+            require_same_files(source, one)
     target.create_registered_model(state.name)
     by_number = {int(version.version): version for version in state.versions}
     for number in range(1, max(by_number) + 1):
@@ -61,12 +66,13 @@ def recreate(
         run_id = same_runs.get(str(version.run_id))
         if run_id is None and str(number) == state.champion:
             run_id = _copied_run(source, target, str(version.run_id))
-        target.create_model_version(
+        copy = target.create_model_version(
             state.name,
             source=source.get_model_version_download_uri(state.name, version.version),
             run_id=run_id,
             tags=version.tags,
         )
+        note_same_files(source, version, target, copy)
     if state.champion:
         target.set_registered_model_alias(state.name, CHAMPION, state.champion)
 

@@ -55,6 +55,7 @@ def verify_run(
     succeed, or cannot be executed again.
     """
     run = RunOnDisk.read(folder)
+    run.require_own_files()
     record, uri = run.record, _store_of(run.record)
     if not is_there(uri):
         raise VerificationError(f"the store of {record.id} is gone: {uri}")

@@ -1,0 +1,155 @@
+"""Trips that somebody asks about over HTTP, checked before the model sees them.
+
+A request is bounded: in bytes, in trips, in depth. What is no trip is refused with the trip and
+the column, since a model has a number for any zone and any distance.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_BYTES = 2 << 20
+MOST_TRIPS = 10_000
+_ZONES = 265
+# What pandas can tell in nanoseconds.
+_YEARS = range(1678, 2262)
+_FORMS = ("dataframe_records", "dataframe_split")
+_SPLIT = ("columns", "data")
+
+
+class RequestError(ValueError):
+    """A request that cannot be answered; the message says what is wrong with it."""
+
+
+def requested_trips(body: bytes, columns: Sequence[str]) -> pd.DataFrame:
+    """Read the trips of a request in one of MLflow's forms for JSON.
+
+    Parameters
+    ----------
+    body : bytes
+        ``{"dataframe_records": [{column: value}]}``, or ``{"dataframe_split": {"columns": [...],
+        "data": [[...]]}}``; other columns than the model's are left out.
+    columns : sequence of str
+        Those that the model reads.
+
+    Returns
+    -------
+    DataFrame
+        One row a trip.
+
+    Raises
+    ------
+    RequestError
+        If it is too large, no JSON of these forms, or something in it is no trip.
+
+    Examples
+    --------
+    >>> requested_trips(b'{"dataframe_records": [{"trip_distance": 1.8}]}', ["trip_distance"])
+       trip_distance
+    0            1.8
+    """
+    import pandas as pd
+
+    if len(body) > MOST_BYTES:
+        raise RequestError(f"a request may have {MOST_BYTES:,} bytes; send fewer trips at once")
+    # Before anything is made of it: two million brackets would be as many objects.
+    if (found := sum(map(body.count, (b"{", b"[")))) > MOST_TRIPS + 10:
+        raise RequestError(f"a request may have {MOST_TRIPS:,} trips, got {found:,} brackets")
+    try:
+        content = json.loads(body)
+    except RecursionError:
+        raise RequestError("the JSON is nested too deeply to be trips") from None
+    except ValueError as error:
+        raise RequestError(f"no JSON in UTF-8: {error}"[:200]) from None
+    records = _records(content)
+    rows = [_checked(number, record, columns) for number, record in enumerate(records, 1)]
+    frame = pd.DataFrame(rows, columns=list(columns))
+    if "pickup_datetime" in frame:
+        frame["pickup_datetime"] = frame["pickup_datetime"].astype("datetime64[ns]")
+    return frame
+
+
+def _records(content: Any) -> Sequence[Mapping[str, Any]]:
+    form = next((name for name in _FORMS if isinstance(content, dict) and name in content), None)
+    if form is None:
+        raise RequestError(f"must be an object with {' or '.join(map(repr, _FORMS))}")
+    found = content[form]
+    if form == "dataframe_split":
+        names, rows = (found.get(key) if isinstance(found, dict) else 0 for key in _SPLIT)
+        if not (isinstance(names, list) and isinstance(rows, list)):
+            raise RequestError(f"{form!r} must have the lists {_SPLIT[0]!r} and {_SPLIT[1]!r}")
+        if not all(isinstance(row, list) and len(row) == len(names) for row in rows):
+            raise RequestError(f"{form!r}: each row must have a value for each column")
+        if not all(isinstance(name, str) for name in names):
+            raise RequestError(f"{form!r}: columns must be texts")
+        _require_few(rows)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+    if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
+        raise RequestError(f"{form!r} must be a list of objects, one for each trip")
+    _require_few(found)
+    return found
+
+
+def _require_few(trips: Sequence[Any]) -> None:
+    if not 1 <= len(trips) <= MOST_TRIPS:
+        raise RequestError(f"a request must have 1 to {MOST_TRIPS:,} trips, got {len(trips):,}")
+
+
+def _checked(number: int, record: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
+    row = []
+    for name in columns:
+        if record.get(name) is None:
+            raise RequestError(f"trip {number}: {name} is missing")
+        check, what = _CHECKS.get(name, (_number, "a number"))
+        value = check(record[name])
+        if value is None:
+            raise RequestError(f"trip {number}: {name} must be {what}, got {record[name]!r:.60}")
+        row.append(value)
+    return row
+
+
+def _number(given: Any) -> float | None:
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return None
+    try:
+        number = float(given)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _distance(given: Any) -> float | None:
+    number = _number(given)
+    return number if number is not None and number >= 0 else None
+
+
+def _zone(given: Any) -> int | None:
+    number = _number(given)
+    return int(number) if number in range(1, _ZONES + 1) and number is not None else None
+
+
+def _time(given: Any) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(given) if isinstance(given, str) else None
+    except ValueError:
+        return None
+    return time if time and time.tzinfo is None and time.year in _YEARS else None
+
+
+_ZONE = (_zone, f"the number of a zone, 1 to {_ZONES}")
+_CHECKS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+    "PULocationID": _ZONE,
+    "DOLocationID": _ZONE,
+    "trip_distance": (_distance, "0 or more miles"),
+    "pickup_datetime": (
+        _time,
+        "New York's time in ISO 8601 without a zone, such as 2021-03-01T08:30:00",
+    ),
+}
