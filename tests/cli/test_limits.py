@@ -25,7 +25,7 @@ def planned(project: Project) -> Callable[[str], tuple[int, str]]:
 
     def carry_out(command: str) -> tuple[int, str]:
         done = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {command}"],
+            ["bash", "-c", command],
             capture_output=True,
             text=True,
             timeout=60,
