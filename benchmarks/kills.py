@@ -37,16 +37,16 @@ IN_MLFLOW = {
 }
 
 
-def make_project(root: Path) -> None:
+def make_project(root: Path, steps: int = STEPS, seconds: float = 0.2) -> None:
     """Write steps of which each doubles what the one before it wrote."""
     for folder in ("notebooks", "params"):
         (root / folder).mkdir(parents=True)
-    for number in range(STEPS):
+    for number in range(steps):
         before = f"int(open('../made_{number - 1}.txt').read())" if number else "1"
         code = (
             "import os, time, mlflow\n"
             f"value = 2 * {before}\n"
-            "time.sleep(0.2)\n"
+            f"time.sleep({seconds})\n"
             f"with open('../made.part', 'w') as file:\n    file.write(str(value))\n"
             f"os.replace('../made.part', '../made_{number}.txt')\n"
             "mlflow.log_metric('value', value)"
@@ -55,8 +55,8 @@ def make_project(root: Path) -> None:
         notebook = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)])
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
         nbformat.write(notebook, root / "notebooks" / f"{number:02}.ipynb")
-    steps = "".join(f"  - {{notebook: '{number:02}'}}\n" for number in range(STEPS))
-    (root / "params" / "chain.yaml").write_text(f"steps:\n{steps}")
+    lines = "".join(f"  - {{notebook: '{number:02}'}}\n" for number in range(steps))
+    (root / "params" / "chain.yaml").write_text(f"steps:\n{lines}")
 
 
 def command(root: Path, *arguments: str) -> subprocess.Popen[str]:

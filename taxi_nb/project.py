@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -93,6 +95,16 @@ def private_files() -> Iterator[None]:
             yield
         finally:
             os.umask(before)
+
+
+def read_regular(path: Path) -> bytes:
+    """Return a file's content; OSError if it is a folder, a pipe or a device.
+
+    Reading these could wait for ever.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path.read_bytes()
 
 
 @contextmanager

@@ -96,6 +96,16 @@ def store(project: Project, empty_store: Path) -> Iterator[str]:
     mlflow.set_tracking_uri(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_in_the_checkout() -> Iterator[None]:
+    """Tests work in folders of their own: a run, a store or data here would be one's mistake."""
+    names = ("mlruns", "mlartifacts", "mlflow.db", "mlflow.db.lock", "runs", "data", "out")
+    before = {name for name in names if (REPOSITORY / name).exists()}
+    yield
+    left = {name for name in names if (REPOSITORY / name).exists()} - before
+    assert not left, f"tests left in {REPOSITORY}: {', '.join(sorted(left))}"
+
+
 @pytest.fixture(autouse=True)
 def forget_joined_run() -> Iterator[None]:
     """Tests are not cells of one notebook: none is the child of another's run."""

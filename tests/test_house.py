@@ -33,6 +33,7 @@ ROOMS = (
     "progress",
     "tracking",
     "secrets",
+    "held_folder",
     "project",
     "located_yaml",
     "plain_data",

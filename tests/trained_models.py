@@ -70,6 +70,12 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) 
     return TrainedModels(root / "mlflow.db", run_ids, training, validation)
 
 
+def copy_store(database: Path, root: Path) -> None:
+    """Copy a project's store with its artifacts, as a copy of the project has them."""
+    shutil.copy(database, root / "mlflow.db")
+    shutil.copytree(database.parent / "mlartifacts", root / "mlartifacts")
+
+
 @pytest.fixture(scope="session")
 def database_of_three_champions(
     tmp_path_factory: pytest.TempPathFactory, trained_models: TrainedModels
@@ -78,7 +84,7 @@ def database_of_three_champions(
     from taxi_nb import promote_if_better
 
     root = tmp_path_factory.mktemp("champions")
-    shutil.copy(trained_models.database, root / "mlflow.db")
+    copy_store(trained_models.database, root)
     with store_in(root):
         for name in trained_models.run_ids:
             decision = promote_if_better(trained_models.run(name), trained_models.validation)
@@ -89,7 +95,7 @@ def database_of_three_champions(
 @pytest.fixture
 def trained(project: Project, trained_models: TrainedModels, store: str) -> TrainedModels:
     """The models in the project's own store, in which nothing is registered."""
-    shutil.copy(trained_models.database, project.root / "mlflow.db")
+    copy_store(trained_models.database, project.root)
     return trained_models
 
 
@@ -101,5 +107,5 @@ def three_champions(
     store: str,
 ) -> TrainedModels:
     """Poor, fair and good were champion, one after the other, as versions 1 to 3."""
-    shutil.copy(database_of_three_champions, project.root / "mlflow.db")
+    copy_store(database_of_three_champions, project.root)
     return trained_models

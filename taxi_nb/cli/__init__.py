@@ -5,11 +5,12 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from contextlib import suppress
 from typing import NoReturn
 
 import typer
 
+from taxi_nb.cli._limits import lacking, open_streams, system_errors_end
+from taxi_nb.cli._stopping import FAILURE, say
 from taxi_nb.cli.plan import plan
 from taxi_nb.cli.registry import registry
 from taxi_nb.cli.report import report
@@ -19,6 +20,7 @@ from taxi_nb.cli.serve import serve
 from taxi_nb.cli.trace import trace
 from taxi_nb.cli.ui import ui
 from taxi_nb.cli.verify import verify
+from taxi_nb.held_folder import remove_abandoned
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,8 +38,15 @@ def main() -> None:
     # Every process that a command starts inherits these.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    open_streams()
     try:
-        app(_forced_all(sys.argv[1:]))
+        if problem := lacking():
+            say(problem)
+            raise SystemExit(FAILURE)
+        with system_errors_end():
+            remove_abandoned()
+            app(_forced_all(sys.argv[1:]))
+            sys.stdout.flush()
     except SystemExit as ending:
         _leave(ending.code)
 
@@ -49,8 +58,12 @@ def _leave(code: str | int | None) -> NoReturn:
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         # A reader that has gone, such as `head`, is not this program's mistake.
-        with suppress(OSError, ValueError):
+        try:
             stream.flush()
+        except BrokenPipeError:
+            pass
+        except (OSError, ValueError):
+            code = code or FAILURE
     os._exit(code or 0)
 
 

@@ -40,9 +40,10 @@ def run(
 
     What is up to date is not executed again; `taxi-nb plan` says what would run, and why.
     """
-    from taxi_nb.pipeline.killed_run import close_killed_run
+    from taxi_nb.pipeline.killed_run import clear_half_files, close_killed_run
     from taxi_nb.pipeline.memory import RUNS
     from taxi_nb.pipeline.project_lock import project_lock
+    from taxi_nb.pipeline.record import require_latest
 
     if kernel not in ("auto", "fork", "spawn"):
         stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
@@ -52,7 +53,9 @@ def run(
         signals_stop("interrupted: kernels ended, runs closed"),
         project_lock(pipeline.root / RUNS, say),
     ):
+        require_latest(pipeline.root / RUNS)
         close_killed_run(pipeline.root / RUNS, say)
+        clear_half_files(pipeline.root / RUNS)
         planned = make_plan(pipeline, force)
         # A run that is open already has to be filled, if only with what is used again.
         if pipeline.mlflow_run or not _nothing_to_do(pipeline, *planned):
@@ -73,7 +76,7 @@ def _nothing_to_do(pipeline: Pipeline, memory: Memory, plan: Plan) -> bool:
     """Point at the run that has all the results, if there is one."""
     from taxi_nb.pipeline.record import point_latest_at
 
-    folder = None if plan.will_run else memory.results.same_run(plan.results)
+    folder = None if plan.will_run else memory.results.same_run(plan.results, memory.digests)
     if folder is None:
         return False
     point_latest_at(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from taxi_nb.cli._arguments import ChosenRun, Jobs, run_folder
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
+from taxi_nb.held_folder import HeldFolder
 from taxi_nb.plain_data import to_json
 from taxi_nb.project import project_root
 
@@ -50,9 +50,10 @@ def verify(
     with (
         errors_stop(codes, "the run could not be verified: "),
         signals_stop("interrupted"),
-        tempfile.TemporaryDirectory(prefix="taxi-nb-verify-") as temporary,
+        HeldFolder("verify-") as temporary,
     ):
-        scratch = keep.absolute() if keep else Path(temporary).resolve()
+        scratch = keep.absolute() if keep else temporary.resolve() / "copy"
+        scratch.mkdir(exist_ok=True)
         made = verify_run(folder, project_root(), scratch, jobs=jobs, say=say)
     print(to_json(_as_dict(made), indent=2) if as_json else _as_text(made))
     if not made.is_same:

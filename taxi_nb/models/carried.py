@@ -13,6 +13,7 @@ loaded from that copy under a private name, and ``taxi_nb`` stays the project's.
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import IO, Any
 
 PREFIX = "taxi_nb_model_"
 PROJECT = "taxi_nb"
@@ -37,6 +38,8 @@ _FORMER_MODULES = {
 }
 # Private name -> the copy of the project that goes by it.
 _former_copies: dict[str, Path] = {}
+# Open as long as this process lives: by their locks a later one knows what a kill has left.
+_held: list[IO[bytes]] = []
 
 
 @cache
@@ -80,6 +83,13 @@ def carried_code() -> Path:
 
     folder = Path(tempfile.mkdtemp(prefix="taxi-nb-code-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if os.name == "posix":
+        import fcntl
+
+        # Locked before it has its name: another process sees no lock or a held one.
+        _held.append((folder / "lock~").open("wb"))
+        fcntl.flock(_held[-1], fcntl.LOCK_EX)
+        (folder / "lock~").rename(folder / "lock")
     copy = folder / carried_name()
     copy.mkdir()
     for name, content in sources().items():

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.project import read_regular
+
 # Tags of cells: the one whose values a pipeline may set, and those that papermill and we make.
 PARAMETERS = "parameters"
 INJECTED = "injected-parameters"
@@ -37,7 +39,10 @@ def read_notebook(path: Path) -> dict[str, Any]:
     Raises NotebookError if it is none, or one that cannot be executed as it is meant; the
     message names the cell, counted from 1 as JupyterLab shows them.
     """
-    return notebook_of(path.read_bytes())
+    try:
+        return notebook_of(read_regular(path))
+    except OSError as error:
+        raise NotebookError(f"cannot be read: {error.strerror}") from None
 
 
 def notebook_of(content: bytes) -> dict[str, Any]:

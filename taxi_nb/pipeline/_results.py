@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taxi_nb.pipeline._code_digest import digest
+from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import Inputs
-from taxi_nb.pipeline.record import StepResult, is_run_name, slug
+from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult, is_run_name, slug
 from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.project import file_inside, is_inside, write_whole
 
@@ -74,15 +75,36 @@ class KeptResults:
         except (OSError, ValueError):
             return None
 
-    def has_files_of(self, result: StepResult) -> bool:
-        """Whether the executed notebook is still there, whole."""
-        if result.executed_notebook is None or result.executed_in is None:
-            return False
+    def damage(self, result: StepResult, digests: FileDigests) -> Iterator[str]:
+        """Say what of a result's files and artifacts is gone, or is not as it was kept.
+
+        Files are compared by digest, artifacts by size, those on this machine. What else holds
+        artifacts, such as a bucket, is not asked.
+        """
+        yield from self._damaged_files(result, digests)
+        artifacts = result.artifacts or {}
+        lost = [path for path, size in artifacts.items() if _size(self.runs.parent / path) != size]
+        if lost:
+            others = f" and {len(lost) - 1} others" if len(lost) > 1 else ""
+            yield f"its artifacts are gone or not whole: {lost[0]}{others}"
+
+    def _damaged_files(self, result: StepResult, digests: FileDigests) -> Iterator[str]:
+        folder = self.runs / (result.executed_in or "")
         try:
-            path = file_inside(self.runs / result.executed_in, result.executed_notebook)
-            return path.stat().st_size == result.notebook_size
-        except (OSError, ValueError):
-            return False
+            notebook = file_inside(folder, result.executed_notebook or "")
+        except ValueError:
+            notebook = None
+        if notebook is None or not notebook.is_file():
+            yield "its executed notebook is gone"
+            return
+        is_as_kept = _size(notebook) == result.notebook_size
+        if not result.digests and not (is_as_kept and digests.is_json(notebook)):
+            yield "its executed notebook is not whole"  # As older commits kept it.
+        for key, kept in result.digests.items():
+            found = digests.content(folder / (getattr(result, key) or ""))
+            if found != kept:
+                file = f"its {key.replace('_', ' ')} in {folder.name}"
+                yield f"{file} changed since" if found else f"{file} cannot be read"
 
     def of_run(self, run: str) -> dict[str, StepResult]:
         """Return the results that a run has left, by the step's name."""
@@ -94,14 +116,24 @@ class KeptResults:
         """Whether a result is kept that a run of this name left, be its folder there or not."""
         return any(self.folder.glob(f"keys/*/{run}-??????.json"))
 
-    def same_run(self, results: Sequence[StepResult]) -> Path | None:
-        """Return the folder of the run that consists of these very results, if there is one."""
+    def same_run(self, results: Sequence[StepResult], digests: FileDigests) -> Path | None:
+        """Return the folder of the run that consists of these very results, if it is whole."""
         try:
             name = self._of_run(results).read_text("utf-8")
+            if not is_run_name(name):
+                return None
+            folder = self.runs / name
+            record = RunRecord.read(folder / RUN_FILE)
         except (OSError, ValueError):
             return None
-        folder = self.runs / name
-        return folder if is_run_name(name) and (folder / "index.html").is_file() else None
+        steps = {step.name: step for step in record.steps}
+        pages = [folder / "index.html", *(folder / s.html for s in record.steps if s.html)]
+        is_whole = all(map(_is_page, pages)) and all(
+            digests.content(folder / (getattr(steps[result.name], key) or "")) == kept
+            for result in results
+            for key, kept in result.digests.items()
+        )
+        return folder if is_whole else None
 
     def note_run(self, results: Sequence[StepResult], run: str) -> None:
         write_whole(self._of_run(results), run)
@@ -121,11 +153,31 @@ class KeptResults:
         return self.folder / "runs" / digest(ids)
 
 
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a page is there to its end."""
+    end = b"</html>"
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(64, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            return file.read().rstrip().endswith(end)
+    except OSError:
+        return False
+
+
 def _written(result: StepResult) -> dict[str, object]:
     return {
         "run": result.executed_in,
         "kind": result.kind,
         "notebook_size": result.notebook_size,
+        "digests": result.digests,
+        "artifacts": result.artifacts,
         "step": result.recorded(),
         "inputs": result.used,
     }
@@ -140,6 +192,8 @@ def _read(path: Path) -> StepResult | None:
             executed_in=known["run"],
             kind=known["kind"],
             notebook_size=known["notebook_size"],
+            digests=dict(known.get("digests") or {}),
+            artifacts=known.get("artifacts"),
             used=from_plain(Inputs, known["inputs"]),
         ).checked()
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -194,7 +194,20 @@ class StepRunner:
             kind=self.tracking.kind(run_id),
             executed_in=self.folder.path.name,
             notebook_size=self.folder.notebook(step.name).stat().st_size,
+            digests=self._digests(step),
+            artifacts=self._artifacts(run_id),
             used=inputs,
         )
         memory.results.keep(self.pipeline.name, result)
         return result
+
+    def _digests(self, step: Step) -> dict[str, str]:
+        """Return the digests of what later runs use; a page can be made again from it."""
+        files = self.folder.files(step.name)
+        kept = {key: files[key] for key in ("executed_notebook", "inputs")}
+        found = {key: self.memory.digests.content(file) for key, file in kept.items()}
+        return {key: digest for key, digest in found.items() if digest is not None}
+
+    def _artifacts(self, run_id: str) -> dict[str, int]:
+        sizes = self.tracking.artifact_sizes(run_id)
+        return {path_within(self.pipeline.root, path): size for path, size in sizes.items()}

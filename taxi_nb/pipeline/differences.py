@@ -65,8 +65,9 @@ def differences(result: StepResult, present: Present) -> Iterator[str]:
     yield from _outputs(used.outputs, present)
     if result.mlflow_run_id not in present.memory.finished:
         yield "its MLflow run is gone"
-    if not present.memory.results.has_files_of(result):
-        yield "its executed notebook is gone"
+    if result.artifacts is None and not present.memory.has_artifacts:
+        yield "its artifacts are gone"
+    yield from present.memory.results.damage(result, present.memory.digests)
 
 
 def _parameters(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

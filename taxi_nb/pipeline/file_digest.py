@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,6 +37,7 @@ class FileDigests:
     def __init__(self, memory: Path) -> None:
         self._memory = memory
         self._known: dict[str, dict[str, Any]] = {}
+        self._asked: set[str] = set()
         self._is_new = False
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(memory.read_bytes())
@@ -44,6 +46,13 @@ class FileDigests:
     def save(self) -> None:
         """Remember what was learned."""
         if self._is_new:
+            # Every run leaves files: those of runs that nobody asks for any more are forgotten.
+            of_runs = f" {self._memory.parent.parent}{os.sep}"
+            self._known = {
+                key: known
+                for key, known in self._known.items()
+                if key in self._asked or of_runs not in key
+            }
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._memory, json.dumps({"version": VERSION, "files": self._known}))
             self._is_new = False
@@ -51,6 +60,10 @@ class FileDigests:
     def content(self, path: Path) -> str | None:
         """Return the sha256 of a file's content, or None if there is no such file."""
         return self._look_up("content", path, _content)
+
+    def is_json(self, path: Path) -> bool:
+        """Whether a file is there, and JSON."""
+        return bool(self._look_up("json", path, _is_json))
 
     def definitions(self, path: Path) -> dict[str, str] | None:
         """Return the digests of a module's definitions, or None if there is no such file."""
@@ -86,11 +99,14 @@ class FileDigests:
 
     def _look_up(self, kind: str, path: Path, work_out: Callable[[Path], Any]) -> Any:
         key = f"{kind} {path}"
+        self._asked.add(key)
         try:
             found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # Reading a pipe would wait for ever.
+                return None
             stamp = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
             known = self._known.get(key)
-            if known and known["stamp"] == stamp:
+            if isinstance(known, dict) and known.get("stamp") == stamp and "digest" in known:
                 return known["digest"]
             digest = work_out(path)
             after = path.stat()
@@ -106,6 +122,14 @@ class FileDigests:
 def _content(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _notebook(path: Path) -> dict[str, Any]:

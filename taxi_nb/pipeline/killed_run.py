@@ -7,13 +7,14 @@ knows that it was killed.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_nb.pipeline._results import KeptResults
+from taxi_nb.pipeline._results import FOLDER, KeptResults
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord, Status, StepError, StepResult
 from taxi_nb.project import file_inside, write_whole
 from taxi_nb.tracking.names import PIPELINE_RUN_TAG, STEP_TAG, RunStatus
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _NOTE = ".running.json"
+# A file is half written for as long as one write takes.
+_HALF_SECONDS = 1
 
 
 def note_running(folder: Path) -> None:
@@ -44,6 +47,23 @@ def ended(step: StepResult, run_status: Status) -> StepResult:
     return step
 
 
+def clear_half_files(runs: Path) -> None:
+    """Remove what killed processes left half written in the folders of runs.
+
+    The caller holds the project's lock; a command that needs none may write there.
+    """
+    import psutil
+
+    now = time.time()
+    places = (runs, *runs.glob("*/"), *(runs / FOLDER).glob("**/"))
+    for file in (file for place in places for file in place.glob(".*.part")):
+        owner = file.name.split(".")[-2].partition("-")[0]
+        with suppress(OSError):
+            is_old = now - file.stat().st_mtime > _HALF_SECONDS
+            if is_old and not (owner.isdecimal() and psutil.pid_exists(int(owner))):
+                file.unlink()
+
+
 def close_killed_run(runs: Path, say: Callable[[str], None]) -> None:
     """Let record and page of the run that was killed, if one was, say what it had come to.
 
@@ -52,7 +72,7 @@ def close_killed_run(runs: Path, say: Callable[[str], None]) -> None:
     try:
         name = str(json.loads((runs / _NOTE).read_bytes())["run"])
         folder = file_inside(runs, f"{name}/{RUN_FILE}").parent
-        record = RunRecord.from_json((folder / RUN_FILE).read_text("utf-8"))
+        record = RunRecord.read(folder / RUN_FILE)
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError):
@@ -67,6 +87,8 @@ def close_killed_run(runs: Path, say: Callable[[str], None]) -> None:
         write_whole(folder / RUN_FILE, record.to_json())
         with suppress(OSError, ValueError):
             write_site(folder)
+        for notes in folder.glob(".*.inputs.jsonl"):
+            notes.unlink(missing_ok=True)
         say(f"{record.id} was killed: {RUN_FILE} and page say so now")
     forget_running(folder)
 
@@ -84,7 +106,7 @@ def ending_of(runs: Path, run: Run) -> RunStatus:
         kept = KeptResults(runs).of_run(name).get(step)
         return "FINISHED" if kept and kept.mlflow_run_id == run.info.run_id else "KILLED"
     try:
-        record = RunRecord.from_json(file_inside(runs, f"{name}/{RUN_FILE}").read_text("utf-8"))
+        record = RunRecord.read(file_inside(runs, f"{name}/{RUN_FILE}"))
     except (OSError, ValueError):
         return "KILLED"
     is_its = record.mlflow_run_id == run.info.run_id and record.status is not Status.RUNNING

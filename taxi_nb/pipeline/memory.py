@@ -84,6 +84,17 @@ class Memory:
         }
 
     @cached_property
+    def has_artifacts(self) -> bool:
+        """Whether any artifact may be there, as far as can be told without the store.
+
+        Of results that older commits kept no more is known.
+        """
+        database = sqlite_file(self.uri)
+        if database is None or artifact_root(self.pipeline.artifact_root):
+            return True
+        return any((database.absolute().parent / n).is_dir() for n in ("mlartifacts", "mlruns"))
+
+    @cached_property
     def made_by_runs(self) -> tuple[Path, ...]:
         """Files and folders below the project that runs make: never inputs."""
         root = beside = self.pipeline.root

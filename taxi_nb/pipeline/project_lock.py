@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from taxi_nb.project import private_folder, write_whole
+from taxi_nb.tracking.lock_holder import lock_holder
 
 _POLL_SECONDS = 0.2
 
@@ -26,7 +27,7 @@ def project_lock(runs: Path, say: Callable[[str], None]) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"waiting for {_holder(runs)}, which runs a pipeline in this project")
+        say(f"waiting for {_holder(runs)}, which runs a pipeline in this project; Ctrl-C ends this")
         lock.acquire()
     try:
         write_whole(runs / ".lock-holder.json", json.dumps(_this_process()))
@@ -45,11 +46,15 @@ def _this_process() -> dict[str, str | int]:
 
 
 def _holder(runs: Path) -> str:
+    import psutil
+
     try:
         holder = json.loads((runs / ".lock-holder.json").read_bytes())
+        if holder["host"] == platform.node() and not psutil.pid_exists(holder["pid"]):
+            return lock_holder(runs / ".lock")
         return (
             f"process {holder['pid']} on {holder['host']} "
             f"({holder['command']}, since {holder['since']})"
         )
     except (OSError, ValueError, KeyError):
-        return "another process"
+        return lock_holder(runs / ".lock")

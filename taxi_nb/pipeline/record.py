@@ -16,7 +16,7 @@ from typing import Any
 from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.plain_data import from_plain, plain, restored, shortened, to_json
-from taxi_nb.project import is_inside, private_folder
+from taxi_nb.project import is_inside, private_folder, read_regular
 from taxi_nb.tracking.names import RunStatus
 from taxi_nb.tracking.outcomes import TrainedModel
 
@@ -107,13 +107,18 @@ class StepResult:
     executed_in: str | None = field(default=None, compare=False)
     # Bytes of the executed notebook: half of one is none.
     notebook_size: int | None = field(default=None, compare=False)
+    # The sha256 of the kept files, by their names here; results of older commits have none.
+    digests: Mapping[str, str] = field(default_factory=dict, compare=False)
+    # Bytes of each artifact of its runs and models that is on this machine: path, from the
+    # project's folder where it is inside -> size. None: not listed.
+    artifacts: Mapping[str, int] | None = field(default=None, compare=False)
     # Its inputs, where they are known.
     used: Inputs | None = field(default=None, compare=False)
 
     def recorded(self) -> dict[str, Any]:
         """Return the part that a record keeps: name -> value."""
         # With a kept result, and not in a run's record.
-        kept_apart = ("kind", "executed_in", "notebook_size", "used")
+        kept_apart = ("kind", "executed_in", "notebook_size", "digests", "artifacts", "used")
         kept = {name: value for name, value in vars(self).items() if name not in kept_apart}
         return {**kept, "parameters": plain(self.parameters)}
 
@@ -174,6 +179,11 @@ class RunRecord:
         return to_json(plain, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
+    def read(cls, file: Path) -> RunRecord:
+        """Read a ``run.json``; OSError if it is no file, ValueError if it is not a record."""
+        return cls.from_json(read_regular(file).decode())
+
+    @classmethod
     def from_json(cls, text: str) -> RunRecord:
         """Read the text of `to_json`; ValueError if it is not a record."""
         try:
@@ -213,6 +223,16 @@ def make_run_folder(
                 folder.mkdir()
                 return folder
     raise FileExistsError(f"no free name for a run in {runs}")
+
+
+def require_latest(runs: Path) -> None:
+    """Raise an OSError if `runs/latest` cannot be the link that it has to be."""
+    latest = runs / "latest"
+    if latest.is_dir() and not latest.is_symlink():
+        raise OSError(
+            f"{latest} is a folder, and has to be a link to the newest run, as every run makes it: "
+            "move it away, or delete it if it is a copy of a run"
+        )
 
 
 def point_latest_at(folder: Path) -> None:

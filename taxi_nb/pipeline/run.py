@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from taxi_nb.pipeline.plan import decide, plan
 from taxi_nb.pipeline.planned import Plan, PlannedStep
 from taxi_nb.pipeline.record import RunRecord, Status, StepError, StepResult, make_run_folder
 from taxi_nb.pipeline.spec import Pipeline, Step
+from taxi_nb.project import part_file
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE, URI_VARIABLE
 from taxi_nb.tracking.pipeline_runs import PipelineTracking
@@ -198,13 +199,16 @@ class _Run:
         return planned
 
     def _reused(self, step: Step) -> StepResult:
-        """Point at an earlier result; its files get a second name in this run's folder."""
+        """Point at an earlier result; its files are copied to this run's folder."""
         result = self.planned[step.name].result
         assert result is not None and result.executed_in is not None  # noqa: PT018
         former = self.folder.path.parent / result.executed_in
         for key, here in self.folder.files(step.name).items():
             if (earlier := getattr(result, key)) is not None:
-                _second_name(former / earlier, here)
+                _copy(former / earlier, here)
+        kept = self.folder.kept(step.name)
+        if kept["executed_notebook"]:  # Its page is made again if that is not whole.
+            kept["html"] = self.folder.page(step.name).name
         return replace(
             result,
             status=Status.CACHED,
@@ -213,7 +217,7 @@ class _Run:
             attempts=0,
             reason=None,
             reused_from=result.executed_in,
-            **self.folder.kept(step.name),
+            **kept,
         )
 
     def _skip_hopeless(self, waiting: list[Step]) -> None:
@@ -275,11 +279,8 @@ class _Run:
         self.listener.step_started(begun)
 
 
-def _second_name(file: Path, name: Path) -> None:
-    """Give a file of an earlier run a name in another folder, too; a copy where links fail."""
-    try:
-        os.link(file, name)
-    except FileNotFoundError:
-        return
-    except OSError:
-        shutil.copyfile(file, name)
+def _copy(file: Path, copy: Path) -> None:
+    """Copy a file, if it is there: a link would let a change in one run's folder be one in all."""
+    with suppress(FileNotFoundError), part_file(copy) as part:
+        shutil.copyfile(file, part)
+        os.replace(part, copy)

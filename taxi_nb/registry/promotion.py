@@ -42,7 +42,8 @@ def promote_if_better(
     and no slice of the trips may get much worse. With few days nothing is promoted on their word,
     unless there is no champion. Neither model may
     have learned from these trips; a model of synthetic trips never replaces one of real ones. The
-    decision is logged either way. If another process changes the champion meanwhile, the
+    decision is logged either way. Where these trips made it champion before, that decision is given
+    again, and says that it stands. If another process changes the champion meanwhile, the
     challenger is judged again.
 
     Parameters
@@ -75,8 +76,8 @@ def promote_if_better(
     Examples
     --------
     >>> best = trained_models(training, validation).best
-    >>> promote_if_better(best, validation).promoted  # it is the champion already
-    False
+    >>> promote_if_better(best, validation).promoted  # decided before, and it stands
+    True
     """
     require(margin >= 0, "margin", margin, "be 0 or more minutes")
     require(slice_margin >= 0, "slice_margin", slice_margin, "be 0 or more minutes")
@@ -108,6 +109,8 @@ def _decision_on(
     """Judge against the champion, again whenever it is another one by then."""
     while True:
         history = settled_history(log)
+        if (standing := _standing_decision(challenger, gate, history)) is not None:
+            return standing
         held = _champion_of(log, history)
         champion = judge(held, challenger.validation) if held else None
         decision = gate.decide(challenger, champion, selection)
@@ -125,6 +128,36 @@ def _decision_on(
         made = hand_over(log, promotion, history)
         if made is not None:
             return replace(decision, number=made.number)
+
+
+def _standing_decision(
+    challenger: Judged, gate: Gate, history: PromotionHistory
+) -> PromotionDecision | None:
+    """Return the decision that made the challenger champion, if it was made on these very trips.
+
+    A step that was killed after it had promoted comes to the same when it is run again.
+    """
+    made = history.latest
+    if made is None or made.kind != "promotion" or made.after != challenger.number:
+        return None
+    if made.validation_digest != provenance(challenger.validation).digest:
+        return None
+    known = dict(made.numbers)
+    if known.pop("margin", None) != gate.margin or "challenger_rmse" not in known:
+        return None
+    counts = {name: int(known[name]) for name in ("candidates", "days") if name in known}
+    names = ("challenger_rmse", "champion_rmse", "gain", "gain_error", "gain_by_chance")
+    return PromotionDecision(
+        name=history.name,
+        promoted=True,
+        challenger_version=challenger.number,
+        champion_version=made.before,
+        margin=gate.margin,
+        reason=f"{made.reason}. That was decided at {made.at} (number {made.number}), and stands",
+        number=made.number,
+        **{name: known.get(name) for name in names},  # type: ignore[arg-type]
+        **counts,  # type: ignore[arg-type]
+    )
 
 
 def promote(version: str, *, reason: str, name: str = DEFAULT_NAME) -> Promotion:

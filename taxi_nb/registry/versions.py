@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from taxi_nb.tracking import names
+from taxi_nb.tracking.experiments import bring_home
 from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
 from taxi_nb.tracking.model_files import expect_digests, note_files, require_same_files
 from taxi_nb.tracking.model_notes import RegistryError
@@ -41,6 +42,7 @@ def registry_client() -> MlflowClient:
     from mlflow import MlflowClient
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    bring_home(tracking_uri())
     mlflow.set_tracking_uri(tracking_uri())
     return MlflowClient()
 

@@ -5,9 +5,11 @@ notebook gets it from `secret.secret`, to use it in a call. It may go nowhere el
 
 - a pipeline file, a parameters cell, `tracked_run`: `literals` refuses values written out there
 - outputs, errors and replies of a kernel: `_kernel_messages`, and the pipeline's papermill engine
-- parameters, tags, texts, dictionaries and files of a run: `mlflow_client`
+- whatever MLflow's stores and artifact repositories get: `mlflow_boundary`, which also hides
+  tokens of well-known forms and what is secret in addresses
 - executed notebooks and logs of a pipeline: `known.KnownSecrets.hide_in_file`
 - source, executed cells and uncommitted changes that a run keeps: `literals.scrubbed`
+- titles and comments within pictures: `_pictures`
 - addresses in messages, tags and records: `addresses`, which drops passwords and signatures
 
 `known` holds the values to look for, `references` reads ``env:NAME``. A value that is encoded,

@@ -8,14 +8,19 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 # A password may hold an unescaped "/": with a colon before it, all up to the last "@" is secret.
-_USER_INFO = r"(?<=://)(?:[^/@\s]*:\S*@|[^/\s]*@)"
+_USER_INFO = r"(?<=://)(?:[^/@\s:]*+:\S*@|[^/\s]*@)"
 # Names in a query that go with secrets: X-Amz-Signature, sig, token, api_key.
-_SIGNING = re.compile(r"(^|[-_])sig$|signature|token|secret|passw|pwd|credential|(^|[-_]|api)key$")
+_SIGNING = re.compile(
+    r"(^|[-_])sig$|signature|(?<!page)(?<!page[-_])token$|secret|passw|pwd|credential"
+    r"|(^|[-_]|api)key$"
+)
 
 
 def without_credentials(url: str) -> str:
     """Return the URL without user, password, query and fragment."""
-    return re.sub(_USER_INFO, "", _without_query(url))
+    # Only up to the last @, so that time grows with the text.
+    head, at, tail = _without_query(url).rpartition("@")
+    return re.sub(_USER_INFO, "", head + at) + tail
 
 
 def has_credentials(text: str) -> bool:
@@ -47,8 +52,19 @@ def variable_without_credentials(name: str) -> str | None:
 
 def user_info(url: str) -> str:
     """Return the ``user:password@`` of a URL, or nothing."""
-    found = re.search(_USER_INFO, _without_query(url))
+    head, at, _ = _without_query(url).rpartition("@")
+    found = re.search(_USER_INFO, head + at) if at else None
     return found[0] if found else ""
+
+
+def is_placeholder_address(url: str) -> bool:
+    """Whether what would be secret in an address is a name in brackets: ``//{user}:{pw}@host``."""
+    _, _, password = user_info(url)[:-1].partition(":")
+    pairs = (part.partition("=") for part in _query(url).split("&"))
+    values = [password, *(value for name, _, value in pairs if _SIGNING.search(name.lower()))]
+    given = [value for value in values if value]
+    stands_for = re.compile(r"\$?\{.*|\$.*|%\(.*|%s|\*+|x+|password|passwd|pass|pw|\.+")
+    return bool(given) and all(stands_for.fullmatch(value) for value in given)
 
 
 def _secrets(url: str) -> Iterable[str]:

@@ -7,39 +7,28 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from taxi_nb.secrets.addresses import has_credentials, without_credentials
+from taxi_nb.secrets import _forms
+from taxi_nb.secrets._forms import (
+    is_placeholder,
+    is_plainly_secret,
+    looks_random,
+    looks_secret,
+    words_of,
+)
+from taxi_nb.secrets.addresses import (
+    has_credentials,
+    is_placeholder_address,
+    without_credentials,
+)
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.references import SecretError, secret_variables, value_of, variable_of
 
 # Shorter values are left alone where only their looks speak for a secret.
 _LONG = 8
-# Nobody writes longer lines; in notebooks they are pictures.
-_LONGEST_LINE = 10_000
 _INSTEAD = (
     "put it into an environment variable, write env:NAME here, and let the notebook ask for it "
     "with secret(...) from taxi_nb"
 )
-
-# Last words of a secret's name; `keys_of`, `monkey` and `n_tokens` do not end in them.
-_NOUNS = {"key", "token"}
-_ALWAYS = {"apikey", "credential", "credentials", "passphrase", "passwd", "password", "passwords"}
-_ALWAYS |= {"pwd", "secret", "secrets"}
-# `sort_key` orders, `key_column` and `password_file` say where something is, not what it is.
-_HARMLESS_KEYS = {"cache", "foreign", "group", "index", "join", "order", "partition", "primary"}
-_HARMLESS_KEYS |= {"public", "row", "sort"}
-_ABOUT = {"column", "columns", "field", "file", "folder", "id", "length", "name", "names", "path"}
-_ABOUT |= {"size", "type", "variable"}
-
-
-def looks_secret(name: str) -> bool:
-    """Whether this is probably a secret's name: ``api_key``, ``dbPassword``, ``TOKEN``."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    words = [word for word in re.split(r"[^a-z0-9]+", spaced.lower()) if word]
-    if not words or words[-1] in _ABOUT:
-        return False
-    if _ALWAYS.intersection(words):
-        return True
-    return words[-1] in _NOUNS and not _HARMLESS_KEYS.intersection(words)
 
 
 def secret_mistake(name: str, value: Any) -> str | None:
@@ -82,75 +71,166 @@ def _texts(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-_PRIVATE_KEY = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
-)
-_TOKEN = re.compile(
-    r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}\b|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
-    r"|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}|sk-[\w-]{20,}|hf_[A-Za-z0-9]{20,}"
-    r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"
-)
-# Names are taken whole (``*+``): a long word, such as a picture in base64, is gone through once.
-_ASSIGNED = re.compile(
-    r"""(?<![\w.-])(?P<name>[A-Za-z_][\w.-]*+)"""
-    r"""(?P<between>\\?["']?\s*(?::\s*[\w\[\]| ]{1,40}?\s*)?[:=]\s*)"""
-    r"""(?:(?P<quote>\\?["'])(?P<quoted>[^"'\\\n]+)(?P=quote)|(?P<bare>[^\s"'\\,(){}\[\]]+))"""
-)
-_ADDRESS = re.compile(r"""(?<![\w+.-])[A-Za-z][\w+.-]*+://[^\s"'<>\\]+""")
+def without_tokens(text: str) -> str:
+    """Return a text without tokens and keys of well-known forms, and secrets in addresses."""
+    return _Scrubbing().without_tokens(text)
+
+
+def holds_secret(name: str, value: str) -> bool:
+    """Whether a parameter or tag is a secret that is written out, by its name beyond doubt."""
+    return is_plainly_secret(name) and not is_placeholder(value)
 
 
 def scrubbed(text: str) -> tuple[str, int]:
     """Return code or prose without what looks like a secret, and how many were replaced.
 
     Replaced are values that parameters or variables of the environment hold, texts assigned to
-    names that look like secrets, tokens and keys of well-known forms, and what is secret in
-    addresses.
+    names that look like secrets or handed over with them, tokens and keys of well-known forms,
+    and what is secret in addresses.
     """
     hidden = KNOWN.hide_in(text)
-    count = int(hidden != text)
+    scrubbing = _Scrubbing(int(hidden != text))
     for name, value in os.environ.items():
         # Whether or not a parameter names the variable.
         if looks_secret(name) and len(value) >= _LONG and value in hidden:
-            count += 1
+            scrubbing.count += 1
             hidden = hidden.replace(value, "***")
-
-    def replace(pattern: re.Pattern[str], by: Callable[[re.Match[str]], str], within: str) -> str:
-        def counted(found: re.Match[str]) -> str:
-            nonlocal count
-            replacement = by(found)
-            count += replacement != found[0]
-            return replacement
-
-        return pattern.sub(counted, within)
-
-    lines = replace(_PRIVATE_KEY, _stars, hidden).splitlines(keepends=True)
-    for number, line in enumerate(lines):
-        if len(line) <= _LONGEST_LINE:
-            line = replace(_TOKEN, _stars, line)
-            line = replace(_ADDRESS, _clean_address, line)
-            lines[number] = replace(_ASSIGNED, _clean_assignment, line)
-    return "".join(lines), count
+    hidden = scrubbing.without_tokens(hidden)
+    lower = hidden.lower()
+    for pattern, found_in, signs in (
+        (_forms.AUTHORIZATION, _authorization, ("authorization", "bearer")),
+        (_forms.CALLED, _named, ()),
+        (_forms.COMMAND, _command, ()),
+        (_forms.LINE, _line, ()),
+        (_forms.ASSIGNED, _named, ()),
+        (_forms.LOGIN, _login, ("login", "set_password", "auth")),
+        (_forms.OTHERS, _other, ("curl", "--user", "</", "machine", "identified", "password")),
+    ):
+        if not signs or any(sign in lower for sign in signs):
+            hidden = scrubbing.replace(pattern, found_in, hidden)
+    return scrubbing.pairs(hidden), scrubbing.count
 
 
-def _stars(_: re.Match[str]) -> str:
-    return "***"
+# Where in a match a secret is, as the name of a group, if it is one.
+_Finding = Callable[[re.Match[str]], "str | None"]
 
 
-def _clean_address(found: re.Match[str]) -> str:
-    return without_credentials(found[0]) if has_credentials(found[0]) else found[0]
+class _Scrubbing:
+    """Counts what it replaces."""
+
+    def __init__(self, count: int = 0) -> None:
+        self.count = count
+
+    def without_tokens(self, text: str) -> str:
+        if "PRIVATE" in text or "PuTTY" in text or "AGE-SECRET" in text:
+            text = self.replace(_forms.PRIVATE_KEY, lambda _: "0", text)
+        text = self.replace(_forms.TOKEN, lambda _: "0", text)
+        if "://" in text:
+            text = self.replace(_forms.WEBHOOK, lambda _: "0", text)
+            text = _forms.ADDRESS.sub(self._clean_address, text)
+        return text
+
+    def replace(self, pattern: re.Pattern[str], finding: _Finding, text: str) -> str:
+        def starred(found: re.Match[str]) -> str:
+            group = finding(found)
+            if group is None:
+                return found[0]
+            self.count += 1
+            place: int | str = 0 if group == "0" else group
+            start, end = (edge - found.start() for edge in found.span(place))
+            return f"{found[0][:start]}***{found[0][end:]}"
+
+        return pattern.sub(starred, text)
+
+    def _clean_address(self, found: re.Match[str]) -> str:
+        address = re.sub(r"\\u0026|&amp;", "&", found[0])
+        if not has_credentials(address) or is_placeholder_address(address):
+            return found[0]
+        self.count += 1
+        return without_credentials(address)
+
+    def pairs(self, text: str) -> str:
+        """Replace in ``user, password = "me", "..."``: names in their order."""
+
+        def starred(found: re.Match[str]) -> str:
+            names = [name.strip() for name in found["names"].split(",")]
+            if not any(map(is_plainly_secret, names)):
+                return found[0]
+            values = list(_TEXT.finditer(found["values"]))
+            if len(values) != len(names):
+                return found[0]
+            whole, start = found[0], found.start("values") - found.start()
+            for name, value in reversed(list(zip(names, values, strict=True))):
+                if holds_secret(name, value["v"]) and value["v"] != "***":
+                    self.count += 1
+                    first, last = (start + edge for edge in value.span("v"))
+                    whole = f"{whole[:first]}***{whole[last:]}"
+            return whole
+
+        return _forms.PAIRED.sub(starred, text)
 
 
-def _clean_assignment(found: re.Match[str]) -> str:
-    if not looks_secret(found["name"]) or not _may_be_secret(found):
-        return found[0]
-    mark = found["quote"] or ""
-    return f"{found['name']}{found['between']}{mark}***{mark}"
+_TEXT = re.compile(r"""(?P<o>\\"|"|')(?P<v>[^"'\\\n]*+)(?P=o)""")
 
 
-def _may_be_secret(found: re.Match[str]) -> bool:
-    value = found["quoted"] or found["bare"]
-    if value.startswith(("env:", "[env:", "$", "***")) or len(value) < _LONG // 2:
-        return False
-    # Code is no secret, `token = tokens[0]`, nor are `key="zone"` and `CACHE_KEY = "trips"`.
-    is_plain = found["quote"] is not None and not found["name"].lower().endswith("key")
-    return is_plain or (len(value) >= _LONG and any(c.isdigit() for c in value))
+def _value(found: re.Match[str]) -> str | None:
+    groups = found.groupdict()
+    return next((name for name in ("v1", "v2", "bare") if groups.get(name) is not None), None)
+
+
+def _named(found: re.Match[str]) -> str | None:
+    name, group = found["name"], _value(found)
+    if group is None or not looks_secret(name) or is_placeholder(value := found[group]):
+        return None
+    if group != "bare":  # `key="zone"` and `token = "the"` are no secrets.
+        return group if is_plainly_secret(name) or _is_no_word(name, value) else None
+    if re.fullmatch(r"[A-Za-z_]\w*+(?:\.[A-Za-z_]\w*+)++", value):
+        return None  # `token = row.token2` is code.
+    if value.lower().startswith(words_of(name)[-1]):
+        return None
+    is_listed = "=" in found["between"] and found.string[found.end() : found.end() + 1] == ";"
+    is_short = len(value) >= _LONG if " =" in found["between"] else len(value) >= _LONG - 2
+    has_both = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+    plainly = is_plainly_secret(name) or _is_no_word(name, value)
+    return group if plainly and (is_listed or (is_short and has_both)) else None
+
+
+def _is_no_word(name: str, value: str) -> bool:
+    if name.lower().endswith("key"):
+        return looks_random(value)
+    return not re.fullmatch(r"[A-Za-z]{1,12}|\W.*", value)
+
+
+def _command(found: re.Match[str]) -> str | None:
+    name, group = found["name"], _value(found)
+    if group is None or not looks_secret(name) or is_placeholder(value := found[group]):
+        return None
+    is_sure = found[0].startswith("%") or group != "bare" or found["between"] == "="
+    return group if is_sure or not value.isalpha() else None
+
+
+def _line(found: re.Match[str]) -> str | None:
+    is_secret = looks_secret(found["name"]) and not is_placeholder(found["bare"])
+    return "bare" if is_secret else None
+
+
+def _authorization(found: re.Match[str]) -> str | None:
+    value = found["value"]
+    if is_placeholder(value) or re.fullmatch(r"[A-Za-z_]\w*+(?:\.[A-Za-z_]\w*+)++", value):
+        return None
+    if not found["scheme"] and (value.isalpha() or (len(value) < 2 * _LONG)):
+        is_header = found[0].lower().startswith("authorization")
+        return "value" if is_header and any(map(str.isdigit, value)) else None
+    return "value"
+
+
+def _login(found: re.Match[str]) -> str | None:
+    group = _value(found)
+    return None if group is None or is_placeholder(found[group]) else group
+
+
+def _other(found: re.Match[str]) -> str | None:
+    group = next(name for name in "abcd" if found[name] is not None)
+    if group == "b" and not is_plainly_secret(found["name"]):
+        return None
+    return None if is_placeholder(found[group]) or found[group].isdigit() else group

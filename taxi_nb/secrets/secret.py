@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from taxi_nb.secrets._kernel_messages import hide_secrets_in_messages
 from taxi_nb.secrets.known import KNOWN
-from taxi_nb.secrets.mlflow_client import hide_secrets_in_runs
+from taxi_nb.secrets.mlflow_boundary import hide_secrets_in_stores
 from taxi_nb.secrets.references import SecretError, variable_of
 
 
@@ -49,6 +47,5 @@ def secret(parameter: str) -> str:
         )
     value = KNOWN.remember(variable)
     hide_secrets_in_messages()
-    if "mlflow" in sys.modules:  # A run that is opened later sees to it by itself.
-        hide_secrets_in_runs()
+    hide_secrets_in_stores()
     return value

@@ -133,12 +133,24 @@ def _rows_in_file(
 ) -> list[Any]:
     if not database.exists():
         return []
-    address = read_only_address(database)
-    with closing(sqlite3.connect(address, uri=True, timeout=30)) as opened:
+    with closing(_opened(database)) as opened:
         tables = "SELECT 1 FROM sqlite_master WHERE name = ?"
         if opened.execute(tables, [table]).fetchone() is None:
             return []
         return opened.execute(statement, values).fetchall()
+
+
+def _opened(database: Path) -> sqlite3.Connection:
+    """Open a file to read, after a crash too: what it left half-done is undone, which writes."""
+    if not database.is_file():
+        raise sqlite3.OperationalError(f"{database} is no file")
+    opened = sqlite3.connect(read_only_address(database), uri=True, timeout=30)
+    try:
+        opened.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        opened.close()
+        opened = sqlite3.connect(database, timeout=30)
+    return opened
 
 
 def checked_client(uri: str) -> MlflowClient:

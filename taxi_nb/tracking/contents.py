@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.held_folder import HeldFolder
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.tracking.store_errors import again_if_another_was_first
 
@@ -79,9 +78,10 @@ def log_contents(run_id: str, files: Mapping[str, bytes]) -> None:
     """Log artifacts by their paths and contents, all at once."""
     from mlflow import MlflowClient
 
-    with tempfile.TemporaryDirectory(prefix="taxi-nb-") as folder:
+    with HeldFolder() as held:
+        folder = held / "artifacts"
         for name, content in files.items():
-            file = Path(folder, name)
+            file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-        MlflowClient().log_artifacts(run_id, folder)
+        MlflowClient().log_artifacts(run_id, str(folder))

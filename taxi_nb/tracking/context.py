@@ -65,10 +65,13 @@ class Context:
     def _git_tags(self) -> dict[str, str]:
         if self.git.commit is None:
             return {names.COMMIT_TAG: f"none ({self.git.missing})"}
+        dirty = str(self.git.is_dirty).lower()
+        if not self.git.is_known:
+            dirty = f"unknown ({self.git.missing})"
         tags = {
             names.COMMIT_TAG: self.git.commit,
             names.BRANCH_TAG: self.git.branch,
-            names.DIRTY_TAG: str(self.git.is_dirty).lower(),
+            names.DIRTY_TAG: dirty,
             "mlflow.source.git.commit": self.git.commit,
             "mlflow.source.git.branch": self.git.branch,
         }
@@ -140,7 +143,7 @@ def authorship() -> dict[str, Any]:
         "developer": now.developer,
         "commit": now.git.commit,
         "branch": now.git.branch if known else None,
-        "dirty": now.git.is_dirty if known else None,
+        "dirty": now.git.is_dirty if known and now.git.is_known else None,
     }
 
 

@@ -8,13 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from taxi_nb.project import private_files, private_folder, project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
 from taxi_nb.tracking import _reaching
+from taxi_nb.tracking._own_store import ARTIFACTS, is_away, make_tables
+from taxi_nb.tracking._own_store import bring_home as move_home
 from taxi_nb.tracking._reaching import POSTGRES
 from taxi_nb.tracking.file_addresses import folder_address, folder_of, sqlite_file
+from taxi_nb.tracking.lock_holder import lock_holder
 from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE
 from taxi_nb.tracking.origin import is_step
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 _FIRST_USE_LOCK = 7_261_884_031
 # Seconds that a store may be away while a step runs, about what MLflow's retries take.
 _AWAY = 30
+# Making the tables takes about ten on a busy machine.
+_LOCK_SECONDS = 60
 # The stores that this process has reached.
 _reached: set[str] = set()
 
@@ -42,6 +47,7 @@ def open_experiment(uri: str, name: str) -> str:
     if uri not in _reached:
         _reach_patiently(uri)
         _reached.add(uri)
+    bring_home(uri)
     # Other users of the machine are to read neither the store's file nor its artifacts.
     with private_files(), _first_use(uri, name):
         # The client makes the tables of a store that is empty, unless they are made already.
@@ -74,11 +80,8 @@ def _first_use(uri: str, experiment: str) -> Iterator[None]:
     if not is_ours or _has_experiment(uri, experiment):
         yield
     elif database is not None:
-        from filelock import FileLock
-
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{database}.lock", timeout=60):
-            _make_tables(uri, experiment)
+        with _locked(database):
+            make_tables(database, uri, _new_location(uri, experiment))
             yield
     else:
         from sqlalchemy import text
@@ -90,16 +93,34 @@ def _first_use(uri: str, experiment: str) -> Iterator[None]:
             yield
 
 
-def _make_tables(uri: str, experiment: str) -> None:
-    """Make the tables of an SQLite file with the place of our artifacts for MLflow's Default.
+@contextmanager
+def _locked(database: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
 
-    MLflow itself would take `mlruns` in the current folder, and write that into its statement as
-    it is: a folder with an apostrophe in its name would be no SQL.
-    """
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    database.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{database}.lock")
+    try:
+        lock.acquire(timeout=_LOCK_SECONDS)
+    except Timeout:
+        raise StoreError(
+            f"{lock.lock_file} has been locked for {_LOCK_SECONDS} s, by "
+            f"{lock_holder(Path(lock.lock_file))}. Whoever makes the store's tables or an "
+            "experiment holds it for seconds: end that process, or wait for it, and try again"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{lock.lock_file} cannot be locked: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
-    make: Any = SqlAlchemyStore
-    make(uri, _new_location(uri, experiment))
+
+def bring_home(uri: str) -> None:
+    """Let the project's own store name artifacts where the project lies now, if it was moved."""
+    database = sqlite_file(uri)
+    if database is not None and database.exists() and is_away(uri, artifact_root()):
+        with _locked(database):
+            move_home(uri, artifact_root())
 
 
 def _has_experiment(uri: str, name: str) -> bool:
@@ -151,7 +172,7 @@ def _new_location(uri: str, name: str) -> str | None:
         _require_boto3(root)
         return root
     if (database := sqlite_file(uri)) is not None:
-        return (database.parent / "mlartifacts").resolve().as_uri()
+        return (database.parent / ARTIFACTS).resolve().as_uri()
     if not _reaching.is_database(uri):
         return None  # These know their own.
     raise StoreError(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -14,10 +14,14 @@ from typing import Any, Literal
 
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.secrets.literals import looks_secret, scrubbed
+from taxi_nb.tracking.asking_git import SECONDS, Deadline, command_of_git, end_git, git, started_git
 
 # A diff beyond this is cut: a reader wants to know what was changed, not the data in it.
 MAX_DIFF = 500_000
-_SECONDS = 10
+# Git would go through all of a larger file, for seconds, and say that it differs.
+_LARGEST_FILE = 20_000_000
+_IGNORING = "--ignore-submodules=dirty"  # A submodule has settings of its own.
+_STATUS = ("status", "--porcelain=v2", "--branch", "-z", _IGNORING)
 
 Kind = Literal["changed", "added", "deleted", "untracked"]
 
@@ -45,11 +49,16 @@ class GitState:
     remote: str | None = None
     user: str | None = None
     changes: tuple[Change, ...] = ()
+    is_known: bool = True  # Else git did not say in time what differs; `missing` says so.
+    seconds_left: float = 0
 
     @property
     def is_dirty(self) -> bool:
-        """Whether anything differs from the commit, files that git does not know included."""
-        return bool(self.changes)
+        """Whether anything differs from the commit, files that git does not know included.
+
+        What is not known is taken to differ.
+        """
+        return bool(self.changes) or not self.is_known
 
     @cached_property
     def diff(self) -> str:
@@ -58,53 +67,69 @@ class GitState:
         Notebooks are compared without outputs. Lines with ``#`` at the top name the files that
         are not in it, how many secrets were replaced, and where it was cut.
         """
+        if not self.is_known:
+            return f"# what differs is not known: {self.missing}\n"
         if not self.is_dirty:
             return ""
         try:
-            return _diff_text(self)
+            return _diff_text(self, Deadline(self.seconds_left))
         except (OSError, subprocess.SubprocessError) as error:
             return f"# what differs is not known: {_reason(error)}\n"
 
 
 def git_state(folder: Path) -> GitState:
-    """Ask git for the state of the checkout that a folder is in."""
+    """Ask git for the state of the checkout that a folder is in, for 10 s at most."""
+    deadline = Deadline()
+    settings = git_settings(folder)
+    user = settings.get("user.name")
     try:
-        status = _asked(folder, "status", "--porcelain=v2", "--branch", "-z")
+        status = _asked(folder, *_STATUS, deadline=deadline)
+    except subprocess.TimeoutExpired as error:
+        return _state_without_changes(folder, settings, _reason(error))
     except (OSError, subprocess.SubprocessError) as error:
-        user = git_settings(folder).get("user.name")
         return GitState(folder, None, missing=_reason(error), user=user)
     fields = status.split("\0")
     headers = {field.split(" ")[1]: field for field in fields if field.startswith("# ")}
     commit = headers.get("branch.oid", "(initial)").removeprefix("# branch.oid ")
     branch = headers.get("branch.head", "").removeprefix("# branch.head ")
-    settings = git_settings(folder)
+    if commit != "(initial)" and not _tracks(folder):
+        missing = "the git checkout that it lies in does not track the project's files"
+        return GitState(folder, None, missing=missing, user=settings.get("user.name"))
     return GitState(
         folder,
         None if commit == "(initial)" else commit,
         missing="nothing is committed yet" if commit == "(initial)" else "",
         branch=branch,
         remote=_remote(settings, branch),
-        user=settings.get("user.name"),
+        user=user,
         changes=tuple(_changes([field for field in fields if not field.startswith("# ")])),
+        seconds_left=deadline.seconds,
     )
 
 
-def git(
-    folder: Path, *arguments: str, input: bytes = b"", timeout: float | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """Run git in a folder, for `timeout` seconds at most; an `OSError` says that it is missing."""
-    return subprocess.run(
-        ["git", "-C", str(folder), *arguments],
-        input=input,
-        capture_output=True,
-        timeout=timeout,
-        # Without locks another git is not disturbed; messages are in English.
-        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
-    )
+def _tracks(folder: Path) -> bool:
+    """Whether git knows the project's files: a checkout further out may ignore the folder."""
+    code = [name for name in ("notebooks", "params") if (folder / name).is_dir()]
+    try:
+        return bool(_asked(folder, "ls-files", "-z", "--", *code))
+    except (OSError, subprocess.SubprocessError):
+        return False
 
 
-def _asked(folder: Path, *arguments: str) -> str:
-    done = git(folder, *arguments, timeout=_SECONDS)
+def _state_without_changes(folder: Path, settings: dict[str, str], reason: str) -> GitState:
+    """Return the commit, which is known at once, where asking for all changes took too long."""
+    try:
+        asked = ("rev-parse", "HEAD", "--abbrev-ref", "HEAD")
+        commit, branch = _asked(folder, *asked, deadline=Deadline(1)).split()
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return GitState(folder, None, missing=reason, user=settings.get("user.name"))
+    branch = "(detached)" if branch == "HEAD" else branch
+    remote, user = _remote(settings, branch), settings.get("user.name")
+    return GitState(folder, commit, reason, branch, remote, user, is_known=False)
+
+
+def _asked(folder: Path, *arguments: str, deadline: Deadline | None = None) -> str:
+    done = git(folder, *arguments, deadline=deadline)
     done.check_returncode()
     return _text(done.stdout)
 
@@ -116,6 +141,8 @@ def _text(output: bytes) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "git is not installed"
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"git did not answer within {SECONDS} s"
     if not isinstance(error, subprocess.CalledProcessError):
         return f"git did not answer: {type(error).__name__}"
     message = _text(error.stderr).strip()
@@ -129,7 +156,7 @@ def is_in_no_remote(folder: Path, commit: str) -> bool:
     try:
         found = git(folder, "cat-file", "-e", f"{commit}^{{commit}}")
         branches = git(folder, "branch", "--remotes", "--contains", commit)
-    except OSError:
+    except (OSError, subprocess.SubprocessError):
         return False
     return found.returncode == branches.returncode == 0 and not branches.stdout
 
@@ -139,7 +166,7 @@ def files_not_in(folder: Path, commit: str, paths: Sequence[str]) -> set[str]:
     asked = [f"{commit}^{{commit}}", *(f"{commit}:./{path}" for path in paths)]
     try:
         found = git(folder, "cat-file", "--batch-check", input="\n".join(asked).encode())
-    except OSError:
+    except (OSError, subprocess.SubprocessError):
         return set()
     answers = [not line.endswith("missing") for line in _text(found.stdout).splitlines()]
     if len(answers) != len(asked) or not answers[0]:
@@ -186,19 +213,25 @@ def _changes(fields: Sequence[str]) -> Iterator[Change]:
                 yield Change(new[-1], "added")
 
 
-def _diff_text(state: GitState) -> str:
-    top = Path(_asked(state.folder, "rev-parse", "--show-toplevel").rstrip("\n"))
+def _diff_text(state: GitState, deadline: Deadline) -> str:
+    shown = _asked(state.folder, "rev-parse", "--show-toplevel", deadline=deadline)
+    top = Path(shown.rstrip("\n"))
     notes: list[str] = []
     held_back = [c.path for c in state.changes if _may_hold_secrets(c.path)]
     if untracked := [c.path for c in state.changes if c.kind == "untracked"]:
         notes += ["not known to git, and not in here:", *(f"  {path}" for path in untracked)]
     if named := sorted({*held_back} - {*untracked}):
         notes += ["held back, for secrets by their names:", *(f"  {path}" for path in named)]
+    if large := [c.path for c in state.changes if _size(top / c.path) > _LARGEST_FILE]:
+        notes += ["too large, and not in here:", *(f"  {path}" for path in sorted(large))]
+        held_back += large
     parts = []
     if state.commit:
         tracked = [c for c in state.changes if c.path not in {*untracked, *held_back}]
         notebooks = [change for change in tracked if change.path.endswith(".ipynb")]
-        parts = [_plain_diff(top, held_back), *_notebook_diffs(top, notebooks, notes)]
+        # The notebooks first: they are few and small.
+        of_notebooks = list(_notebook_diffs(top, notebooks, notes, deadline))
+        parts = [_plain_diff(top, held_back, deadline, notes), *of_notebooks]
     text, secrets = scrubbed("".join(parts))
     if secrets:
         notes.append(f"secrets replaced by ***: {secrets}; this does not apply as it is")
@@ -207,6 +240,10 @@ def _diff_text(state: GitState) -> str:
         notes.append(f"cut after {kept:,} characters; it goes on")
         text = text[:kept] + "# cut here\n"
     return "".join(f"# {note}\n" for note in notes) + text
+
+
+def _size(file: Path) -> int:
+    return file.lstat().st_size if file.is_file() else 0
 
 
 def _may_hold_secrets(path: str) -> bool:
@@ -219,20 +256,29 @@ def _may_hold_secrets(path: str) -> bool:
     )
 
 
-def _plain_diff(top: Path, held_back: Sequence[str]) -> str:
+def _plain_diff(top: Path, held_back: Sequence[str], deadline: Deadline, notes: list[str]) -> str:
     """Return git's own diff of all but notebooks, and no more of it than will be kept."""
-    command = ["git", "-C", str(top), "diff", "HEAD", "--no-ext-diff", "--no-textconv"]
-    command += ["--no-color", "--no-renames", "--", ".", ":(exclude)*.ipynb"]
+    command = [*command_of_git(top, deadline), "diff", "HEAD", "--no-ext-diff", "--no-textconv"]
+    command += [_IGNORING, "--no-color", "--no-renames", "--", ".", ":(exclude)*.ipynb"]
     command += [f":(exclude,literal){path}" for path in held_back]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with started_git(command, subprocess.DEVNULL) as process:
         assert process.stdout is not None
+        ending = threading.Timer(deadline.seconds, end_git, [process])
+        ending.start()
         output = process.stdout.read(2 * MAX_DIFF)
-        process.kill()
+        ending.cancel()
+        end_git(process)
+    if deadline.is_over:
+        notes.append(f"cut after {len(output):,} bytes: git took longer than {SECONDS} s")
+        output = output[: output.rfind(b"\n") + 1]
     return _text(output)
 
 
-def _notebook_diffs(top: Path, notebooks: Sequence[Change], notes: list[str]) -> Iterator[str]:
-    committed = _committed(top, [change.path for change in notebooks if change.kind != "added"])
+def _notebook_diffs(
+    top: Path, notebooks: Sequence[Change], notes: list[str], deadline: Deadline
+) -> Iterator[str]:
+    old_ones = [change.path for change in notebooks if change.kind != "added"]
+    committed = _committed(top, old_ones, deadline)
     for change in notebooks:
         old = committed.get(change.path)
         file = top / change.path
@@ -243,12 +289,12 @@ def _notebook_diffs(top: Path, notebooks: Sequence[Change], notes: list[str]) ->
         yield diff
 
 
-def _committed(top: Path, paths: Sequence[str]) -> dict[str, bytes]:
+def _committed(top: Path, paths: Sequence[str], deadline: Deadline) -> dict[str, bytes]:
     """Return what the commit has of some files, from one process."""
     if not paths:
         return {}
     asked = "".join(f"HEAD:{path}\n" for path in paths).encode()
-    rest = git(top, "cat-file", "--batch", input=asked, timeout=_SECONDS).stdout
+    rest = git(top, "cat-file", "--batch", input=asked, deadline=deadline).stdout
     found = {}
     for path in paths:
         header, _, rest = rest.partition(b"\n")

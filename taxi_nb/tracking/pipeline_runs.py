@@ -16,6 +16,7 @@ from taxi_nb.tracking.names import Kind, RunStatus
 from taxi_nb.tracking.origin import Origin
 from taxi_nb.tracking.outcomes import model_outcomes
 from taxi_nb.tracking.plain_mlflow import StepRun
+from taxi_nb.tracking.run_tree import local_artifacts
 from taxi_nb.tracking.store import connect, experiment_name, tracking_uri
 
 
@@ -118,6 +119,13 @@ class PipelineTracking:
     def kind(self, run_id: str) -> str | None:
         """Return what a step's run has become: ``step`` until its notebook says more."""
         return self._client.get_run(run_id).data.tags.get(names.KIND_TAG)
+
+    def artifact_sizes(self, run_id: str) -> dict[Path, int]:
+        """Return the bytes of each artifact of a run, those below it, and the models of all.
+
+        Those in a bucket or behind a server are left out.
+        """
+        return dict(local_artifacts(self._client, run_id))
 
     def model_outcomes(self, steps: Mapping[str, str]) -> dict[str, Any]:
         """Find what steps, by the ids of their runs, trained and decided."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from taxi_nb.secrets.addresses import has_credentials, without_credentials
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.literals import require_no_literal_secrets
-from taxi_nb.secrets.mlflow_client import hide_secrets_in_runs
 from taxi_nb.tracking._lifecycle import close_abandoned, lease, leased, owner
 from taxi_nb.tracking.context import context_of_run
 from taxi_nb.tracking.measuring import measured
@@ -69,8 +68,6 @@ def tracked_run(
     import mlflow
 
     require_no_literal_secrets(params or {})
-    if KNOWN:
-        hide_secrets_in_runs()
     nested = mlflow.active_run() is not None
     step = StepRun.here()
     experiment = None if nested else step.connect() if step else connect()

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_nb.tracking.file_addresses import sqlite_file
+from taxi_nb.held_folder import HeldFolder
+from taxi_nb.tracking.experiments import bring_home
+from taxi_nb.tracking.file_addresses import folder_of, sqlite_file
 from taxi_nb.tracking.measuring import measures_the_machine
 from taxi_nb.tracking.model_address import NOT_THERE
 from taxi_nb.tracking.names import PARENT_TAG
@@ -25,6 +27,7 @@ def client_of(uri: str, registry: str | None = None) -> MlflowClient:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
+    bring_home(uri)
     return MlflowClient(uri, registry)
 
 
@@ -71,13 +74,11 @@ def nested_runs(client: MlflowClient, run: Run) -> Iterator[Run]:
 
 def artifact_bytes(client: MlflowClient, run: Run, path: str) -> bytes | None:
     """Return an artifact's content; None if the run has none of that name, or it is gone."""
-    import tempfile
-
     from mlflow.exceptions import MlflowException
 
-    with tempfile.TemporaryDirectory() as folder:
+    with HeldFolder() as folder:
         try:
-            return Path(client.download_artifacts(run.info.run_id, path, folder)).read_bytes()
+            return Path(client.download_artifacts(run.info.run_id, path, str(folder))).read_bytes()
         except (MlflowException, OSError):
             return None
 
@@ -89,6 +90,31 @@ def artifact_paths(client: MlflowClient, run_id: str, folder: str | None = None)
             yield from artifact_paths(client, run_id, found.path)
         else:
             yield found.path
+
+
+def local_artifacts(client: MlflowClient, run_id: str) -> Iterator[tuple[Path, int]]:
+    """Yield the files on this machine of a run, the runs below it, and the models of all.
+
+    Each with its size in bytes.
+    """
+    from mlflow.exceptions import MlflowException
+
+    run = client.get_run(run_id)
+    runs = [run, *nested_runs(client, run)]
+    places = [folder_of(one.info.artifact_uri) for one in runs]
+    if not any(places):
+        return
+    for outputs in (one.outputs for one in runs):
+        for made in outputs.model_outputs if outputs else ():
+            try:
+                model = client.get_logged_model(made.model_id)
+            except MlflowException as error:
+                if error.error_code not in NOT_THERE:
+                    raise
+                continue  # The notebook has deleted it again.
+            places.append(folder_of(model.artifact_location))
+    for place in filter(None, places):
+        yield from ((file, file.stat().st_size) for file in place.rglob("*") if file.is_file())
 
 
 def runs_by_prefix(client: MlflowClient, beginning: str) -> list[Run]:

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from taxi_nb.project import DEFAULT_EXPERIMENT, project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
+from taxi_nb.secrets.mlflow_boundary import hide_secrets_in_stores
 from taxi_nb.tracking._reaching import POSTGRES, SERVER
 from taxi_nb.tracking.experiments import artifact_root, open_experiment
 from taxi_nb.tracking.file_addresses import sqlite_address
@@ -32,6 +33,7 @@ def connect(experiment: str | None = None) -> str:
     """Point MLflow at the store, and return the experiment's id, as `open_experiment` does."""
     import mlflow
 
+    hide_secrets_in_stores()
     # A progress bar for each file of a model would fill executed notebooks.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # A server may be away for half a minute; MLflow would wait for four of them.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sklearn.pipeline import Pipeline
 
 from taxi_nb.evaluation.errors import ErrorSums
+from taxi_nb.held_folder import HeldFolder
 from taxi_nb.models.features import PairAndDistance
 from taxi_nb.models.specs import MODELS, ModelChoice
 from taxi_nb.training.pair_statistics import pair_statistics
@@ -74,8 +74,8 @@ def _fit_xgboost(regressor: Any, features: PairAndDistance, batches: TripBatches
         def reset(self) -> None:
             self._frames = iter(batches)
 
-    with TemporaryDirectory(prefix="taxi-nb-xgboost-") as folder:
-        matrix = xgboost.ExtMemQuantileDMatrix(Pages(folder), max_bin=regressor.max_bin)
+    with HeldFolder("xgboost-") as folder:
+        matrix = xgboost.ExtMemQuantileDMatrix(Pages(str(folder)), max_bin=regressor.max_bin)
         rounds = regressor.get_num_boosting_rounds()
         booster = xgboost.train(regressor.get_xgb_params(), matrix, rounds)
         del matrix

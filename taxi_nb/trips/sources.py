@@ -6,11 +6,11 @@ import os
 import re
 from abc import ABC, abstractmethod
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from taxi_nb.held_folder import HeldFolder
 from taxi_nb.project import project_root
 from taxi_nb.secrets.addresses import hide_secrets, user_info, without_credentials
 from taxi_nb.tracking.inputs import used_variable
@@ -140,16 +140,17 @@ class Remote(Place):
 
     def open(self, name: str) -> MonthContent | None:
         """Return a file of the place, or None if there is none of that name."""
-        copy = NamedTemporaryFile(suffix=f"-{name}")  # noqa: SIM115 - lives as long as its content
+        held = HeldFolder("month-")  # It lives as long as its content.
+        copy = held.path / name
         try:
             # On disk and not in memory, which a month need not fit into.
-            self._files.get_file(f"{self._root}/{name}", copy.name)
+            self._files.get_file(f"{self._root}/{name}", str(copy))
         except FileNotFoundError:
             return None
         # Each file system fails in its own way: boto, aiohttp, sockets, credentials.
         except Exception as error:
             raise self._failure(error) from None
-        return MonthContent.now(f"{self.label.rstrip('/')}/{name}", Path(copy.name), keeper=copy)
+        return MonthContent.now(f"{self.label.rstrip('/')}/{name}", copy, keeper=held)
 
     def names(self) -> list[str]:
         """Return the names of the files that are there."""

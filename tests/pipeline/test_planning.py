@@ -89,7 +89,9 @@ def test_an_up_to_date_step_points_at_its_former_run_and_notebook(
     assert reused.reused_from == first.id
     assert reused.metrics == {"m": 3}
     assert "hello" in texts(newer / "01_a.ipynb")
-    assert (newer / "01_a.ipynb").samefile(folder / "01_a.ipynb")
+    assert (newer / "01_a.ipynb").read_bytes() == (folder / "01_a.ipynb").read_bytes()
+    # Whoever edits one of them edits no other run's.
+    assert not (newer / "01_a.ipynb").samefile(folder / "01_a.ipynb")
     assert "hello" in (newer / "01_a.html").read_text()
     assert step(second, "02_b").reason == "params.x 1 -> 2"
     assert len(runs_of(store, "tags.step = '01_a'")) == 1
@@ -389,7 +391,8 @@ def test_deleted_results_are_made_again(
     kept.rename(folder)
     with (folder / "01_a.ipynb").open("r+b") as file:
         file.truncate(100)
-    assert plan(text) == {"01_a": "will run: its executed notebook is gone"}
+    changed = f"will run: its executed notebook in {folder.name} changed since"
+    assert plan(text) == {"01_a": changed}
     shutil.rmtree(folder)
     record, folder = run(text)
     from mlflow import MlflowClient
@@ -398,6 +401,43 @@ def test_deleted_results_are_made_again(
     assert plan(text) == {"01_a": "will run: its MLflow run is gone"}
     (project.root / "mlflow.db").unlink()
     assert plan(text) == {"01_a": "will run: its MLflow run is gone"}
+
+
+def test_what_is_damaged_is_made_again(project: Project, run: Run, plan: PlanOf) -> None:
+    project.notebook("01_a", "import mlflow\nmlflow.log_text('some', 'some.txt')\nprint('a')")
+    text = "steps: [{notebook: 01_a}]"
+    _, folder = run(text)
+    notebook = folder / "01_a.ipynb"
+    content = notebook.read_bytes()
+    notebook.write_bytes(bytes(len(content)))
+    assert plan(text) == {"01_a": f"will run: its executed notebook in {folder.name} changed since"}
+    notebook.write_bytes(content)
+    assert plan(text) == {"01_a": "up to date"}
+    (project.root / "mlartifacts").rename(project.root / "elsewhere")
+    assert "its artifacts are gone or not whole: mlartifacts/" in plan(text)["01_a"]
+    (project.root / "elsewhere").rename(project.root / "mlartifacts")
+    assert plan(text) == {"01_a": "up to date"}
+    next((project.root / "mlartifacts").rglob("some.txt")).write_text("")
+    assert "some.txt" in plan(text)["01_a"]
+    _, folder = run(text)
+    assert plan(text) == {"01_a": "up to date"}
+    assert notebook.read_bytes() == content
+
+
+def test_results_of_older_commits_count_while_they_are_whole(
+    project: Project, run: Run, plan: PlanOf
+) -> None:
+    project.notebook("01_a", "print('a')")
+    text = "steps: [{notebook: 01_a}]"
+    _, folder = run(text)
+    kept = next((project.root / "runs" / ".results" / "keys").rglob("*.json"))
+    known = json.loads(kept.read_text())
+    kept.write_text(json.dumps({k: known[k] for k in known if k not in ("digests", "artifacts")}))
+    assert plan(text) == {"01_a": "up to date"}
+    notebook = folder / "01_a.ipynb"
+    notebook.write_bytes(bytes(notebook.stat().st_size))
+    assert plan(text) == {"01_a": "will run: its executed notebook is not whole"}
+    notebook.unlink()
 
 
 def test_results_belong_to_a_store_and_an_experiment(

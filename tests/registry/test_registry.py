@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from dataclasses import replace
 
 import mlflow
 import pytest
@@ -50,10 +51,17 @@ def test_a_gain_has_to_be_above_the_margin(trained: TrainedModels) -> None:
 
 
 def test_the_same_run_twice_is_one_version_and_stays_champion(trained: TrainedModels) -> None:
-    promote_if_better(trained.run("good"), trained.validation)
+    first = promote_if_better(trained.run("good"), trained.validation)
     again = promote_if_better(trained.run("good"), trained.validation)
-    assert not again.promoted
-    assert "champion already" in again.reason
+    # As after a kill: the same decision, and not a comparison of the version with itself.
+    assert again.promoted
+    assert replace(again, reason=first.reason, seeds=first.seeds) == first
+    assert again.reason.startswith(first.reason)
+    assert again.reason.endswith("(number 1), and stands")
+    assert len(promotion_history().promotions) == 1
+    otherwise = promote_if_better(trained.run("good"), trained.validation, margin=0.2)
+    assert not otherwise.promoted
+    assert "champion already" in otherwise.reason
     assert aliases() == {"champion": "1", "challenger": "1"}
 
 
@@ -81,8 +89,8 @@ def test_a_model_is_not_judged_on_trips_that_it_has_learned_from(trained: Traine
 def test_the_decision_and_its_numbers_are_logged_either_way(
     trained: TrainedModels, store: str
 ) -> None:
-    run = trained.run("good")
-    decisions = [promote_if_better(run, trained.validation, margin=0.1) for _ in range(2)]
+    runs = [trained.run("good"), trained.run("poor")]
+    decisions = [promote_if_better(run, trained.validation, margin=0.1) for run in runs]
     logged = runs_of(store, "tags.`taxi_nb.kind` = 'registration'")
     assert [r.data.metrics["promoted"] for r in logged] == [1.0, 0.0]
     for made, kept in zip(decisions, logged, strict=True):

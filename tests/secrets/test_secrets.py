@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -16,6 +17,7 @@ from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.references import SecretError
 from tests.conftest import Project, runs_of, texts
 from tests.running import Run
+from tests.tracking.stores.servers import running, tracking_server
 
 # With all that code, JSON, addresses and pages write in another way.
 VALUE = 'hunter2 "&<ö/\\end'
@@ -171,3 +173,99 @@ def test_a_secret_too_short_to_hide_and_a_text_that_is_none_are_refused(
         secret("hunter2")
     assert "hunter2" not in str(caught.value)
     assert KNOWN.hide_in("abc") == "abc"
+
+
+@pytest.fixture
+def server_address(tmp_path: Path) -> Iterator[str]:
+    server = tracking_server(tmp_path, {})
+    with running(server):
+        yield f"http://127.0.0.1:{server.port}"
+
+
+def write_everywhere(value: str, signed: str) -> None:
+    """Write a secret and a signed address to wherever a store keeps texts."""
+    import mlflow.data.pandas_dataset
+    import pandas
+    from matplotlib.figure import Figure
+    from PIL import Image, PngImagePlugin
+
+    from taxi_nb import tracked_run
+
+    client = mlflow.MlflowClient()
+    with tracked_run(f"run {value}") as run:
+        mlflow.log_metric(f"metric {value}", 1)
+        mlflow.log_metrics({f"metrics {value}": 2})
+        mlflow.log_param(f"param {value}", signed)
+        mlflow.log_param("signed", signed)
+        mlflow.log_param("db_password", "hunter2")
+        mlflow.set_tag("list", f"[{value}]")
+        mlflow.set_experiment_tag("experiment", value)
+        frame = pandas.DataFrame({"a": [1]})
+        data = mlflow.data.pandas_dataset.from_pandas(frame, source=signed, name=f"data {value}")
+        mlflow.log_input(data)
+        figure = Figure()
+        mlflow.log_figure(figure, "figure.png", save_kwargs={"metadata": {"Title": value}})
+        packed = PngImagePlugin.PngInfo()
+        packed.add_text("Title", value, zip=True)
+        for number, texts_of in enumerate((packed, None)):
+            with client._log_artifact_helper(run.info.run_id, f"packed{number}.png") as path:
+                Image.new("RGB", (2, 2)).save(path, pnginfo=texts_of)
+        mlflow.log_table({"a": [value]}, "table.json")
+    client.create_registered_model("model", tags={"tag": value}, description=f"It is {value}")
+    client.set_registered_model_tag("model", "note", value)
+    client.update_registered_model("model", f"Still {value}, {signed}")
+    client.create_experiment(f"experiment {value}", tags={"tag": value})
+    logged = mlflow.initialize_logged_model("logged", tags={"tag": value}, params={"p": value})
+    client.set_logged_model_tags(logged.model_id, {"later": value})
+
+
+@pytest.mark.parametrize("over_http", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_no_call_of_mlflows_writes_a_secret_or_a_signature_to_a_store(
+    over_http: bool,
+    project: Project,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    monkeypatch.setattr(KNOWN, "_spellings", {})
+    monkeypatch.setenv("API_TOKEN", "opensesame-ö")
+    address = request.getfixturevalue("server_address") if over_http else store
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    mlflow.set_tracking_uri(address)
+    signed = "https://host/trips.parquet?X-Amz-Signature=hunter2&page=1"
+    write_everywhere(secret("env:API_TOKEN"), signed)
+    left = everything_below(tmp_path)
+    assert "hunter2" not in left
+    assert "opensesame" not in left
+    (run,) = runs_of(address)
+    assert run.data.metrics["metric env_API_TOKEN"] == 1
+    assert run.data.params["signed"] == "https://host/trips.parquet"
+    assert run.inputs.dataset_inputs[0].dataset.name == "data env_API_TOKEN"
+    model = mlflow.MlflowClient().get_registered_model("model")
+    assert model.description == "Still [env:API_TOKEN], https://host/trips.parquet"
+    names = {item.path for item in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+    assert {"figure.png", "packed0.png", "packed1.png", "table.json"} <= names
+
+
+def test_a_displayed_picture_loses_the_texts_that_say_a_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import base64
+    import io
+
+    from PIL import Image, PngImagePlugin
+
+    monkeypatch.setattr(KNOWN, "_spellings", {})
+    monkeypatch.setenv("API_TOKEN", "opensesame-ö")
+    KNOWN.remember("API_TOKEN")
+    written, info = io.BytesIO(), PngImagePlugin.PngInfo()
+    info.add_text("Title", "opensesame-ö", zip=True)
+    info.add_text("Author", "opensesame-ö")
+    info.add_itxt("Comment", "opensesame-ö", zip=True)
+    info.add_text("Software", "ours")
+    Image.new("RGB", (2, 2), "red").save(written, "png", pnginfo=info)
+    sent = {"data": {"image/png": base64.b64encode(written.getvalue()).decode()}}
+    shown = Image.open(io.BytesIO(base64.b64decode(KNOWN.hide_in(sent)["data"]["image/png"])))
+    assert shown.info == {"Software": "ours"}
+    assert shown.getpixel((0, 0)) == (255, 0, 0)

@@ -9,6 +9,8 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +282,100 @@ def test_a_large_notebook_is_kept_without_its_outputs(
     diff = artifact(run, "source/uncommitted.diff")
     assert diff == "# only outputs differ: notebooks/03_train.ipynb\n"
     assert Path(run.data.tags["notebook"]).name == "03_train.ipynb"
+
+
+def test_a_commit_of_a_repository_that_ignores_the_project_is_not_its_own(
+    project: Project, store: str
+) -> None:
+    outer = project.root.parent
+    project.notebook("01_a", "1")
+    (outer / ".gitignore").write_text("/project/\n")
+    for arguments in (("init",), ("add", "."), ("commit", "-m", "others")):
+        subprocess.run(["git", *arguments], cwd=outer, check=True, capture_output=True)
+    told = "none (the git checkout that it lies in does not track the project's files)"
+    assert tracked().data.tags["git.commit"] == told
+    git(project, "add", "--force", "notebooks")
+    assert len(tracked().data.tags["git.commit"]) == 40
+
+
+def test_asking_git_runs_nothing_that_the_checkout_names(checkout: Project) -> None:
+    from taxi_nb.review.verify.checkout import check_out
+    from tests.review.test_checkout import RECORD
+
+    touched = checkout.root.parent / "touched"
+    trap = checkout.root.parent / "trap.sh"
+    trap.write_text(f'#!/bin/sh\necho "$0 $@" >> {touched}\ncat\n')
+    trap.chmod(0o755)
+    attributes = "*.py filter=trap diff=trap\n*.ipynb filter=included diff=trap\n"
+    (checkout.root / ".gitattributes").write_text(attributes)
+    (checkout.root / "module.py").write_text("a = 1\n# old\n")
+    git(checkout, "add", "-A")
+    git(checkout, "commit", "-m", "attributes")
+    commit = git(checkout, "rev-parse", "HEAD")
+    included = checkout.root.parent / "included"
+    included.write_text(f'[filter "included"]\n  clean = {trap}\n  required = true\n')
+    for name in (
+        *("core.fsmonitor", "diff.external", "diff.trap.textconv", "diff.trap.command"),
+        *("filter.trap.clean", "filter.trap.smudge", "filter.trap.process", "core.pager"),
+        *("pager.status", "pager.diff", "core.sshCommand", "gpg.program", "core.editor"),
+        *("core.askPass", "credential.helper", "core.gitProxy", "uploadpack.packObjectsHook"),
+    ):
+        git(checkout, "config", name, str(trap))
+    git(checkout, "config", "filter.trap.required", "true")
+    git(checkout, "config", "alias.status", f"!{trap}")
+    git(checkout, "config", "log.showSignature", "true")
+    git(checkout, "config", "include.path", str(included))
+    for hook in ("post-checkout", "post-index-change", "fsmonitor-watchman", "pre-auto-gc"):
+        shutil.copy(trap, checkout.root / ".git" / "hooks" / hook)
+    (checkout.root / "module.py").write_text("a = 2\n# new\n")
+    checkout.notebook("03_train", "print(2)")
+    touched.unlink(missing_ok=True)
+    run = tracked()
+    assert "a = 2" in artifact(run, "source/uncommitted.diff")
+    assert run.data.tags["git.commit"] == commit
+    record = replace(RECORD, commit=commit, dirty=False)
+    copy = check_out(checkout.root, record, None, checkout.root.parent / "copy")
+    assert (copy.root / "module.py").read_text() == "a = 1\n# old\n"
+    assert not touched.exists(), touched.read_text()
+
+
+def test_git_is_not_waited_for_and_the_run_says_so(
+    checkout: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from taxi_nb.tracking import asking_git
+    from taxi_nb.tracking.git import git_settings
+
+    commit = git(checkout, "rev-parse", "HEAD")
+    (checkout.root / "module.py").write_text("a = 2\n")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    slow = programs / "git"
+    real = shutil.which("git")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(asking_git, "SECONDS", 1.5)
+    for asked, dirty, said in (
+        ("status", "unknown (git did not answer within ", "# what differs is not known: git did "),
+        ("diff", "true", "# cut after 0 bytes: git took longer than "),
+    ):
+        slow.write_text(
+            f'#!/bin/sh\nfor word in "$@"; do [ "$word" = {asked} ] && exec sleep 60\ndone\n'
+            f'exec {real} "$@"\n'
+        )
+        slow.chmod(0o755)
+        git_settings.cache_clear()
+        start = time.monotonic()
+        run = tracked()
+        assert time.monotonic() - start < 20
+        assert run.data.tags["git.commit"] == commit
+        assert run.data.tags["git.dirty"].startswith(dirty)
+        assert artifact(run, "source/uncommitted.diff").startswith(said)
+
+
+def test_a_large_file_is_not_read_into_the_diff(checkout: Project) -> None:
+    with (checkout.root / "large.bin").open("wb") as file:
+        file.truncate(300_000_000)
+    git(checkout, "add", "-N", "large.bin")
+    start = time.monotonic()
+    diff = artifact(tracked(), "source/uncommitted.diff")
+    assert diff == "# too large, and not in here:\n#   large.bin\n"
+    assert time.monotonic() - start < 12

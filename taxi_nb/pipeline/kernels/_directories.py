@@ -1,17 +1,13 @@
-"""Private directories for sockets, and the removal of those that a killed process left."""
+"""Private directories for sockets, with short paths."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import shutil
 import tempfile
 from pathlib import Path
-from typing import IO
 
-PREFIX = "taxi-nb-"
-LOCK = "lock"
+from taxi_nb.held_folder import PREFIX, HeldFolder, remove_abandoned
 
 # The shortest sun_path of the common systems (macOS) with its closing null.
 SOCKET_PATH_LIMIT = 104
@@ -25,13 +21,9 @@ class PrivateDirectory:
     def __init__(self) -> None:
         """Make it; OSError if no folder for temporary files is writable and has a short path."""
         parent = _parent()
-        # Those of killed processes are removed.
-        for path in parent.glob(PREFIX + "*"):
-            with contextlib.suppress(OSError), _own_lock(path) as lock:
-                if _lock_now(lock):
-                    shutil.rmtree(path, ignore_errors=True)
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        self._lock = _hold(self.path)
+        remove_abandoned(parent)
+        self._held = HeldFolder(parent=parent)
+        self.path = self._held.path
         self._numbers = itertools.count(1)
 
     def subdirectory(self) -> Path:
@@ -42,9 +34,7 @@ class PrivateDirectory:
 
     def remove(self) -> None:
         """Remove the directory with all that is in it; harmless if it is gone."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self._lock is not None:
-            self._lock.close()
+        self._held.remove()
 
 
 def _parent() -> Path:
@@ -58,30 +48,3 @@ def _parent() -> Path:
         "no directory for the kernels' sockets: it must be writable and its path shorter than "
         f"{SOCKET_PATH_LIMIT - LONGEST_TAIL} bytes; tried {', '.join(given)}. Set XDG_RUNTIME_DIR."
     )
-
-
-def _hold(path: Path) -> IO[bytes] | None:
-    if os.name != "posix":
-        return None
-    # Locked before it has its name: another process sees no lock or a held one.
-    unnamed = path / (LOCK + "~")
-    lock = unnamed.open("wb")
-    _lock_now(lock)
-    unnamed.rename(path / LOCK)
-    return lock
-
-
-def _own_lock(path: Path) -> IO[bytes]:
-    if os.name != "posix" or path.stat().st_uid != os.getuid():
-        raise PermissionError(path)
-    return (path / LOCK).open("rb")
-
-
-def _lock_now(lock: IO[bytes]) -> bool:
-    import fcntl
-
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -27,8 +27,7 @@ class RunOnDisk:
     @classmethod
     def read(cls, folder: Path) -> RunOnDisk:
         """Read a run's folder; FileNotFoundError without ``run.json``, ValueError if it is bad."""
-        text = file_inside(folder, RUN_FILE).read_text("utf-8")
-        return cls(RunRecord.from_json(text), folder)
+        return cls(RunRecord.read(file_inside(folder, RUN_FILE)), folder)
 
     def require_own_files(self) -> None:
         """Raise a ValueError if a file of a step is a link that leads out, or no regular file."""

@@ -135,9 +135,10 @@ def commit_node(client: MlflowClient, run: Run) -> Node:
     if remote := tags.get(names.REMOTE_TAG):
         facts["remote"] = remote
     missing: tuple[str, ...] = ()
-    if names.DIRTY_TAG not in tags:
-        missing = ("whether there were uncommitted changes",)
-    elif tags[names.DIRTY_TAG] != "true":
+    dirty = tags.get(names.DIRTY_TAG, "unknown")
+    if dirty not in ("true", "false"):
+        missing = (f"whether there were uncommitted changes{dirty.removeprefix('unknown')}",)
+    elif dirty == "false":
         facts["uncommitted changes"] = "none"
     elif (diff := artifact_bytes(client, run, names.DIFF_ARTIFACT)) is not None:
         lines = diff.count(b"\n")

@@ -8,18 +8,21 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import CompletedProcess, TimeoutExpired
 
 from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.remote_file import is_remote
 from taxi_nb.project import is_inside, write_whole
 from taxi_nb.secrets.addresses import without_credentials
-from taxi_nb.tracking.git import git, git_settings
+from taxi_nb.tracking.asking_git import Deadline, git
+from taxi_nb.tracking.git import git_settings
 
 # Made by runs and tools; a copy of the present files goes without them.
 _NOT_COPIED = ("runs", "data", "mlartifacts", "mlruns", "mlflow.db*", "__pycache__", ".*")
 # Words in the remarks of a diff that was changed before it was kept.
-_SPOILT = ("held back", "secrets replaced", "cut after")
+_SPOILT = ("held back", "secrets replaced", "cut after", "is not known", "too large")
+# A copy may be large; it is made, not asked for.
+_SECONDS = 600
 
 
 class VerificationError(RuntimeError):
@@ -56,6 +59,9 @@ def check_out(project: Path, record: RunRecord, diff: bytes | None, target: Path
         return _present(project, target, "the run's uncommitted changes were not kept whole")
     prefix = _clone(project, record, target)
     state = f"commit {record.commit[:10]}"
+    if record.dirty is None:
+        unknown = "whether there were uncommitted changes is not known: the commit is executed"
+        return Checkout(target / prefix, state, (unknown,))
     if not record.dirty:
         return Checkout(target / prefix, state)
     _apply(found + rest, target)
@@ -116,7 +122,7 @@ def _clone(project: Path, record: RunRecord, target: Path) -> str:
     named = [] if branch.startswith(("(", "HEAD")) or not branch else ["-B", branch]
     check_out = ["-C", str(target), "checkout", "--quiet", *(named or ["--detach"]), commit]
     for arguments in (clone, check_out):
-        done = _git(project, "-c", "core.hooksPath=/dev/null", *arguments)
+        done = _git(project, *arguments)
         if done.returncode:
             raise CheckoutError(f"commit {commit[:10]}: {_last_line(done.stderr)}")
     # Runs in the copy log the user and the remotes that the project's runs log.
@@ -144,9 +150,11 @@ def _apply(diff: bytes, target: Path) -> None:
 
 def _git(folder: Path, *arguments: str, input: bytes = b"") -> CompletedProcess[bytes]:
     try:
-        return git(folder, *arguments, input=input)
+        return git(folder, *arguments, input=input, deadline=Deadline(_SECONDS))
     except OSError as error:
         raise CheckoutError(f"git is needed for the run's commit: {error}") from None
+    except TimeoutExpired:
+        raise CheckoutError(f"git {arguments[0]} took longer than {_SECONDS} s") from None
 
 
 def _last_line(message: bytes) -> str:

@@ -180,7 +180,8 @@ def test_directories_of_killed_pipelines_are_removed_and_no_others(
     code = """
     import os, signal
     from taxi_nb.pipeline.kernels._directories import PrivateDirectory
-    print(PrivateDirectory().path, flush=True)
+    held = PrivateDirectory()
+    print(held.path, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
     """
     killed = subprocess.run(
