@@ -56,7 +56,7 @@ def test_code_that_was_exchanged_does_not_run(
         "score",
         "2021-03",
         "--source=sample",
-        f"--params={project.pipeline('steps: [one]')}",
+        f"--params={project.pipeline('steps: [{notebook: one}]')}",
     ]
     marker, validation = tmp_path / "it ran", three_champions.validation
     (package,) = [path for path in (files / "code").iterdir() if path.is_dir()]
