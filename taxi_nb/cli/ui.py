@@ -26,8 +26,7 @@ def ui(
     artifacts.
     """
     from taxi_nb.secrets.addresses import without_credentials
-    from taxi_nb.tracking._reaching import SERVER
-    from taxi_nb.tracking.store import tracking_uri
+    from taxi_nb.tracking.store import SERVER, tracking_uri
 
     uri = tracking_uri()
     if uri.startswith(SERVER):

@@ -18,6 +18,7 @@ from taxi_nb.registry.promotion import RegistryError, promote
 from taxi_nb.scoring.scored_model import ModelError, load_scored_model
 from taxi_nb.tracking import model_files
 from taxi_nb.tracking.model_notes import ModelNotes
+from tests.conftest import Project
 from tests.trained_models import TrainedModels
 
 NAME = "nyc-taxi-duration"
@@ -48,8 +49,15 @@ def evil(marker: Path) -> str:
 
 
 def test_code_that_was_exchanged_does_not_run(
-    files: Path, tmp_path: Path, three_champions: TrainedModels
+    files: Path, tmp_path: Path, three_champions: TrainedModels, project: Project
 ) -> None:
+    project.notebook("one")
+    scoring = [
+        "score",
+        "2021-03",
+        "--source=sample",
+        f"--params={project.pipeline('steps: [{notebook: one}]')}",
+    ]
     marker, validation = tmp_path / "it ran", three_champions.validation
     (package,) = [path for path in (files / "code").iterdir() if path.is_dir()]
     with (package / "__init__.py").open("a") as file:
@@ -64,7 +72,7 @@ def test_code_that_was_exchanged_does_not_run(
         load_scored_model(CHAMPION)
     for command in (
         ["serve", "--port", "5987"],
-        ["score", "2021-03", "--source=sample", f"-o{tmp_path}/out.parquet", f"--model={CHAMPION}"],
+        [*scoring, f"-o{tmp_path}/out.parquet", f"--model={CHAMPION}"],
         ["registry", "promote", "3", "--reason", "mine"],
     ):
         assert said in refused(*command)

@@ -25,7 +25,7 @@ def open_to_others(root: Path) -> list[str]:
 
 def test_store_artifacts_and_runs_are_nobody_elses(project: Project) -> None:
     project.notebook("one", "import mlflow", "_ = mlflow.log_text('mine', 'mine.txt')")
-    file = project.pipeline("steps: [one]")
+    file = project.pipeline("steps: [{notebook: one}]")
     before = set(open_to_others(project.root))
     environment = {name: value for name, value in os.environ.items() if "MLFLOW_TR" not in name}
     # In such a place others can make and read files as well.
