@@ -12,6 +12,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ _WRITER = "_log_artifact_helper"
 _IN_NAMES = re.compile(r"\[env:(\w+)\]")
 # Entities hold texts; what else a call is given, such as a model in memory, is no text.
 _ENTITIES = ("mlflow", "opentelemetry")
+# The states of models and of much else are members of an `Enum` that are texts as well.
+_NO_TEXTS = (bool, int, float, bytes, Enum)
 
 
 @cache
@@ -148,13 +151,13 @@ def hidden_in(value: Any, name: str = "", _within: tuple[int, ...] = ()) -> Any:
 
     `name` is the argument's or the field's.
     """
+    if value is None or isinstance(value, _NO_TEXTS) or id(value) in _within:
+        return value
     if isinstance(value, str):
         hidden = without_tokens(KNOWN.hide_in(value))
         # A run's name is a tag's value too, and both have to be the same.
         is_name = name.endswith(("key", "name")) and not name.endswith("run_name")
         return _IN_NAMES.sub(r"env_\1", hidden) if is_name else hidden
-    if value is None or isinstance(value, bool | int | float | bytes) or id(value) in _within:
-        return value
     within = (*_within, id(value))
     if isinstance(value, Mapping) and type(value) is dict:
         pairs = {k: (hidden_in(k, "key", within), _of_key(k, v, within)) for k, v in value.items()}
