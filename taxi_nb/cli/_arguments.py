@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, stop
-from taxi_nb.project import private_folder, project_file, project_root
+from taxi_nb.project import project_file, project_root
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.memory import Memory
@@ -55,7 +55,7 @@ def read(file: Path, overrides: list[str] | None) -> Pipeline:
 
 def make_plan(pipeline: Pipeline, force: list[str] | None) -> tuple[Memory, Plan]:
     """Plan the pipeline: which steps must run, and why."""
-    from taxi_nb.pipeline.memory import RUNS, Memory
+    from taxi_nb.pipeline.memory import Memory
     from taxi_nb.pipeline.plan import UnknownStepError, plan
     from taxi_nb.tracking.store_errors import StoreError
 
@@ -63,7 +63,6 @@ def make_plan(pipeline: Pipeline, force: list[str] | None) -> tuple[Memory, Plan
         with errors_stop({StoreError: FAILURE}):
             memory = Memory(pipeline)
             made = plan(pipeline, memory, force or [])
-            private_folder(pipeline.root / RUNS)
             memory.digests.save()
             return memory, made
     except UnknownStepError as error:

@@ -172,15 +172,16 @@ def _is_page(path: Path) -> bool:
 
 
 def _written(result: StepResult) -> dict[str, object]:
-    return {
+    written = {
         "run": result.executed_in,
         "kind": result.kind,
         "notebook_size": result.notebook_size,
-        "digests": result.digests,
-        "artifacts": result.artifacts,
         "step": result.recorded(),
         "inputs": result.used,
     }
+    # Older commits kept neither.
+    known = {"digests": result.digests or None, "artifacts": result.artifacts}
+    return written | {name: value for name, value in known.items() if value is not None}
 
 
 def _read(path: Path) -> StepResult | None:

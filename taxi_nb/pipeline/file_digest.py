@@ -16,7 +16,7 @@ from taxi_nb.pipeline._code_digest import asks_mlflow, cell_digests, definition_
 from taxi_nb.pipeline._notebook_file import read_notebook
 from taxi_nb.pipeline.parameters import default_values
 from taxi_nb.plain_data import plain
-from taxi_nb.project import write_whole
+from taxi_nb.project import private_folder, write_whole
 
 # A file that changes twice within one tick of a clock has one stamp for two contents:
 # stamps younger than this are not trusted. Two seconds are FAT's tick, the longest.
@@ -53,7 +53,8 @@ class FileDigests:
                 for key, known in self._known.items()
                 if key in self._asked or of_runs not in key
             }
-            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self._memory.parent.parent)
+            private_folder(self._memory.parent)
             write_whole(self._memory, json.dumps({"version": VERSION, "files": self._known}))
             self._is_new = False
 

@@ -51,7 +51,10 @@ def _is_empty(database: Path) -> bool:
     """Whether MLflow has begun a store and nothing is in it, not even its Default experiment."""
     with closing(sqlite3.connect(database, timeout=30)) as opened:
         names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
-        tables = {row[0] for row in opened.execute(names)}
+        try:
+            tables = {row[0] for row in opened.execute(names)}
+        except sqlite3.DatabaseError:  # No database: MLflow will say.
+            return False
         if tables and not tables & {"experiments", "alembic_version"}:
             return False
         counted = tables - _OF_MLFLOW

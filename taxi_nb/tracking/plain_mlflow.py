@@ -35,6 +35,8 @@ def replace(mlflow):
 def in_step(name, own):
     @functools.wraps(own)
     def called(*given, **named):
+        if name == "end_run" and sys.modules["mlflow.tracking.fluent"].active_run() is None:
+            return own(*given, **named)  # As MLflow does at every process's end.
         from taxi_nb.tracking import plain_mlflow
         return getattr(plain_mlflow, name)(own, *given, **named)
     return called

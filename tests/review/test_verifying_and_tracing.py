@@ -398,7 +398,7 @@ def test_what_is_not_as_recorded_is_said_before_anything_else(
     said: list[str] = []
     verification = verify_run(folder, project.root, tmp_path, say=said.append)
     data, package, files = verification.circumstances
-    assert data.startswith("data one changed since: ")
+    assert data.startswith("the file of data one changed since: ")
     assert package.startswith("ipython 0.1 -> ")
     assert files == "the run was made outside git: the present files are executed"
     assert said[1:4] == [f"not as recorded: {line}" for line in verification.circumstances]
