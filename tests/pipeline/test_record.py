@@ -137,4 +137,6 @@ def test_a_kept_result_of_an_earlier_commit_is_found_and_kept_alike(tmp_path: Pa
     results.keep("default", found)
     written = sorted(folder.glob("*.json"))
     assert len(written) == 2
-    assert all(json.loads(file.read_text()) == json.loads(text) for file in written)
+    # What later commits keep besides is empty.
+    texts = [file.read_text().replace(', "content": null', "") for file in written]
+    assert all(json.loads(one) == json.loads(text) for one in texts)
