@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,13 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) 
 def copy_store(database: Path, root: Path) -> None:
     """Copy a project's store with its artifacts, as a copy of the project has them."""
     shutil.copy(database, root / "mlflow.db")
-    shutil.copytree(database.parent / "mlartifacts", root / "mlartifacts")
+    shutil.copytree(database.parent / "mlartifacts", root / "mlartifacts", dirs_exist_ok=True)
+    from taxi_nb.tracking.experiments import bring_home
+
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()):
+        patch.setenv("TAXI_NB_ROOT", str(root))
+        # As the first use of a copied project does; tests look at artifacts before.
+        bring_home(f"sqlite:///{root}/mlflow.db")
 
 
 @pytest.fixture(scope="session")

@@ -254,7 +254,7 @@ def test_validating_on_a_copy_of_what_was_trained_on_is_refused(
         load_trips("green", [month], project.root, cleaning=rules)
         for month in ("2021-01", "2021-02")
     )
-    with pytest.raises(ValueError, match=r"these files are the same: .*2021-01.*2021-02"):
+    with pytest.raises(ValueError, match=r"these files hold the same: .*2021-01.*2021-02"):
         train("linear", january, february)
     assert runs_of(store) == []
 
