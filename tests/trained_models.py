@@ -75,11 +75,15 @@ def copy_store(database: Path, root: Path) -> None:
     """Copy a project's store with its artifacts, as a copy of the project has them."""
     shutil.copy(database, root / "mlflow.db")
     shutil.copytree(database.parent / "mlartifacts", root / "mlartifacts", dirs_exist_ok=True)
+    from mlflow.tracking._tracking_service import utils
+
     from taxi_nb.tracking.experiments import bring_home
 
     with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()):
         patch.setenv("TAXI_NB_ROOT", str(root))
-        # As the first use of a copied project does; tests look at artifacts before.
+        # As the first use of a copied project does; tests look at artifacts before. MLflow
+        # remembers where a run has them: in one process the same run is never elsewhere.
+        utils._artifact_repos_cache.clear()
         bring_home(f"sqlite:///{root}/mlflow.db")
 
 

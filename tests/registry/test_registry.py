@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from dataclasses import replace
 
@@ -101,17 +102,13 @@ def test_the_decision_and_its_numbers_are_logged_either_way(
 
 
 def test_a_champion_that_cannot_be_loaded_is_not_replaced_unseen(
-    three_champions: TrainedModels, monkeypatch: pytest.MonkeyPatch
+    three_champions: TrainedModels,
 ) -> None:
     champion = mlflow.MlflowClient().get_model_version_by_alias("nyc-taxi-duration", "champion")
-    load = mlflow.sklearn.load_model
-
-    def gone(address: str) -> object:
-        if address.endswith(f"/{champion.version}"):
-            raise OSError("no such file")
-        return load(address)
-
-    monkeypatch.setattr("mlflow.sklearn.load_model", gone)
+    address = mlflow.MlflowClient().get_model_version_download_uri(
+        "nyc-taxi-duration", champion.version
+    )
+    shutil.rmtree(str(mlflow.artifacts.download_artifacts(address)))
     with pytest.raises(RegistryError, match=r"version 3 cannot be loaded .*registry rollback"):
         promote_if_better(three_champions.run("poor"), three_champions.validation)
 
