@@ -311,7 +311,7 @@ def _month(write: Callable[[Path], object], *words: str) -> Callable[[Path], Che
 
     def build(root: Path) -> Check:
         project(root, "from taxi_nb import load_trips",
-                "print(len(load_trips('green', ['2021-01'], '../months', engine=engine)), 'trips')",
+                "print(len(load_trips('green', ['2021-01'], 'months', engine=engine)), 'trips')",
                 parameters="engine: str = 'pyarrow'")  # fmt: skip
         (root / "months").mkdir()
         write(root / "months" / "green_tripdata_2021-01.parquet")
