@@ -37,6 +37,8 @@ class Deadline:
 
     def __init__(self, seconds: float | None = None) -> None:
         self._end = time.monotonic() + (SECONDS if seconds is None else seconds)
+        # How commands of this answer begin, by folder: asked once for all of them.
+        self.beginnings: dict[Path, list[str]] = {}
 
     @property
     def is_over(self) -> bool:
@@ -58,7 +60,12 @@ def git(
     An `OSError` says that git is missing, a `subprocess.TimeoutExpired` that it took too long.
     """
     deadline = deadline or Deadline()
-    command = [*command_of_git(folder, deadline), *arguments]
+    return _answer([*command_of_git(folder, deadline), *arguments], input, deadline)
+
+
+def _answer(
+    command: list[str], input: bytes, deadline: Deadline
+) -> subprocess.CompletedProcess[bytes]:
     with started_git(command) as process:
         try:
             output, errors = process.communicate(input, timeout=deadline.seconds)
@@ -70,16 +77,17 @@ def git(
 
 def command_of_git(folder: Path, deadline: Deadline) -> list[str]:
     """Return the beginning of a command of git that executes nothing of the checkout's."""
+    if folder not in deadline.beginnings:
+        deadline.beginnings[folder] = _beginning(folder, deadline)
+    return deadline.beginnings[folder]
+
+
+def _beginning(folder: Path, deadline: Deadline) -> list[str]:
     begin = ["git", "-C", str(folder), "--no-pager"]
     for setting in _NOTHING_TO_RUN:
         begin += ["-c", setting]
     asked = [*begin, "config", "--null", "--show-scope", "--name-only", "--get-regexp"]
-    with started_git([*asked, _NAMED_PROGRAMS]) as process:
-        try:
-            found, _ = process.communicate(timeout=deadline.seconds)
-        except BaseException:
-            end_git(process)
-            raise
+    found = _answer([*asked, _NAMED_PROGRAMS], b"", deadline).stdout
     scopes_and_names = found.decode("utf-8", "replace").split("\0")
     for scope, name in zip(scopes_and_names[::2], scopes_and_names[1::2], strict=False):
         if scope in ("local", "worktree"):

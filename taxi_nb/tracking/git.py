@@ -92,7 +92,7 @@ def git_state(folder: Path) -> GitState:
     headers = {field.split(" ")[1]: field for field in fields if field.startswith("# ")}
     commit = headers.get("branch.oid", "(initial)").removeprefix("# branch.oid ")
     branch = headers.get("branch.head", "").removeprefix("# branch.head ")
-    if commit != "(initial)" and not _tracks(folder):
+    if commit != "(initial)" and not _tracks(folder, deadline):
         missing = "the git checkout that it lies in does not track the project's files"
         return GitState(folder, None, missing=missing, user=settings.get("user.name"))
     return GitState(
@@ -107,11 +107,11 @@ def git_state(folder: Path) -> GitState:
     )
 
 
-def _tracks(folder: Path) -> bool:
+def _tracks(folder: Path, deadline: Deadline) -> bool:
     """Whether git knows the project's files: a checkout further out may ignore the folder."""
     code = [name for name in ("notebooks", "params") if (folder / name).is_dir()]
     try:
-        return bool(_asked(folder, "ls-files", "-z", "--", *code))
+        return bool(_asked(folder, "ls-files", "-z", "--", *code, deadline=deadline))
     except (OSError, subprocess.SubprocessError):
         return False
 
