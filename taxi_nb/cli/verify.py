@@ -52,8 +52,7 @@ def verify(
         signals_stop("interrupted"),
         HeldFolder("verify-") as temporary,
     ):
-        scratch = keep.absolute() if keep else temporary.resolve() / "copy"
-        scratch.mkdir(exist_ok=True)
+        scratch = keep.absolute() if keep else temporary.resolve()
         made = verify_run(folder, project_root(), scratch, jobs=jobs, say=say)
     print(to_json(_as_dict(made), indent=2) if as_json else _as_text(made))
     if not made.is_same:

@@ -78,8 +78,7 @@ def log_contents(run_id: str, files: Mapping[str, bytes]) -> None:
     """Log artifacts by their paths and contents, all at once."""
     from mlflow import MlflowClient
 
-    with HeldFolder() as held:
-        folder = held / "artifacts"
+    with HeldFolder() as folder:
         for name, content in files.items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,10 @@ class HeldFolder:
         self._end()
 
     def __enter__(self) -> Path:
-        return self.path
+        """Return an empty folder in it, for those who take all that is in a folder for theirs."""
+        content = self.path / "content"
+        content.mkdir()
+        return content
 
     def __exit__(
         self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None

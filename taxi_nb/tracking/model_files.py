@@ -12,12 +12,11 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.tracking.file_addresses import folder_of
+from taxi_nb.tracking.held_folder import HeldFolder
 from taxi_nb.tracking.inputs import not_inputs
 from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
 from taxi_nb.tracking.model_notes import ModelNotes, RegistryError
@@ -35,6 +34,8 @@ _CHUNK = 1 << 20
 _NOT_ITS_OWN = ("registered_model_meta", "__pycache__")
 # Of those that have been spoken of in this process.
 _told: set[str] = set()
+# What this process has loaded models from.
+_copies: list[HeldFolder] = []
 
 
 def expect_digests(client: MlflowClient, name: str) -> None:
@@ -53,7 +54,7 @@ def note_files(client: MlflowClient, version: ModelVersion) -> None:
     notes = ModelNotes(client, version.name)
     if _noted(notes.read(), version) is not None:
         return
-    with TemporaryDirectory(prefix="taxi-nb-") as aside, not_inputs():
+    with HeldFolder() as aside, not_inputs():
         source = _source(client, version, aside)
         found = {name: _digest(source / name) for name in _names(source)}
     _write(notes, version, found)
@@ -72,8 +73,8 @@ def require_same_files(client: MlflowClient, version: ModelVersion) -> None:
     """Raise a `RegistryError` that names the files which are not as they were registered."""
     found = _expected(client, version)
     if found is not None:
-        with TemporaryDirectory(prefix="taxi-nb-") as folder:
-            _copy(client, version, found, Path(folder))
+        with HeldFolder() as folder:
+            _copy(client, version, found, folder)
 
 
 def place_to_load(client: MlflowClient, address: str) -> str:
@@ -88,9 +89,11 @@ def place_to_load(client: MlflowClient, address: str) -> str:
     found = _expected(client, version)
     if found is None:
         return str(ModelAddress.of(version))
-    folder = Path(mkdtemp(dir=_private_folder()))
-    _copy(client, version, found, folder)
-    return str(folder)
+    # Held to the end of this process: code is read from there.
+    folder = HeldFolder("model-")
+    _copies.append(folder)
+    _copy(client, version, found, folder.path / "model")
+    return str(folder.path / "model")
 
 
 def _registered(client: MlflowClient, address: str) -> ModelVersion | None:
@@ -160,7 +163,7 @@ def _copy(
 ) -> None:
     """Copy a version's files, digesting what is copied; `RegistryError` if any is another."""
     differs: list[str] = []
-    with TemporaryDirectory(prefix="taxi-nb-") as aside, not_inputs():
+    with HeldFolder() as aside, not_inputs():
         source = _source(client, version, aside)
         there = set(_names(source))
         for name, digest in digests.items():
@@ -181,7 +184,7 @@ def _copy(
         )
 
 
-def _source(client: MlflowClient, version: ModelVersion, aside: str) -> Path:
+def _source(client: MlflowClient, version: ModelVersion, aside: Path) -> Path:
     """Return the folder with a version's files: its own on this machine, else a download."""
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -194,7 +197,7 @@ def _source(client: MlflowClient, version: ModelVersion, aside: str) -> Path:
         folder = folder_of(address)
         if folder is None:
             uri = str(client.tracking_uri)
-            folder = Path(mlflow.artifacts.download_artifacts(address, None, None, aside, uri))
+            folder = Path(mlflow.artifacts.download_artifacts(address, None, None, str(aside), uri))
         if folder.is_dir():
             return folder
         reason = f"there is no folder {folder}"
@@ -226,14 +229,3 @@ def _digest(file: Path, copy: Path | None = None) -> str:
                 found.update(part)
                 target.write(part)
     return found.hexdigest()
-
-
-@cache
-def _private_folder() -> Path:
-    """Return a folder for this process's copies, which its end removes: code is read from them."""
-    import atexit
-    import shutil
-
-    folder = Path(mkdtemp(prefix="taxi-nb-model-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder

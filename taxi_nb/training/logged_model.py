@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.models.carried import carried_code, carried_names
 from taxi_nb.plain_data import to_json
+from taxi_nb.tracking.held_folder import HeldFolder
 from taxi_nb.tracking.inputs import not_inputs
 from taxi_nb.tracking.model_files import place_to_load
 from taxi_nb.tracking.store import connect
@@ -59,9 +58,9 @@ def log_model(
             serialization_format="skops",
             skops_trusted_types=choice.trusted_types(),
         )
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / TRAINING_FILE).write_text(to_json(training), "utf-8")
-            mlflow.MlflowClient().log_model_artifacts(info.model_id, folder)
+        with HeldFolder() as folder:
+            (folder / TRAINING_FILE).write_text(to_json(training), "utf-8")
+            mlflow.MlflowClient().log_model_artifacts(info.model_id, str(folder))
     mlflow.set_tag(MODEL_URI_TAG, info.model_uri)
     return str(info.model_uri)
 
