@@ -73,8 +73,8 @@ class RecordKeeper:
 
     def begin(self) -> None:
         """Write the first record; no notebook need run for hours if artifacts cannot be kept."""
+        note_running(self._folder)  # Before the record: a kill between leaves none that runs.
         self._write()
-        note_running(self._folder)
         self._tracking.log_files(self.run_id, [self._file], "pipeline")
         record.point_latest_at(self._folder)
 
