@@ -65,7 +65,12 @@ class Project:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project; it is the current one."""
-    made = Project(tmp_path / "project")
+    return current_project(tmp_path / "project", monkeypatch)
+
+
+def current_project(root: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Make an empty project and let it be the current one."""
+    made = Project(root)
     monkeypatch.chdir(made.root)
     monkeypatch.setenv("TAXI_NB_ROOT", str(made.root))
     return made

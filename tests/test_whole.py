@@ -13,7 +13,7 @@ from taxi_nb.pipeline.kernels.pool import KernelPool
 from taxi_nb.pipeline.record import Status
 from taxi_nb.pipeline.run import run_pipeline
 from taxi_nb.pipeline.spec import read_pipeline
-from tests.conftest import REPOSITORY, Project, runs_of, texts
+from tests.conftest import REPOSITORY, Project, current_project, runs_of, texts
 from tests.running import Listener
 
 pytestmark = pytest.mark.slow
@@ -24,10 +24,7 @@ REAL_MONTHS = Path(os.environ.get("TAXI_NB_TEST_DATA", REPOSITORY.parent / "shar
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project in a folder whose name is hard on addresses."""
-    made = Project(tmp_path / "it's 100% #1, isn't it?")
-    monkeypatch.chdir(made.root)
-    monkeypatch.setenv("TAXI_NB_ROOT", str(made.root))
-    return made
+    return current_project(tmp_path / "it's 100% #1, isn't it?", monkeypatch)
 
 
 @pytest.fixture

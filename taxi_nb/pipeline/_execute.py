@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @cache
-def import_papermill() -> Any:
+def import_papermill() -> None:
     """Import papermill, in a third of the usual time.
 
     jsonschema, which nbformat imports, builds a parser for international addresses that takes
@@ -32,11 +32,10 @@ def import_papermill() -> Any:
     if is_free:
         sys.modules[blocked] = None  # type: ignore[assignment]
     try:
-        import papermill
+        import papermill  # noqa: F401
     finally:
         if is_free:
             del sys.modules[blocked]
-    return papermill
 
 
 def execute_notebook(

@@ -108,13 +108,15 @@ class KeptResults:
 
     def of_run(self, run: str) -> dict[str, StepResult]:
         """Return the results that a run has left, by the step's name."""
-        files = self.folder.glob(f"keys/*/{run}-??????.json")
-        found = (_read(file) for file in files)
+        found = map(_read, self._left_by(run))
         return {result.name: result for result in found if result is not None}
 
     def speak_of(self, run: str) -> bool:
         """Whether a result is kept that a run of this name left, be its folder there or not."""
-        return any(self.folder.glob(f"keys/*/{run}-??????.json"))
+        return any(self._left_by(run))
+
+    def _left_by(self, run: str) -> Iterator[Path]:
+        return self.folder.glob(f"keys/*/{run}-??????.json")
 
     def same_run(self, results: Sequence[StepResult], digests: FileDigests) -> Path | None:
         """Return the folder of the run that consists of these very results, if it is whole."""

@@ -149,7 +149,7 @@ class Gate:
         selection = selection or Selection()
         gain = _gain(challenger, champion) if champion else None
         by_chance = gain.reach(selection.candidates) if gain else None
-        objection = next(self._objections(challenger, champion, selection), None)
+        objection = next(self._objections(challenger, champion, gain, selection), None)
         rmse = challenger.rmse_over_days
         reason = f"there was no champion; RMSE {_with_error(rmse)}"
         if champion and gain:
@@ -176,7 +176,11 @@ class Gate:
         )
 
     def _objections(
-        self, challenger: Judged, champion: Judged | None, selection: Selection
+        self,
+        challenger: Judged,
+        champion: Judged | None,
+        gain: DayMean | None,
+        selection: Selection,
     ) -> Iterator[str]:
         if not math.isfinite(challenger.rmse):
             yield "it predicts durations that are not numbers"
@@ -185,15 +189,15 @@ class Gate:
         if champion and is_synthetic(challenger.version) and not is_synthetic(champion.version):
             yield f"it learned from synthetic trips, version {champion.number} from real ones"
         yield from _learned_from_these(challenger, "it")
-        if champion:
+        if champion and gain:
             yield from _learned_from_these(champion, f"version {champion.number}, the champion,")
-            yield from self._gain_too_small(challenger, champion, selection.candidates)
+            yield from self._gain_too_small(challenger, champion, gain, selection.candidates)
             yield from self._slices_worse(challenger, champion)
 
     def _gain_too_small(
-        self, challenger: Judged, champion: Judged, candidates: int
+        self, challenger: Judged, champion: Judged, gain: DayMean, candidates: int
     ) -> Iterator[str]:
-        gain, versus = _gain(challenger, champion), _versus(challenger, champion)
+        versus = _versus(challenger, champion)
         if not gain.mean > self.margin:
             yield f"{versus}: a gain of {gain.mean:.3f} is not above the margin of {self.margin}"
         trips = f"these {len(challenger.validation):,} trips"

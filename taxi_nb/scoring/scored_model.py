@@ -79,15 +79,13 @@ def load_scored_model(address: str) -> ScoredModel:
 
     `ModelError` if it cannot be had or used, or nothing can be compared with what it learned from.
     """
-    import mlflow.pyfunc
     from mlflow import MlflowClient
 
     client = MlflowClient()
     with _as_model_error(address):
         pinned, version_run = _pinned(client, address)
     with _as_model_error(pinned):
-        predictor = mlflow.pyfunc.load_model(place_to_load(client, pinned))
-        columns = _columns(predictor.metadata.signature, address)
+        predictor, columns = _loaded(client, pinned, address)
         # The registry knows better than the model's own files which run made it.
         run_id = version_run or predictor.metadata.run_id
         if not run_id:
@@ -121,15 +119,21 @@ def load_predictor(version: ModelVersion) -> tuple[Any, tuple[str, ...]]:
 
     Its files are compared with those that were registered, before any of its code runs.
     """
-    import mlflow.pyfunc
     from mlflow import MlflowClient
 
     address = str(ModelAddress.of(version))
-    predictor = mlflow.pyfunc.load_model(place_to_load(MlflowClient(), address))
     try:
-        return predictor, _columns(predictor.metadata.signature, address)
+        return _loaded(MlflowClient(), address, address)
     except ModelError as error:
         raise RegistryError(str(error)) from None
+
+
+def _loaded(client: Any, pinned: str, address: str) -> tuple[Any, tuple[str, ...]]:
+    """Load a model, once its files are known to be its own, and the columns that it reads."""
+    import mlflow.pyfunc
+
+    predictor = mlflow.pyfunc.load_model(place_to_load(client, pinned))
+    return predictor, _columns(predictor.metadata.signature, address)
 
 
 def _without_run(pinned: str, predictor: Any, columns: tuple[str, ...], run_id: str) -> ScoredModel:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from taxi_nb.pipeline.report._pages import number
+
 WIDTH, HEIGHT = 720, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 28
 MOST_LINES = 8
@@ -48,11 +50,11 @@ def line_chart(series: Sequence[Series], labels: Sequence[str], metric: str) -> 
         return _TOP + (HEIGHT - _TOP - _BOTTOM) * (high - value) / (high - low)
 
     parts = [_grid(low, high, y), _dates(labels)]
-    for number, line in enumerate(series):
+    for place, line in enumerate(series):
         known = [(i, v) for i, v in enumerate(line.values) if v is not None]
         points = [(x(i), y(v), labels[i], v) for i, v in known if math.isfinite(v)]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py, _, _ in points)
-        parts.append(Markup('<g class="line-{}"><polyline points="{}"/>').format(number, path))
+        parts.append(Markup('<g class="line-{}"><polyline points="{}"/>').format(place, path))
         odd = [(i, v) for i, v in known if not math.isfinite(v)]
         parts += [_off_the_scale(x(i), labels[i], line.name, v) for i, v in odd]
         parts += [
@@ -70,7 +72,7 @@ def line_chart(series: Sequence[Series], labels: Sequence[str], metric: str) -> 
 
 def _off_the_scale(x: float, label: str, name: str, value: float) -> Markup:
     """Name a value that has no height, such as NaN, where its run is."""
-    shown = "NaN" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    shown = number(value)
     y = _TOP + 8 if value > 0 else HEIGHT - _BOTTOM - 4
     text = Markup('<text class="off" x="{:.1f}" y="{}"><title>{}</title>{}</text>')
     return text.format(x, y, f"{name}, {label}: {shown}", shown)
