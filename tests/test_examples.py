@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import taxi_nb
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, current_project
 from tests.trained_models import TrainedModels
 
 MODULES = {
@@ -28,7 +28,7 @@ def test_examples_run(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a store is needed, trips are loaded, and models trained and promoted."""
-    monkeypatch.chdir(tmp_path)
+    current_project(tmp_path / "project", monkeypatch)
     module = importlib.import_module(name)
     public = {public: getattr(taxi_nb, public) for public in dir(taxi_nb)}
     given = {}
