@@ -56,11 +56,12 @@ def read(file: Path, overrides: list[str] | None) -> Pipeline:
 def make_plan(pipeline: Pipeline, force: list[str] | None) -> tuple[Memory, Plan]:
     """Plan the pipeline: which steps must run, and why."""
     from taxi_nb.pipeline.memory import Memory
+    from taxi_nb.pipeline.object_store import ObjectStoreError
     from taxi_nb.pipeline.plan import UnknownStepError, plan
     from taxi_nb.tracking.store_errors import StoreError
 
     try:
-        with errors_stop({StoreError: FAILURE}):
+        with errors_stop({StoreError: FAILURE, ObjectStoreError: FAILURE}):
             memory = Memory(pipeline)
             made = plan(pipeline, memory, force or [])
             memory.digests.save()

@@ -74,6 +74,7 @@ class PipelineForm(BaseModel):
     experiment: _Name | None = None
     tracking_uri: _Address | None = None
     artifact_root: _Address | None = None
+    results: _Address | None = None
     params: dict[str, Any] = {}
     timeout: _Seconds | None = None
     steps: Annotated[list[StepForm], Field(min_length=1)]

@@ -199,6 +199,7 @@ class StepRunner:
             used=inputs,
         )
         memory.results.keep(self.pipeline.name, result)
+        memory.share(result, self.folder.files(step.name))
         return result
 
     def _digests(self, step: Step) -> dict[str, str]:

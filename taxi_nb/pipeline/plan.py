@@ -59,7 +59,17 @@ def decide(
         if not reasons:
             return PlannedStep(step, result=candidate, former=former)
         found.append(reasons)
-    return PlannedStep(step, tuple(_reasons_to_tell(present, found)), former=former)
+    damaged: list[str] = []
+    for entry in memory.shared_results(step):
+        if entry.problem or entry.result is None:
+            damaged.append(f"the shared result {entry.name.rpartition('/')[2]} {entry.problem}")
+            continue
+        reasons = list(differences(entry.result, present))
+        if not reasons:
+            return PlannedStep(step, result=entry.result, former=former)
+        found.append(reasons)
+    reasons = [*_reasons_to_tell(present, found), *damaged]
+    return PlannedStep(step, tuple(reasons), former=former)
 
 
 def _former(step: Step, memory: Memory) -> StepResult | None:

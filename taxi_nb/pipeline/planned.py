@@ -41,7 +41,9 @@ class PlannedStep:
         return "; ".join(self.reasons)
 
     def __str__(self) -> str:
-        return f"will run: {self.reason}" if self.will_run else "up to date"
+        if self.result is None:
+            return f"will run: {self.reason}"
+        return f"up to date ({self.result.shared})" if self.result.shared else "up to date"
 
 
 @dataclass(frozen=True, repr=False)

@@ -191,18 +191,23 @@ class _Run:
     def _plan_again(self, step: Step) -> PlannedStep:
         """Look once more at a step that was up to date, when all that it needs is done."""
         planned = self.planned[step.name]
-        if not planned.will_run:
-            before = {
-                name: PlannedStep(self.steps[name], result=self.keeper[name]) for name in step.needs
-            }
-            planned = self.planned[step.name] = decide(step, self.memory, before)
+        if planned.will_run:
+            return planned
+        before = {
+            name: PlannedStep(self.steps[name], result=self.keeper[name]) for name in step.needs
+        }
+        planned = decide(step, self.memory, before)
+        while planned.result and planned.result.is_away:
+            here = self.memory.fetch(step, planned.result)
+            planned = replace(planned, result=here) if here else decide(step, self.memory, before)
+        self.planned[step.name] = planned
         return planned
 
     def _reused(self, step: Step) -> StepResult:
         """Point at an earlier result; its files are copied to this run's folder."""
         result = self.planned[step.name].result
         assert result is not None and result.executed_in is not None  # noqa: PT018
-        former = self.folder.path.parent / result.executed_in
+        former = self.memory.results.place(result)
         for key, here in self.folder.files(step.name).items():
             if (earlier := getattr(result, key)) is not None:
                 _copy(former / earlier, here)
@@ -217,6 +222,7 @@ class _Run:
             attempts=0,
             reason=None,
             reused_from=result.executed_in,
+            shared_by=str(result.shared) if result.shared else None,
             **kept,
         )
 

@@ -85,6 +85,8 @@ class Pipeline:
     experiment: str | None
     tracking_uri: str | None
     artifact_root: str | None
+    # Where results are shared: a folder, or an address that fsspec knows.
+    results: str | None
     steps: tuple[Step, ...]
     # The ``NAME=VALUE`` that it was read with.
     overrides: tuple[str, ...] = ()
@@ -136,6 +138,7 @@ class _Reader:
             experiment=self.form.experiment,
             tracking_uri=self.form.tracking_uri,
             artifact_root=self.form.artifact_root,
+            results=self.form.results,
             steps=steps,
             overrides=tuple(overrides),
             secrets=frozenset(self.secrets),
