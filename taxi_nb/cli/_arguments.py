@@ -34,6 +34,9 @@ Force = Annotated[
         help="Run a step though it is up to date; without a name, all steps.",
     ),
 ]
+Kernel = Annotated[
+    str, typer.Option(help="How kernels start: fork, spawn; auto picks what is safe here.")
+]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time, at most.")]
 ChosenRun = Annotated[
     str | None,

@@ -15,11 +15,11 @@ from typing import Protocol
 
 from taxi_nb.pipeline._execute import import_papermill
 from taxi_nb.pipeline._execution import KernelHandle
-from taxi_nb.pipeline._record_keeper import RecordKeeper
+from taxi_nb.pipeline._record_keeper import RecordKeeper, open_run
 from taxi_nb.pipeline._step_run import RunFolder, StepRunner
 from taxi_nb.pipeline.interrupted import GATE, Interrupted
 from taxi_nb.pipeline.kernels.pool import KernelPool
-from taxi_nb.pipeline.killed_run import ending_of
+from taxi_nb.pipeline.killed_run import ended, ending_of
 from taxi_nb.pipeline.memory import RUNS, Memory
 from taxi_nb.pipeline.plan import decide, plan
 from taxi_nb.pipeline.planned import Plan, PlannedStep
@@ -49,6 +49,18 @@ class Listener(Protocol):
         """A step has ended, or will not run."""
 
 
+class Keeper(Protocol):
+    """Keeps the books of a run: what each step has come to."""
+
+    run_id: str
+
+    def __getitem__(self, step: str) -> StepResult:
+        """Return what a step has come to."""
+
+    def update(self, *results: StepResult) -> None:
+        """Note what steps have come to."""
+
+
 def run_pipeline(
     pipeline: Pipeline,
     *,
@@ -76,17 +88,63 @@ def run_pipeline(
     memory, made = planned or (memory := Memory(pipeline), plan(pipeline, memory))
     # A signal ends the steps; what opens and closes the books is never cut short.
     with GATE.closed(), errors_of_store(tracking_uri()):
-        run = _Run(pipeline, pool, listener, memory, made)
+        tracking = PipelineTracking(pipeline.experiment)
+        tracking.close_abandoned(partial(ending_of, pipeline.root / RUNS))
+        folder = make_run_folder(pipeline.root / RUNS, pipeline.name, memory.results.speak_of)
+        record = open_run(pipeline, made, folder, tracking)
+        keeper = RecordKeeper(record, pipeline.file, folder, tracking)
+        run = _Run(pipeline, pool, listener, memory, made, keeper, folder, tracking)
         try:
-            return run.carry_out(jobs), run.folder.path
+            return run.carry_out(jobs, keeper), folder
         except StoreError as error:
             kept = f"What notebooks made is kept in {run.folder.path}"
             raise StoreError(f"{error}. {kept}") from error
 
 
+def run_step(
+    pipeline: Pipeline,
+    step: Step,
+    *,
+    pool: KernelPool,
+    listener: Listener,
+    memory: Memory,
+    planned: PlannedStep,
+    keeper: Keeper,
+    folder: Path,
+) -> StepResult:
+    """Carry out one step of a run that is open; the steps that it needs are done.
+
+    Raises what `run_pipeline` does. The step's run in MLflow is closed then.
+    """
+    with GATE.closed(), errors_of_store(tracking_uri()):
+        tracking = PipelineTracking(pipeline.experiment)
+        tracking.close_abandoned(partial(ending_of, pipeline.root / RUNS))
+        made = Plan((planned,))
+        run = _Run(pipeline, pool, listener, memory, made, keeper, folder, tracking)
+        import_papermill()
+        try:
+            with GATE.opened():
+                run.execute(1, [step])
+        finally:
+            if keeper[step.name].status is Status.RUNNING:
+                keeper.update(ended(keeper[step.name], Status.INTERRUPTED))
+            memory.digests.save()
+        return keeper[step.name]
+
+
 class _Run:
+    """Carries out steps of a run that is open."""
+
     def __init__(
-        self, pipeline: Pipeline, pool: KernelPool, listener: Listener, memory: Memory, made: Plan
+        self,
+        pipeline: Pipeline,
+        pool: KernelPool,
+        listener: Listener,
+        memory: Memory,
+        made: Plan,
+        keeper: Keeper,
+        folder: Path,
+        tracking: PipelineTracking,
     ) -> None:
         self.pipeline = pipeline
         self.memory = memory
@@ -96,21 +154,19 @@ class _Run:
         self.handles: dict[str, KernelHandle] = {}
         self.steps = {step.name: step for step in pipeline.steps}
         self.open_needs = {step.name: list(step.needs) for step in pipeline.steps}
-        tracking = PipelineTracking(pipeline.experiment)
-        tracking.close_abandoned(partial(ending_of, pipeline.root / RUNS))
-        folder = make_run_folder(pipeline.root / RUNS, pipeline.name, memory.results.speak_of)
         self.folder = RunFolder(folder, list(self.steps))
-        self.keeper = RecordKeeper(pipeline, made, self.folder, tracking)
+        self.keeper = keeper
         self.runner = StepRunner(pipeline, pool, memory, tracking, self.keeper.run_id, self.folder)
 
-    def carry_out(self, jobs: int) -> RunRecord:
-        status, keeper = Status.FAILED, self.keeper
+    def carry_out(self, jobs: int, keeper: RecordKeeper) -> RunRecord:
+        """Open the books, carry out all steps, close the books."""
+        status = Status.FAILED
         try:
             keeper.begin()
             import_papermill()  # While the kernels' server imports what they need.
             with GATE.opened():
                 self.listener.run_started(keeper.record, self.folder.path)
-                self._execute_all(jobs)
+                self.execute(jobs, list(self.pipeline.steps))
             if all(step.status.is_good for step in keeper.record.steps):
                 status = Status.OK
         except (Interrupted, KeyboardInterrupt):
@@ -124,8 +180,8 @@ class _Run:
             self.memory.results.note_run(steps, self.folder.path.name)
         return keeper.record
 
-    def _execute_all(self, jobs: int) -> None:
-        waiting = list(self.pipeline.steps)
+    def execute(self, jobs: int, waiting: list[Step]) -> None:
+        """Carry out steps, those that are up to date by using their results again."""
         running: dict[Future[StepResult], str] = {}
         with self._worker_threads(jobs, running) as threads:
             while waiting or running:
