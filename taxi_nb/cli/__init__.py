@@ -14,6 +14,7 @@ from taxi_nb.cli._stopping import FAILURE, say
 from taxi_nb.cli.plan import plan
 from taxi_nb.cli.registry import registry
 from taxi_nb.cli.report import report
+from taxi_nb.cli.results import results
 from taxi_nb.cli.run import run
 from taxi_nb.cli.score import score
 from taxi_nb.cli.serve import serve
@@ -32,6 +33,7 @@ app = typer.Typer(
 for command in (run, plan, report, trace, verify, score, serve, ui, step, close):
     app.command()(command)
 app.command("open")(open_run)
+app.add_typer(results, name="results")
 app.add_typer(registry, name="registry")
 
 

@@ -13,7 +13,13 @@ from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.pipeline.object_store import ObjectStoreError
 from taxi_nb.pipeline.record import StepResult
-from taxi_nb.pipeline.shared_results import VARIABLE, DamagedResultError, Entry, SharedResults
+from taxi_nb.pipeline.shared_results import (
+    VARIABLE,
+    DamagedResultError,
+    Entry,
+    NotSharedError,
+    SharedResults,
+)
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.plain_data import plain
 from taxi_nb.project import path_within
@@ -75,12 +81,17 @@ class Memory:
             self.finished |= finished_runs(self.uri, ids - self.finished)
         return self._shared[step.name]
 
+    def known_results(self, step: Step) -> list[StepResult]:
+        """Return all results of a step, those that others shared among them."""
+        shared = (entry.result for entry in self.shared_results(step))
+        return [*self.candidates[step.name], *(result for result in shared if result)]
+
     def share(self, result: StepResult, files: Mapping[str, Path]) -> None:
         """Share a result, if this pipeline shares any; a failure costs nothing that is here."""
         if self.shared:
             try:
                 self.shared.share(result, files, self.digests)
-            except ObjectStoreError as error:
+            except (ObjectStoreError, NotSharedError) as error:
                 self.not_shared[result.name] = str(error)
 
     def fetch(self, step: Step, result: StepResult) -> StepResult | None:
