@@ -95,14 +95,15 @@ class Memory:
                 self.not_shared[result.name] = str(error)
 
     def fetch(self, step: Step, result: StepResult) -> StepResult | None:
-        """Bring a shared result here and keep it; None if it is damaged, and never asked again."""
+        """Bring a shared result here and keep it; None if that fails: it is not asked for again."""
+        from taxi_nb.pipeline.object_store import ObjectStoreError
         from taxi_nb.pipeline.shared_results import DamagedResultError
 
         assert self.shared is not None and self._shared is not None  # noqa: PT018
         assert result.shared is not None and result.used is not None  # noqa: PT018
         try:
             here = self.shared.fetch(result, self.results.runs)
-        except DamagedResultError as error:
+        except (DamagedResultError, ObjectStoreError) as error:
             self._shared[step.name] = [
                 replace(entry, problem=str(error)) if entry.name == result.shared.entry else entry
                 for entry in self._shared[step.name]
