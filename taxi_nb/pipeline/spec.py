@@ -73,6 +73,8 @@ class Step:
     # Whether the file names its `needs`: it then runs again whenever one of them does.
     # Otherwise it waits for all before it, and what it uses of them is recorded.
     needs_are_declared: bool = False
+    # The parameters whose values its matrix gives: their number decides which steps there are.
+    axes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -249,6 +251,7 @@ class _Reader:
                     timeout=step.timeout or self.form.timeout,
                     retries=step.retries,
                     needs_are_declared=step.needs is not None,
+                    axes=tuple(step.matrix),
                 )
 
     def _needs(

@@ -1,0 +1,61 @@
+"""`taxi-nb export`: the pipeline as a file of an engine that calls us step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taxi_nb.cli._arguments import read
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop
+
+export = typer.Typer(
+    no_args_is_help=True, help="Write the pipeline for an engine: Prefect or Kubeflow Pipelines."
+)
+
+File = Annotated[Path, typer.Argument(metavar="PARAMS", help="The pipeline file.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a file that is there and no former export.")
+]
+
+
+@export.command()
+def prefect(
+    params: File,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The flow's file.")],
+    work_pool: Annotated[
+        str | None, typer.Option(help="The pool whose workers run it; else `serve` does.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="The image that a pool of containers starts.")
+    ] = None,
+    cron: Annotated[
+        str | None, typer.Option(help="When it runs by itself, in UTC: '0 6 2 * *'.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time.")] = 1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a Prefect flow: one task a step, each a call of `taxi-nb step`.
+
+    Example: taxi-nb export prefect params/smoke.yaml -o flow.py
+    """
+    with _errors():
+        from taxi_nb.export.outline import write_export
+        from taxi_nb.export.prefect import Deployment, prefect_flow
+
+        deployment = Deployment(work_pool, image, cron)
+        text = prefect_flow(read(params, None), output, deployment, jobs)
+        write_export(output, text, overwrite=overwrite)
+    print(output)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    from taxi_nb.export.outline import ExportError
+
+    codes = {ExportError: USAGE, FileExistsError: USAGE, OSError: FAILURE}
+    with errors_stop(codes, "the file could not be written: "):
+        yield
