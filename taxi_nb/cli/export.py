@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from taxi_nb.cli._arguments import read
-from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, stop
 
 export = typer.Typer(
     no_args_is_help=True, help="Write the pipeline for an engine: Prefect or Kubeflow Pipelines."
@@ -20,6 +20,8 @@ File = Annotated[Path, typer.Argument(metavar="PARAMS", help="The pipeline file.
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a file that is there and no former export.")
 ]
+# Where containers find each other's results and runs.
+_SHARED = ("MLFLOW_TRACKING_URI", "TAXI_NB_RESULTS")
 
 
 @export.command()
@@ -50,6 +52,44 @@ def prefect(
         text = prefect_flow(read(params, None), output, deployment, jobs)
         write_export(output, text, overwrite=overwrite)
     print(output)
+
+
+@export.command()
+def kubeflow(
+    params: File,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The pipeline's file.")],
+    image: Annotated[str, typer.Option(help="An image with the project and `taxi-nb`.")],
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A variable in each container; may be repeated."),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a pipeline for Kubeflow Pipelines: one component a step, each a call of `taxi-nb step`.
+
+    Example: taxi-nb export kubeflow params/smoke.yaml -o pipeline.yaml --image team/taxi:1.2
+    """
+    with _errors():
+        from taxi_nb.export.kubeflow import kubeflow_pipeline
+        from taxi_nb.export.outline import write_export
+
+        variables = dict(_variable(text) for text in env or [])
+        text = kubeflow_pipeline(read(params, None), image, variables)
+        write_export(output, text, overwrite=overwrite)
+    print(output)
+    if missing := [name for name in _SHARED if name not in variables]:
+        say(
+            f"containers share no disk: the image has to set {' and '.join(missing)}, or give "
+            "them here with --env NAME=VALUE"
+        )
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        # Without the text: it may be a secret.
+        stop("--env must be NAME=VALUE", USAGE)
+    return name, value
 
 
 @contextmanager

@@ -117,6 +117,6 @@ def _literal(value: Any) -> str:
             return f"{{{', '.join(pairs)}}}"
         case list():
             return f"[{', '.join(map(_literal, value))}]"
-        case str() if repr(value) == f"'{value}'":
+        case str() if repr(value) == f"'{value}'" and '"' not in value:
             return f'"{value}"'
     return repr(value)
