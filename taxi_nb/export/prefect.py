@@ -82,8 +82,9 @@ def _function(name: str) -> str:
 
 
 def _typed(setting: Setting) -> str:
-    is_open = setting.default is None and setting.type != "Any" and "None" not in setting.type
-    return f"{setting.type} | None" if is_open else setting.type
+    written = setting.type if '"' in setting.type else setting.type.replace("'", '"')
+    is_open = setting.default is None and written != "Any" and "None" not in written
+    return f"{written} | None" if is_open else written
 
 
 def _templates(variables: dict[str, str]) -> Environment:

@@ -3,8 +3,9 @@
 
     python kubeflow_by_kfp.py FILE ARGUMENTS
 
-compares the file with what KFP's compiler writes of the same pipeline in KFP's language, lets the
-compiler read and write it, and runs it here with the arguments, which are JSON.
+compares the file, if it is of the pipeline `test`, with what KFP's compiler writes of the same
+pipeline in KFP's language, lets the compiler read and write it, and runs it here with the
+arguments, which are JSON.
 """
 
 import json
@@ -87,10 +88,9 @@ def specification(file):
     return made
 
 
-compiler.Compiler().compile(twin, str(WORK / "twin.yaml"))
-assert specification(EXPORTED) == specification(WORK / "twin.yaml"), (
-    WORK / "twin.yaml"
-).read_text()
+if WRITTEN["pipelineInfo"]["name"] == "test":
+    compiler.Compiler().compile(twin, str(WORK / "twin.yaml"))
+    assert specification(EXPORTED) == specification(WORK / "twin.yaml")
 loaded = components.load_component_from_file(str(EXPORTED))
 compiler.Compiler().compile(loaded, str(WORK / "again.yaml"))
 assert specification(EXPORTED) == specification(WORK / "again.yaml")
