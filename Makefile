@@ -32,7 +32,7 @@ install_lock = $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 install_self = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
 
-.PHONY: help setup setup-dev setup-engines engines run-notebooks lab ui serve report verify diff hooks test lint lock clean
+.PHONY: help setup setup-dev setup-engines run-notebooks lab ui serve report verify diff hooks test lint lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,12 +55,13 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 
 # The same rules make it, with another name for the environment.
 .venv-engines/.installed: requirements-engines.lock
-	@$(MAKE) --no-print-directory VENV=.venv-engines engines
+	@$(MAKE) --no-print-directory VENV=.venv-engines .venv-engines/.locked
 	@touch $@
 
-engines: $(BIN)/python
+.venv-engines/.locked: requirements-engines.lock | $(BIN)/python
 	@echo "Installing Prefect and KFP into $(VENV)/ ..."
 	@$(call install_lock,requirements-engines.lock)
+	@touch $@
 
 setup: $(VENV)/.installed  ## make .venv with what the notebooks and the pipeline need
 setup-dev: $(VENV)/.installed-dev  ## the same, with every extra but engines, and the tools for tests
