@@ -15,6 +15,7 @@ from taxi_nb.cli.export import export
 from taxi_nb.cli.plan import plan
 from taxi_nb.cli.registry import registry
 from taxi_nb.cli.report import report
+from taxi_nb.cli.results import results
 from taxi_nb.cli.run import run
 from taxi_nb.cli.score import score
 from taxi_nb.cli.serve import serve
@@ -33,6 +34,7 @@ app = typer.Typer(
 for command in (run, plan, report, trace, verify, score, serve, ui, step, close):
     app.command()(command)
 app.command("open")(open_run)
+app.add_typer(results, name="results")
 app.add_typer(registry, name="registry")
 app.add_typer(export, name="export")
 

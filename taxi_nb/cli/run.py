@@ -88,13 +88,15 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Memory, Plan], jobs: int, kern
 
     from taxi_nb.pipeline.object_store import ObjectStoreError
     from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
+    from taxi_nb.pipeline.resources import ResourceError, require_resources
     from taxi_nb.pipeline.run import run_pipeline
     from taxi_nb.tracking.store_errors import StoreError
 
     memory, _ = planned
     console = Console()
     show = LiveProgress if console.is_terminal else PlainProgress
-    with errors_stop({StoreError: FAILURE, ObjectStoreError: FAILURE}):
+    with errors_stop({StoreError: FAILURE, ObjectStoreError: FAILURE, ResourceError: USAGE}):
+        require_resources(pipeline.steps)
         if memory.shared:  # Before hours of work of which nobody else would hear.
             memory.shared.store.require_writing()
         with started_pool(pipeline, kernel, jobs) as pool, show(console) as progress:

@@ -77,6 +77,7 @@ def step(
     """
     from taxi_nb.pipeline.coordinated import bring_needs, require_needs, require_same
     from taxi_nb.pipeline.record import Status
+    from taxi_nb.pipeline.resources import require_resources
 
     opened, pipeline = _opened(run, params)
     chosen = _step(pipeline, name)
@@ -89,6 +90,7 @@ def step(
         if opened[name].status.is_good:
             print(f"{name}  {opened[name].status}: it is done already in this run")
             return
+        require_resources([chosen])
         require_needs(chosen, opened)
         memory, made = make_plan(pipeline, [name] if force else None)
         bring_needs(chosen, pipeline, memory, opened)
@@ -152,8 +154,8 @@ def _carried_out(
 def _opened(run: str, params: Path | None = None) -> tuple[CoordinatedRun, Pipeline]:
     """Find the run, and read the pipeline file as it was opened with."""
     from taxi_nb.pipeline.coordinated import CoordinatedRun
-    from taxi_nb.pipeline.memory import RUNS
-    from taxi_nb.pipeline.shared_results import VARIABLE, SharedResults
+    from taxi_nb.pipeline.memory import RESULTS_VARIABLE, RUNS
+    from taxi_nb.pipeline.shared_results import SharedResults
 
     root = project_root()
 
@@ -161,7 +163,7 @@ def _opened(run: str, params: Path | None = None) -> tuple[CoordinatedRun, Pipel
         store = SharedResults(address, root).store if address else None
         return CoordinatedRun(root / RUNS, run, store)
 
-    given = os.environ.get(VARIABLE)
+    given = os.environ.get(RESULTS_VARIABLE)
     with _errors("the run could not be found: "):
         pipeline = read(params, None) if params else None
         opened = found((pipeline and pipeline.results) or given)
@@ -192,8 +194,9 @@ def _tag(text: str) -> tuple[str, str]:
 def _errors(before: str) -> Iterator[None]:
     from taxi_nb.pipeline.coordinated import CoordinationError
     from taxi_nb.pipeline.object_store import ObjectStoreError
+    from taxi_nb.pipeline.resources import ResourceError
     from taxi_nb.tracking.store_errors import StoreError
 
     failures = dict.fromkeys((StoreError, ObjectStoreError, OSError), FAILURE)
-    with errors_stop({CoordinationError: USAGE, **failures}, before):
+    with errors_stop({CoordinationError: USAGE, ResourceError: USAGE, **failures}, before):
         yield

@@ -39,7 +39,7 @@ def plan(pipeline: Pipeline, memory: Memory, force: Collection[str] = ()) -> Pla
             made = decide(step, memory, planned, writers)
         planned[step.name] = made
         if made.will_run:
-            kept = (result.used for result in memory.candidates[step.name])
+            kept = (result.used for result in memory.known_results(step))
             writers |= {path: step.name for used in kept if used for path in used.outputs}
     return Plan(tuple(planned.values()))
 

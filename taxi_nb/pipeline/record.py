@@ -98,7 +98,7 @@ class Sharing:
     # Seconds are enough: ``2026-02-03T14:05:01+00:00``.
     when: str
     commit: str | None = None
-    # ``run/executed_notebook``, ``run/inputs``, or a path in the project -> the file.
+    # ``run:executed_notebook``, ``run:inputs``, or a path in the project -> the file.
     files: Mapping[str, SharedFile] = field(default_factory=dict)
     # Its name where it is shared.
     entry: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -24,6 +24,7 @@ from taxi_nb.pipeline.memory import RUNS, Memory
 from taxi_nb.pipeline.plan import decide, plan
 from taxi_nb.pipeline.planned import Plan, PlannedStep
 from taxi_nb.pipeline.record import RunRecord, Status, StepError, StepResult, make_run_folder
+from taxi_nb.pipeline.resources import fitting
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.project import part_file
 from taxi_nb.secrets.known import KNOWN
@@ -31,6 +32,9 @@ from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE, URI_VARIABLE
 from taxi_nb.tracking.pipeline_runs import PipelineTracking
 from taxi_nb.tracking.store import tracking_uri
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
+
+# Seconds between tries: 1, 2, 4 and so on, up to these.
+_LONGEST_WAIT = 60
 
 
 class Listener(Protocol):
@@ -151,6 +155,8 @@ class _Run:
         self.planned = {planned.step.name: planned for planned in made.steps}
         self.listener = listener
         self.lock = threading.Lock()
+        # No step is tried again then.
+        self.is_ending = threading.Event()
         self.handles: dict[str, KernelHandle] = {}
         self.steps = {step.name: step for step in pipeline.steps}
         self.open_needs = {step.name: list(step.needs) for step in pipeline.steps}
@@ -186,7 +192,7 @@ class _Run:
         with self._worker_threads(jobs, running) as threads:
             while waiting or running:
                 self._reuse(waiting)
-                for step in self._next(waiting, jobs)[: jobs - len(running)]:
+                for step in self._next(waiting, jobs, running.values()):
                     waiting.remove(step)
                     running[threads.submit(self._carry_out_step, step)] = step.name
                 self._skip_hopeless(waiting)
@@ -207,6 +213,7 @@ class _Run:
         try:
             yield threads
         except BaseException:
+            self.is_ending.set()
             with self.lock:
                 handles = list(self.handles.values())
             for handle in handles:
@@ -217,12 +224,13 @@ class _Run:
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
 
-    def _next(self, waiting: list[Step], jobs: int) -> list[Step]:
-        """Return the steps that may start: as written or, side by side, the longest first."""
+    def _next(self, waiting: list[Step], jobs: int, running: Collection[str]) -> list[Step]:
+        """Return the steps that start now: as written or, side by side, the longest first."""
         ready = self._ready(waiting)
-        if jobs == 1:
-            return ready[:1]
-        return sorted(ready, key=self.memory.expected_seconds, reverse=True)
+        if jobs > 1:
+            ready.sort(key=self.memory.expected_seconds, reverse=True)
+        busy = [self.steps[name] for name in running]
+        return fitting(ready, busy, jobs - len(busy))
 
     def _ready(self, waiting: list[Step]) -> list[Step]:
         """Return the steps that may start; each need is looked at until it is met."""
@@ -302,6 +310,8 @@ class _Run:
     def _carry_out_step(self, step: Step) -> StepResult:
         """Try a step as often as it may; runs in a thread of its own."""
         for attempt in range(1, step.retries + 2):
+            if attempt > 1 and self.is_ending.wait(min(2 ** (attempt - 2), _LONGEST_WAIT)):
+                break
             try:
                 result = self._attempt(step, attempt)
             except Exception as error:  # Such as a full disk: the step failed, the run ends well.

@@ -26,13 +26,16 @@ from taxi_nb.pipeline.record import SharedFile, Sharing, StepResult, cut_name
 from taxi_nb.pipeline.remote_file import is_remote
 from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.project import file_inside, part_file, publish
-from taxi_nb.tracking.context import authorship
 
-VARIABLE = "TAXI_NB_RESULTS"
 RESULTS, FILES = "results", "files"
 _AT_ONCE = 8
+_UPLOAD_SECONDS = 24 * 3600
 # A result brings data and what its step wrote. Code comes from the checkout alone.
-_CODE = {".py", ".ipynb", ".pth", ".so", ".pyd", ".dll", ".sh", ".yaml", ".yml", ".toml", ".cfg"}
+_CODE = {".py", ".ipynb", ".pth", ".so", ".pyd", ".dll", ".sh", ".toml"}
+
+
+class NotSharedError(RuntimeError):
+    """A result cannot be shared; the message says why."""
 
 
 class DamagedResultError(RuntimeError):
@@ -65,6 +68,8 @@ class SharedResults:
     def __init__(self, address: str, root: Path) -> None:
         self._address = address if is_remote(address) else str(root / Path(address).expanduser())
         self._root = root
+        # Digests of files that are known to be damaged there: they are written again.
+        self._damaged: set[str] = set()
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -111,10 +116,10 @@ class SharedResults:
         """Share a result with its files in the run's folder, named as in a record.
 
         With it go the files that the step wrote and the data in the project that it read, which
-        a fresh checkout has not.
+        a fresh checkout has not. Raises NotSharedError if one of them cannot go with it.
         """
         assert result.used is not None
-        kept = {f"run/{key}": (files[key], digest) for key, digest in result.digests.items()}
+        kept = {f"run:{key}": (files[key], digest) for key, digest in result.digests.items()}
         made = result.used.outputs
         read = {
             path: used.digest
@@ -126,11 +131,18 @@ class SharedResults:
         shared: dict[str, SharedFile] = {}
         for name, (path, digest) in kept.items():
             if digests.content(path) != digest:
-                return  # Changed meanwhile, such as data: what was used cannot be shared any more.
+                raise NotSharedError(f"{name} has changed since the step used it")
             file = SharedFile(digest, path.stat().st_size, is_output=name in made)
-            if self.store.size(_object(file)) != file.size:
+            try:
+                _require_harmless(self._root, name, file)
+            except ValueError as error:
+                raise NotSharedError(str(error)) from None
+            is_whole = digest not in self._damaged
+            if not (is_whole and self.store.size(_object(file)) == file.size):
                 self.store.write(_object(file), path)
             shared[name] = file
+        from taxi_nb.tracking.context import authorship
+
         who = authorship()
         sharing = Sharing(
             by=str(who["developer"]),
@@ -150,24 +162,30 @@ class SharedResults:
         sharing = result.shared
         assert sharing is not None
         place = f"{FOLDER}/shared/{hashlib.sha256(sharing.entry.encode()).hexdigest()[:16]}"
+        problems = []
         for name, file in sharing.files.items():
-            if name.startswith("run/"):
-                path = runs / place / (getattr(result, name.removeprefix("run/")) or "")
+            if name.startswith("run:"):
+                path = runs / place / (getattr(result, name.removeprefix("run:")) or "")
             else:
                 path = self._root / name
                 if path.exists() and not file.is_output:
                     continue  # Data that are here were compared already, and are not replaced.
-            self._bring(name, file, path)
+            if problem := self._bring(file, path):
+                problems.append(f"{name} {problem} in {self.store.address}")
+                self._damaged.add(file.digest)
+        if problems:
+            raise DamagedResultError("; ".join(problems))
         return replace(result, html=None, shared=replace(sharing, place=place))
 
-    def _bring(self, name: str, file: SharedFile, path: Path) -> None:
+    def _bring(self, file: SharedFile, path: Path) -> str | None:
         with part_file(path) as part:
             if not self.store.fetch(_object(file), part):
-                raise DamagedResultError(f"{name} is gone from {self.store.address}")
+                return "is gone"
             with part.open("rb") as opened:
                 if hashlib.file_digest(opened, "sha256").hexdigest() != file.digest:
-                    raise DamagedResultError(f"{name} in {self.store.address} is damaged")
+                    return "is damaged"
             publish(part, path)
+        return None
 
     def entries(self) -> Iterator[Entry]:
         """Read all results, in the order of their keys."""
@@ -184,6 +202,28 @@ class SharedResults:
                 return f"is not whole: {name} is gone or damaged"
         return None
 
+    def prune(self, before: datetime | None, *, damaged: bool) -> tuple[int, int]:
+        """Remove results, and files that none has any more; return how many of both.
+
+        Results go first. A file without one may be part of a result that is being written: it
+        stays for a day after it was written.
+        """
+        removed, needed = 0, set()
+        for entry in self.entries():
+            shared = entry.result.shared if entry.result else None
+            is_old = before and shared and datetime.fromisoformat(shared.when) < before
+            if is_old or (damaged and self.damage(entry)):
+                self.store.delete(entry.name)
+                removed += 1
+            else:
+                needed |= {_object(file) for file in entry.files.values()}
+        young = datetime.now(UTC).timestamp() - _UPLOAD_SECONDS
+        unneeded = [name for name in self.store.sizes(FILES) if name not in needed]
+        unneeded = [name for name in unneeded if (self.store.written(name) or young) < young]
+        for name in unneeded:
+            self.store.delete(name)
+        return removed, len(unneeded)
+
 
 def _object(file: SharedFile) -> str:
     return f"{FILES}/{file.digest[:2]}/{file.digest}"
@@ -193,9 +233,10 @@ def _require_harmless(root: Path, path: str, file: SharedFile) -> None:
     """Raise a ValueError if a result would bring what can act by itself, or lies elsewhere."""
     if len(file.digest) != 64 or not set(file.digest) <= set("0123456789abcdef"):
         raise ValueError(f"{path}: {file.digest!r:.100} is no digest")
-    if path in ("run/executed_notebook", "run/inputs"):
+    if path in ("run:executed_notebook", "run:inputs"):
         return
     inside = file_inside(root, path)
-    hidden = any(part.startswith((".", "__")) for part in Path(path).parts)
-    if hidden or inside.suffix.lower() in _CODE or Path(path).parts[0] == "run":
-        raise ValueError(f"{path} is no file that a result may bring: hidden, or code")
+    parts = Path(path).parts
+    hidden = any(part.startswith((".", "__")) for part in parts) or parts[0] == "params"
+    if hidden or inside.suffix.lower() in _CODE:
+        raise ValueError(f"{path} is no file that a result may bring: hidden, settings or code")
