@@ -20,8 +20,6 @@ File = Annotated[Path, typer.Argument(metavar="PARAMS", help="The pipeline file.
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a file that is there and no former export.")
 ]
-# Where containers find each other's results and runs.
-_SHARED = ("MLFLOW_TRACKING_URI", "TAXI_NB_RESULTS")
 
 
 @export.command()
@@ -74,10 +72,12 @@ def kubeflow(
         from taxi_nb.export.outline import write_export
 
         variables = dict(_variable(text) for text in env or [])
-        text = kubeflow_pipeline(read(params, None), image, variables)
+        pipeline = read(params, None)
+        text = kubeflow_pipeline(pipeline, image, variables)
         write_export(output, text, overwrite=overwrite)
     print(output)
-    if missing := [name for name in _SHARED if name not in variables]:
+    said = {"MLFLOW_TRACKING_URI": pipeline.tracking_uri, "TAXI_NB_RESULTS": pipeline.results}
+    if missing := [name for name in said if not (said[name] or name in variables)]:
         say(
             f"containers share no disk: the image has to set {' and '.join(missing)}, or give "
             "them here with --env NAME=VALUE"

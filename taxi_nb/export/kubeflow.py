@@ -128,7 +128,7 @@ def _task(
         handed = {one.name: {"componentInputParameter": one.name} for one in settings}
         task["inputs"] = {"parameters": handed}
     if retries:
-        waits = {"backoffDuration": "0s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
+        waits = {"backoffDuration": "1s", "backoffFactor": 2.0, "backoffMaxDuration": "60s"}
         task["retryPolicy"] = {"maxRetryCount": retries, **waits}
     return task
 
@@ -148,11 +148,21 @@ def _container(image: str, variables: Mapping[str, str], task: str, *arguments: 
 def _resources(step: Step) -> dict[str, Any]:
     """Return what a step asks for; Kubernetes reserves as much as it allows."""
     asked: dict[str, Any] = {}
-    if cpus := getattr(step, "cpus", None):
-        asked |= {"cpuLimit": float(cpus), "resourceCpuLimit": str(cpus)}
-    if memory := getattr(step, "memory", None):
-        asked |= {"memoryLimit": memory / 1e9, "resourceMemoryLimit": str(memory)}
+    if step.cpus:
+        asked |= {"cpuLimit": step.cpus, "resourceCpuLimit": f"{step.cpus:g}"}
+    if step.memory:
+        asked |= {"memoryLimit": step.memory / 1e9, "resourceMemoryLimit": _quantity(step.memory)}
     return asked
+
+
+def _quantity(size: float) -> str:
+    """Return bytes as Kubernetes writes them.
+
+    >>> _quantity(4e9), _quantity(512 * 2**20), _quantity(1.5e9)
+    ('4G', '512Mi', '1500M')
+    """
+    units = {"G": 1e9, "Gi": 2**30, "M": 1e6, "Mi": 2**20, "": 1}
+    return next(f"{size / one:.0f}{unit}" for unit, one in units.items() if not int(size) % one)
 
 
 def _parameter(setting: Setting, kind: str) -> dict[str, Any]:

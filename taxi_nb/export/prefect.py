@@ -109,8 +109,8 @@ def _templates(variables: dict[str, str]) -> Environment:
 def _literal(value: Any) -> str:
     """Return Python for a plain value, texts in double quotes where that needs no escapes.
 
-    >>> _literal({"names": ["a", "it's"], "rate": 0.5})
-    '{"names": ["a", "it\'s"], "rate": 0.5}'
+    >>> print(_literal({"names": ["a", "it's"], "rate": 0.5}))
+    {"names": ["a", "it's"], "rate": 0.5}
     """
     match value:
         case dict():

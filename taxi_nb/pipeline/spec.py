@@ -256,7 +256,7 @@ class _Reader:
                     memory=step.memory,
                     cpus=step.cpus,
                     needs_are_declared=step.needs is not None,
-                    axes=tuple(step.matrix),
+                    axes=tuple(step.table.axes),
                 )
 
     def _needs(

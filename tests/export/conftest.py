@@ -36,7 +36,8 @@ def three_steps(project: Project, store: str, monkeypatch: pytest.MonkeyPatch) -
     project.pipeline(
         "experiment: exported\nparams: {seed: 7, broken: 0, options: {rate: 0.5, n: 3}}\nsteps:\n"
         "  - notebook: 01_a\n"
-        "  - {notebook: 02_b, needs: [], matrix: {size: [1, 2]}, retries: 1, timeout: 90s}\n"
+        "  - {notebook: 02_b, needs: [], matrix: {size: [1, 2]}, retries: 1, timeout: 90s,\n"
+        "     cpus: 2, memory: 1500M}\n"
         "  - {notebook: 03_c, needs: [02_b]}\n"
     )
     project.pipeline(

@@ -73,7 +73,8 @@ def twin(seed: int = 7, broken: int = 0, options: dict = STRUCT):
     a = task(step_01_a(run=run), "01_a")
     b1, b2 = task(step_02_b_1(run=run), "02_b[1]"), task(step_02_b_2(run=run), "02_b[2]")
     for tried in (b1, b2):
-        tried.set_retry(1, backoff_duration="0s", backoff_factor=2.0, backoff_max_duration="3600s")
+        tried.set_cpu_limit("2").set_memory_limit("1500M")
+        tried.set_retry(1, backoff_duration="1s", backoff_factor=2.0, backoff_max_duration="60s")
     c = task(step_03_c(run=run), "03_c", b1, b2)
     task(close(run=run), "close", a, b1, b2, c).ignore_upstream_failure()
 

@@ -136,7 +136,13 @@ def test_a_kubeflow_pipeline_has_a_component_for_each_step(pipeline: Pipeline) -
     # A step itself knows whether it is up to date.
     assert all(task["cachingOptions"] == {} for task in tasks.values())
     assert tasks["step-03-c"]["dependentTasks"] == ["open", "step-01-a", "step-02-b-2"]
-    assert tasks["step-02-b-1"]["retryPolicy"]["maxRetryCount"] == 2
+    # The pauses are those of `taxi-nb run`.
+    assert tasks["step-02-b-1"]["retryPolicy"] == {
+        "maxRetryCount": 2,
+        "backoffDuration": "1s",
+        "backoffFactor": 2.0,
+        "backoffMaxDuration": "60s",
+    }
     assert set(tasks["close"]["dependentTasks"]) == {"open", *steps}
     assert tasks["close"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
     inputs = made["root"]["inputDefinitions"]["parameters"]
@@ -155,16 +161,16 @@ def test_a_kubeflow_pipeline_has_a_component_for_each_step(pipeline: Pipeline) -
 
 
 def test_what_a_step_may_use_goes_to_kubeflow(pipeline: Pipeline) -> None:
-    for name, value in (("cpus", 2), ("memory", 4_000_000_000)):
-        object.__setattr__(pipeline.steps[0], name, value)
-    text = kubeflow_pipeline(pipeline, "team/taxi:1.2")
-    (pipeline.root / "p.yaml").write_text(text)
+    text = pipeline.file.read_text()
+    pipeline.file.write_text(text.replace("retries: 2", "retries: 2\n    cpus: 2\n    memory: 4G"))
+    made = kubeflow_pipeline(read_pipeline(pipeline.file, pipeline.root), "team/taxi:1.2")
+    (pipeline.root / "p.yaml").write_text(made)
     executors = read_located_yaml(pipeline.root / "p.yaml").value["deploymentSpec"]["executors"]
-    assert executors["exec-step-01-a"]["container"]["resources"] == {
+    assert executors["exec-step-02-b-1"]["container"]["resources"] == {
         "cpuLimit": 2.0,
         "resourceCpuLimit": "2",
         "memoryLimit": 4.0,
-        "resourceMemoryLimit": "4000000000",
+        "resourceMemoryLimit": "4G",
     }
     assert "resources" not in executors["exec-step-03-c"]["container"]
 
