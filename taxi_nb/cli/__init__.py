@@ -14,9 +14,11 @@ from taxi_nb.cli._stopping import FAILURE, say
 from taxi_nb.cli.plan import plan
 from taxi_nb.cli.registry import registry
 from taxi_nb.cli.report import report
+from taxi_nb.cli.results import results
 from taxi_nb.cli.run import run
 from taxi_nb.cli.score import score
 from taxi_nb.cli.serve import serve
+from taxi_nb.cli.step import close, open_run, step
 from taxi_nb.cli.trace import trace
 from taxi_nb.cli.ui import ui
 from taxi_nb.cli.verify import verify
@@ -28,8 +30,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run numbered notebooks as a tracked pipeline.",
 )
-for command in (run, plan, report, trace, verify, score, serve, ui):
+for command in (run, plan, report, trace, verify, score, serve, ui, step, close):
     app.command()(command)
+app.command("open")(open_run)
+app.add_typer(results, name="results")
 app.add_typer(registry, name="registry")
 
 

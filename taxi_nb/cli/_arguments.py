@@ -34,6 +34,9 @@ Force = Annotated[
         help="Run a step though it is up to date; without a name, all steps.",
     ),
 ]
+Kernel = Annotated[
+    str, typer.Option(help="How kernels start: fork, spawn; auto picks what is safe here.")
+]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time, at most.")]
 ChosenRun = Annotated[
     str | None,
@@ -56,11 +59,12 @@ def read(file: Path, overrides: list[str] | None) -> Pipeline:
 def make_plan(pipeline: Pipeline, force: list[str] | None) -> tuple[Memory, Plan]:
     """Plan the pipeline: which steps must run, and why."""
     from taxi_nb.pipeline.memory import Memory
+    from taxi_nb.pipeline.object_store import ObjectStoreError
     from taxi_nb.pipeline.plan import UnknownStepError, plan
     from taxi_nb.tracking.store_errors import StoreError
 
     try:
-        with errors_stop({StoreError: FAILURE}):
+        with errors_stop({StoreError: FAILURE, ObjectStoreError: FAILURE}):
             memory = Memory(pipeline)
             made = plan(pipeline, memory, force or [])
             memory.digests.save()

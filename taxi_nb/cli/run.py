@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,6 +13,7 @@ from taxi_nb.cli._arguments import (
     DEFAULT_FILE,
     Force,
     Jobs,
+    Kernel,
     Overrides,
     ParameterFile,
     make_plan,
@@ -21,9 +22,10 @@ from taxi_nb.cli._arguments import (
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 
 if TYPE_CHECKING:
+    from taxi_nb.pipeline.kernels.pool import KernelPool
     from taxi_nb.pipeline.memory import Memory
     from taxi_nb.pipeline.planned import Plan
-    from taxi_nb.pipeline.record import RunRecord
+    from taxi_nb.pipeline.record import RunRecord, StepResult
     from taxi_nb.pipeline.spec import Pipeline
 
 
@@ -31,9 +33,7 @@ def run(
     params: ParameterFile = DEFAULT_FILE,
     overrides: Overrides = None,
     jobs: Jobs = 1,
-    kernel: Annotated[
-        str, typer.Option(help="How kernels start: fork, spawn; auto picks what is safe here.")
-    ] = "auto",
+    kernel: Kernel = "auto",
     force: Force = None,
 ) -> None:
     """Execute the notebooks that have to run, in order, each in a fresh kernel.
@@ -45,8 +45,6 @@ def run(
     from taxi_nb.pipeline.project_lock import project_lock
     from taxi_nb.pipeline.record import require_latest
 
-    if kernel not in ("auto", "fork", "spawn"):
-        stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
     pipeline = _in_project_run(read(params, overrides))
     with (
         errors_stop({OSError: FAILURE}, "the run could not be finished: "),
@@ -88,24 +86,39 @@ def _nothing_to_do(pipeline: Pipeline, memory: Memory, plan: Plan) -> bool:
 def _carry_out(pipeline: Pipeline, planned: tuple[Memory, Plan], jobs: int, kernel: str) -> None:
     from rich.console import Console
 
-    from taxi_nb.pipeline.kernels.pool import KernelPool, default_kind, in_one_order
-    from taxi_nb.pipeline.preload import modules_to_preload
+    from taxi_nb.pipeline.object_store import ObjectStoreError
     from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
+    from taxi_nb.pipeline.resources import ResourceError, require_resources
     from taxi_nb.pipeline.run import run_pipeline
     from taxi_nb.tracking.store_errors import StoreError
 
-    _share_cores(jobs)
+    memory, _ = planned
     console = Console()
-    kind = default_kind() if kernel == "auto" else kernel
     show = LiveProgress if console.is_terminal else PlainProgress
-    modules, variables = modules_to_preload(pipeline), in_one_order(os.environ)
-    with (
-        errors_stop({StoreError: FAILURE}),
-        KernelPool(kind, modules, env=variables) as pool,  # type: ignore[arg-type]
-        show(console) as progress,
-    ):
-        made = run_pipeline(pipeline, pool=pool, jobs=jobs, listener=progress, planned=planned)
-    _show(*made)
+    with errors_stop({StoreError: FAILURE, ObjectStoreError: FAILURE, ResourceError: USAGE}):
+        require_resources(pipeline.steps)
+        if memory.shared:  # Before hours of work of which nobody else would hear.
+            memory.shared.store.require_writing()
+        with started_pool(pipeline, kernel, jobs) as pool, show(console) as progress:
+            made = run_pipeline(pipeline, pool=pool, jobs=jobs, listener=progress, planned=planned)
+    for step, problem in memory.not_shared.items():
+        say(f"{step}: its result is kept here and could not be shared: {problem}")
+    for result in made[0].steps:
+        show_failure(result, made[1])
+    show_end(*made)
+
+
+def started_pool(pipeline: Pipeline, kernel: str, jobs: int) -> KernelPool:
+    """Return kernels of a kind for a pipeline's steps, `jobs` of them at a time."""
+    from taxi_nb.pipeline.kernels.pool import KernelPool, default_kind, in_one_order
+    from taxi_nb.pipeline.preload import modules_to_preload
+
+    if kernel not in ("auto", "fork", "spawn"):
+        stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
+    _share_cores(jobs)
+    kind = default_kind() if kernel == "auto" else kernel
+    variables = in_one_order(os.environ)
+    return KernelPool(kind, modules_to_preload(pipeline), env=variables)  # type: ignore[arg-type]
 
 
 def _share_cores(jobs: int) -> None:
@@ -118,13 +131,17 @@ def _share_cores(jobs: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
 
 
-def _show(record: RunRecord, folder: Path) -> None:
-    for step in record.steps:
-        if step.error and step.status != "skipped":
-            say(f"\n{step.notebook} ({step.name}) {step.status}: {step.error}")
-            if step.executed_notebook:
-                say(f"  executed notebook: {folder / step.executed_notebook}")
-    print(f"\n{record.pipeline}: {record.status} in {record.seconds:.1f} s")
+def show_failure(step: StepResult, folder: Path) -> None:
+    """Say why a step did not end well, and where its notebook is."""
+    if step.error and step.status != "skipped":
+        say(f"\n{step.notebook} ({step.name}) {step.status}: {step.error}")
+        if step.executed_notebook:
+            say(f"  executed notebook: {folder / step.executed_notebook}")
+
+
+def show_end(record: RunRecord, folder: Path) -> None:
+    """Say how a run ended, and where to look; stop if not all is good."""
+    print(f"\n{record.pipeline}: {record.status} in {record.seconds or 0:.1f} s")
     print(f"page:   {folder / 'index.html'}")
     print(f"MLflow: {record.experiment}, run {record.mlflow_run_id} (make ui)")
     if not record.status.is_good:

@@ -122,6 +122,9 @@ def _outcome(
     if handle.killed_because is Status.TIMEOUT:
         message = f"the notebook took longer than its {timeout:g} seconds"
         return Status.TIMEOUT, StepError(log.current, "Timeout", message)
+    if handle.memory:
+        message = f"{handle.memory} when it was killed"
+        return Status.KERNEL_DIED, StepError(log.current, "MemoryLimit", message)
     if handle.killed_because:
         return handle.killed_because, StepError(log.current, "Interrupted", "ended from outside")
     if isinstance(cause, CellExecutionError):

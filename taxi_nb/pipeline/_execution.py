@@ -40,6 +40,15 @@ class KernelHandle:
         self._lock = threading.Lock()
         self._manager: AsyncKernelManager | None = None
         self.killed_because: Status | None = None
+        # What the kernel used when it was ended for it.
+        self.memory: str | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The kernel's process, once there is one."""
+        with self._lock:
+            provisioner = self._manager and self._manager.provisioner
+        return getattr(provisioner, "pid", None)
 
     def attach(self, manager: AsyncKernelManager) -> None:
         """Take charge of a kernel; ends it at once if that was asked for before."""
@@ -52,9 +61,7 @@ class KernelHandle:
         """End the kernel and all processes of its group, now."""
         with self._lock:
             self.killed_because = self.killed_because or because
-            provisioner = self._manager and self._manager.provisioner
-        pid = getattr(provisioner, "pid", None)
-        if pid is not None:
+        if (pid := self.pid) is not None:
             # A kernel leads its own process group; what its cells started belongs to it.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(os.getpgid(pid), signal.SIGKILL)

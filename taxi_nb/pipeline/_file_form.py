@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from taxi_nb.located_yaml import Location
+from taxi_nb.pipeline._matrix import Matrix
 from taxi_nb.pipeline.parameters import close_to
 from taxi_nb.secrets.addresses import user_info, without_credentials
 
@@ -23,6 +24,15 @@ def _seconds(value: Any) -> Any:
     return value
 
 
+def _bytes(value: Any) -> Any:
+    """Read `512M`, `4G`, `4Gi` as Kubernetes does: powers of 1000, with an `i` of 1024."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(i?)B?\s*", str(value))
+    if match is None:
+        raise ValueError("must be a size such as 512M, 4G or 4Gi")
+    return float(match[1]) * (1024 if match[3] else 1000) ** ("KMGT".index(match[2]) + 1)
+
+
+_Bytes = Annotated[float, BeforeValidator(_bytes), Field(gt=0)]
 _Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 
 
@@ -61,6 +71,13 @@ class StepForm(BaseModel):
     needs: list[str] | None = None
     timeout: _Seconds | None = None
     retries: Annotated[int, Field(ge=0)] = 0
+    memory: _Bytes | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def table(self) -> Matrix:
+        """Its matrix, with the rules of its axes."""
+        return Matrix(self.matrix)
 
     @property
     def group(self) -> str:
@@ -74,6 +91,7 @@ class PipelineForm(BaseModel):
     experiment: _Name | None = None
     tracking_uri: _Address | None = None
     artifact_root: _Address | None = None
+    results: _Address | None = None
     params: dict[str, Any] = {}
     timeout: _Seconds | None = None
     steps: Annotated[list[StepForm], Field(min_length=1)]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline import record
-from taxi_nb.pipeline._step_run import RunFolder
 from taxi_nb.pipeline.killed_run import ended, forget_running, note_running
 from taxi_nb.pipeline.planned import Plan
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord, Status, StepResult
@@ -24,49 +25,73 @@ from taxi_nb.tracking.pipeline_runs import PipelineTracking
 from taxi_nb.tracking.store_errors import StoreError
 
 
+def open_run(
+    pipeline: Pipeline,
+    plan: Plan,
+    folder: Path,
+    tracking: PipelineTracking,
+    *,
+    tags: Mapping[str, str] | None = None,
+    is_shared: bool = False,
+) -> RunRecord:
+    """Open a pipeline's run in MLflow and return its first record.
+
+    One that `is_shared` by several processes outlives this one; see `coordinated.py`.
+    """
+    shown = path_within(pipeline.root, pipeline.file)
+    run_id = tracking.open_run(
+        folder.name,
+        "pipeline",
+        {**(tags or {}), "pipeline": shown, PIPELINE_RUN_TAG: folder.name},
+        source=pipeline.file,
+        run_id=pipeline.mlflow_run,
+        is_shared=is_shared,
+    )
+    return RunRecord(
+        id=folder.name,
+        pipeline=pipeline.name,
+        parameter_file=shown,
+        status=Status.RUNNING,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        tracking_uri=without_credentials(tracking.uri),
+        experiment=tracking.experiment,
+        experiment_id=tracking.experiment_id,
+        **authorship(),
+        mlflow_run_id=run_id,
+        overrides=pipeline.overrides,
+        threads=_threads(),
+        steps=tuple(
+            StepResult(
+                name=planned.step.name,
+                notebook=path_within(pipeline.root, planned.step.notebook),
+                parameters=planned.step.parameters,
+                reason=planned.reason or None,
+            )
+            for planned in plan.steps
+        ),
+    )
+
+
 class RecordKeeper:
-    """The only writer of a run's record, from any thread; opens the run in MLflow and closes it."""
+    """The only writer of a run's record, from any thread; closes the run in MLflow."""
 
     def __init__(
-        self, pipeline: Pipeline, plan: Plan, folder: RunFolder, tracking: PipelineTracking
+        self,
+        record: RunRecord,
+        file: Path,
+        folder: Path,
+        tracking: PipelineTracking,
+        seconds: float = 0.0,
     ) -> None:
-        self._folder = folder.path
-        self._file = pipeline.file
+        """Go on with a record; `seconds` have gone by since the run was opened."""
+        self._began = time.perf_counter() - seconds
+        self.record = record
+        self.run_id = str(record.mlflow_run_id)
+        self._folder = folder
+        self._file = file
         self._tracking = tracking
         self._lock = threading.Lock()
-        self._began = time.perf_counter()
-        shown = path_within(pipeline.root, pipeline.file)
-        self.run_id = tracking.open_run(
-            self._folder.name,
-            "pipeline",
-            {"pipeline": shown, PIPELINE_RUN_TAG: self._folder.name},
-            source=pipeline.file,
-            run_id=pipeline.mlflow_run,
-        )
-        self.record = RunRecord(
-            id=self._folder.name,
-            pipeline=pipeline.name,
-            parameter_file=shown,
-            status=Status.RUNNING,
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            tracking_uri=without_credentials(tracking.uri),
-            experiment=tracking.experiment,
-            experiment_id=tracking.experiment_id,
-            **authorship(),
-            mlflow_run_id=self.run_id,
-            overrides=pipeline.overrides,
-            threads=_threads(),
-            steps=tuple(
-                StepResult(
-                    name=planned.step.name,
-                    notebook=path_within(pipeline.root, planned.step.notebook),
-                    parameters=planned.step.parameters,
-                    reason=planned.reason or None,
-                )
-                for planned in plan.steps
-            ),
-        )
-        self._results = {result.name: result for result in self.record.steps}
+        self._results = {result.name: result for result in record.steps}
 
     def __getitem__(self, step: str) -> StepResult:
         return self._results[step]
@@ -74,6 +99,10 @@ class RecordKeeper:
     def begin(self) -> None:
         """Write the first record; no notebook need run for hours if artifacts cannot be kept."""
         note_running(self._folder)  # Before the record: a kill between leaves none that runs.
+        self.write_first()
+
+    def write_first(self) -> None:
+        """Write the first record, and log the pipeline file."""
         self._write()
         self._tracking.log_files(self.run_id, [self._file], "pipeline")
         record.point_latest_at(self._folder)

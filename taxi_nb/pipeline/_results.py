@@ -9,11 +9,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import Inputs
-from taxi_nb.pipeline.record import RUN_FILE, RunRecord, StepResult, is_run_name, slug
+from taxi_nb.pipeline.record import (
+    RUN_FILE,
+    RunRecord,
+    Sharing,
+    StepResult,
+    is_run_name,
+    slug,
+)
 from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.project import file_inside, is_inside, write_whole
 
@@ -58,8 +66,11 @@ class KeptResults:
         """Keep a result, and that the step's last attempt was good."""
         assert result.used is not None
         key = result.used.key
-        path = self._of_key(key) / f"{result.executed_in}-{secrets.token_hex(3)}.json"
-        write_whole(path, to_json(_written(result)))
+        name = f"{result.executed_in}-{secrets.token_hex(3)}"
+        if result.shared and result.shared.place:  # No run here has left it.
+            name = Path(result.shared.place).name
+        path = self._of_key(key) / f"{name}.json"
+        write_whole(path, to_json(written(result)))
         where = str(path.relative_to(self.folder))
         self._write_attempt(pipeline, result.name, Attempt(key, None, last_good=where))
 
@@ -88,8 +99,13 @@ class KeptResults:
             others = f" and {len(lost) - 1} others" if len(lost) > 1 else ""
             yield f"its artifacts are gone or not whole: {lost[0]}{others}"
 
+    def place(self, result: StepResult) -> Path:
+        """Return the folder with a result's files."""
+        fetched = result.shared and result.shared.place
+        return self.runs / (fetched or result.executed_in or "")
+
     def _damaged_files(self, result: StepResult, digests: FileDigests) -> Iterator[str]:
-        folder = self.runs / (result.executed_in or "")
+        folder = self.place(result)
         try:
             notebook = file_inside(folder, result.executed_notebook or "")
         except ValueError:
@@ -173,8 +189,9 @@ def _is_page(path: Path) -> bool:
         return False
 
 
-def _written(result: StepResult) -> dict[str, object]:
-    written = {
+def written(result: StepResult) -> dict[str, object]:
+    """Return what is kept of a result, for JSON."""
+    always = {
         "run": result.executed_in,
         "kind": result.kind,
         "notebook_size": result.notebook_size,
@@ -182,22 +199,32 @@ def _written(result: StepResult) -> dict[str, object]:
         "inputs": result.used,
     }
     # Older commits kept neither.
-    known = {"digests": result.digests or None, "artifacts": result.artifacts}
-    return written | {name: value for name, value in known.items() if value is not None}
+    known: dict[str, object] = {
+        "digests": result.digests or None,
+        "artifacts": result.artifacts,
+        "shared": result.shared,
+    }
+    return always | {name: value for name, value in known.items() if value is not None}
 
 
 def _read(path: Path) -> StepResult | None:
     """Read a kept result; one of another version of this form is none."""
     try:
-        known = json.loads(path.read_bytes())
-        return replace(
-            StepResult.of_record(known["step"]),
-            executed_in=known["run"],
-            kind=known["kind"],
-            notebook_size=known["notebook_size"],
-            digests=dict(known.get("digests") or {}),
-            artifacts=known.get("artifacts"),
-            used=from_plain(Inputs, known["inputs"]),
-        ).checked()
+        return result_of(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def result_of(known: Any) -> StepResult:
+    """Make a result again from what `written` gave; ValueError, KeyError or TypeError if not."""
+    shared = known.get("shared")
+    return replace(
+        StepResult.of_record(known["step"]),
+        executed_in=known["run"],
+        kind=known["kind"],
+        notebook_size=known["notebook_size"],
+        digests=dict(known.get("digests") or {}),
+        artifacts=known.get("artifacts"),
+        used=from_plain(Inputs, known["inputs"]),
+        shared=from_plain(Sharing, shared) if shared else None,
+    ).checked()

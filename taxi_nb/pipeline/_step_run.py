@@ -16,6 +16,7 @@ from taxi_nb.pipeline.kernels.input_recorder import start_recording
 from taxi_nb.pipeline.kernels.pool import KernelPool, in_one_order
 from taxi_nb.pipeline.memory import Memory
 from taxi_nb.pipeline.record import Status, StepResult, file_names
+from taxi_nb.pipeline.resources import MemoryLimit
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.plain_data import to_json
 from taxi_nb.project import path_within, write_whole
@@ -92,16 +93,17 @@ class StepRunner:
         notes.unlink(missing_ok=True)
         ending: names.RunStatus = "FAILED"
         try:
-            execution = execute_notebook(
-                step.notebook,
-                self.folder.notebook(step.name),
-                step.parameters,
-                self.pool.manager(self._environment(step, run_id, upstream)),
-                timeout=step.timeout,
-                handle=handle,
-                on_cell=on_cell,
-                before_cells=(self._recording(notes), HOOK),
-            )
+            with MemoryLimit(handle, step.memory):
+                execution = execute_notebook(
+                    step.notebook,
+                    self.folder.notebook(step.name),
+                    step.parameters,
+                    self.pool.manager(self._environment(step, run_id, upstream)),
+                    timeout=step.timeout,
+                    handle=handle,
+                    on_cell=on_cell,
+                    before_cells=(self._recording(notes), HOOK),
+                )
             result = self._land(step, begun, execution)
             if result.status is Status.OK:
                 # Kept before its run is finished: a kill leaves no finished run without a result.
@@ -199,6 +201,7 @@ class StepRunner:
             used=inputs,
         )
         memory.results.keep(self.pipeline.name, result)
+        memory.share(result, self.folder.files(step.name))
         return result
 
     def _digests(self, step: Step) -> dict[str, str]:

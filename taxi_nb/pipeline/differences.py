@@ -12,11 +12,13 @@ from typing import Any
 from taxi_nb.pipeline.inputs import CHANGED_MEANWHILE, AskedRuns, Inputs, UsedFile
 from taxi_nb.pipeline.memory import Memory
 from taxi_nb.pipeline.planned import PlannedStep
-from taxi_nb.pipeline.record import StepResult
+from taxi_nb.pipeline.record import SharedFile, StepResult
 from taxi_nb.pipeline.remote_file import is_remote, remote_digest, remote_stamp
 from taxi_nb.pipeline.spec import Step
 from taxi_nb.plain_data import restored
 from taxi_nb.secrets.addresses import variable_without_credentials
+
+TITLES = ("store", "experiment", "notebook")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,22 @@ class Present:
         notebook = self.memory.digests.notebook(self.step.notebook)
         return self.step.needs_are_declared or notebook.get("asks_mlflow", False)
 
+    @cached_property
+    def arriving(self) -> dict[str, SharedFile]:
+        """Path -> file that comes with the shared results of the steps before."""
+        results = (planned.result for planned in self.before.values())
+        shared = [result.shared for result in results if result and result.is_away]
+        return {path: file for sharing in shared if sharing for path, file in sharing.files.items()}
+
+    def content(self, shown: str, with_it: Mapping[str, SharedFile]) -> str | None:
+        """Return the digest that a file will have when the step would run.
+
+        `with_it` are the files that come with the result that it is asked for.
+        """
+        arriving = self.arriving.get(shown) or with_it.get(shown)
+        here = self.memory.digests.content(self.path(shown))
+        return arriving.digest if arriving and (here is None or arriving.is_output) else here
+
     def path(self, shown: str) -> Path:
         """Return the file of a path that is relative to the project."""
         return self.memory.pipeline.root / shown
@@ -50,21 +68,26 @@ def differences(result: StepResult, present: Present) -> Iterator[str]:
     """Say everything for which a result cannot be used again."""
     used = result.used
     assert used is not None
-    for title in ("store", "experiment", "notebook"):
+    with_it = dict(result.shared.files) if result.shared and result.is_away else {}
+    # A shared one is of this store if its run is there.
+    for title in ("experiment", "notebook") if result.is_away else TITLES:
         old, new = getattr(used, title), getattr(present.inputs, title)
         if old != new:
             yield f"{title} {old} -> {new}"
     yield from _parameters(used.parameters, present.inputs.parameters)
     yield from _cells(used.cells, present.inputs.cells)
     yield from _modules(used.modules, present)
-    yield from _files(used.files, present)
+    yield from _files(used.files, present, with_it)
     yield from _folders(used.folders, present)
     yield from _packages(used.packages, present.memory.versions)
     yield from _variables(used.variables)
     yield from _needs(used, present)
-    yield from _outputs(used.outputs, present)
     if result.mlflow_run_id not in present.memory.finished:
-        yield "its MLflow run is gone"
+        is_elsewhere = f"its MLflow run is not in {present.memory.store}"
+        yield is_elsewhere if result.is_away else "its MLflow run is gone"
+    if result.is_away:  # What else belongs to it comes with it.
+        return
+    yield from _outputs(used.outputs, present)
     if result.artifacts is None and not present.memory.has_artifacts:
         yield "its artifacts are gone"
     yield from present.memory.results.damage(result, present.memory.digests)
@@ -114,14 +137,16 @@ def _modules(modules: Mapping[str, Mapping[str, str]], present: Present) -> Iter
             yield _module_difference(shown, old, new)
 
 
-def _files(files: Mapping[str, UsedFile], present: Present) -> Iterator[str]:
+def _files(
+    files: Mapping[str, UsedFile], present: Present, with_it: Mapping[str, SharedFile]
+) -> Iterator[str]:
     for shown, old in files.items():
         if shown in present.writers and present.writers[shown] != present.step.name:
             yield f"needs {present.writers[shown]}, which will run"
         elif is_remote(shown):
             yield from _remote_difference(shown, old)
         else:
-            new = present.memory.digests.content(present.path(shown))
+            new = present.content(shown, with_it)
             if new != old.digest:
                 yield file_difference(shown, old, new)
 

@@ -65,3 +65,10 @@ class Inputs:
         cells = list(self.cells.values())
         known = [self.step, self.notebook, cells, self.parameters, self.store, self.experiment]
         return digest(json.dumps(known, sort_keys=True))
+
+    @property
+    def shared_key(self) -> str:
+        """The same on every machine: a store has several addresses, a run in it one id."""
+        cells = list(self.cells.values())
+        known = [self.step, self.notebook, cells, self.parameters, self.experiment]
+        return digest(json.dumps(known, sort_keys=True))

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from taxi_nb.pipeline._results import KeptResults
 from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import Inputs
+from taxi_nb.pipeline.object_store import ObjectStoreError
 from taxi_nb.pipeline.record import StepResult
+from taxi_nb.pipeline.shared_results import (
+    VARIABLE,
+    DamagedResultError,
+    Entry,
+    NotSharedError,
+    SharedResults,
+)
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.plain_data import plain
 from taxi_nb.project import path_within
@@ -36,6 +47,10 @@ class Memory:
         self.experiment = experiment_name(pipeline.experiment)
         self.results = KeptResults(pipeline.root / RUNS)
         self.digests = FileDigests(self.results.folder / "digests.json")
+        address = pipeline.results or os.environ.get(VARIABLE)
+        self.shared = SharedResults(address, pipeline.root) if address else None
+        # Step -> why its result could not be shared.
+        self.not_shared: dict[str, str] = {}
         self.recall()
 
     def recall(self) -> None:
@@ -49,6 +64,53 @@ class Memory:
         kept = [result for results in self.candidates.values() for result in results]
         ids = {result.mlflow_run_id for result in kept if result.mlflow_run_id}
         self.finished = finished_runs(self.uri, ids)
+        self._shared: dict[str, list[Entry]] | None = None
+
+    def shared_results(self, step: Step) -> list[Entry]:
+        """Return the results of a step that other machines shared; all steps are asked at once.
+
+        ObjectStoreError if the place cannot be used.
+        """
+        if self.shared is None:
+            return []
+        if self._shared is None:
+            inputs = [self.inputs_before(step) for step in self.pipeline.steps]
+            self._shared = self.shared.of_steps(inputs)
+            entries = [entry.result for found in self._shared.values() for entry in found]
+            ids = {found.mlflow_run_id for found in entries if found and found.mlflow_run_id}
+            self.finished |= finished_runs(self.uri, ids - self.finished)
+        return self._shared[step.name]
+
+    def known_results(self, step: Step) -> list[StepResult]:
+        """Return all results of a step, those that others shared among them."""
+        shared = (entry.result for entry in self.shared_results(step))
+        return [*self.candidates[step.name], *(result for result in shared if result)]
+
+    def share(self, result: StepResult, files: Mapping[str, Path]) -> None:
+        """Share a result, if this pipeline shares any; a failure costs nothing that is here."""
+        if self.shared:
+            try:
+                self.shared.share(result, files, self.digests)
+            except (ObjectStoreError, NotSharedError) as error:
+                self.not_shared[result.name] = str(error)
+
+    def fetch(self, step: Step, result: StepResult) -> StepResult | None:
+        """Bring a shared result here and keep it; None if it is damaged, and never asked again."""
+        assert self.shared is not None and self._shared is not None  # noqa: PT018
+        assert result.shared is not None and result.used is not None  # noqa: PT018
+        try:
+            here = self.shared.fetch(result, self.results.runs)
+        except DamagedResultError as error:
+            self._shared[step.name] = [
+                replace(entry, problem=str(error)) if entry.name == result.shared.entry else entry
+                for entry in self._shared[step.name]
+            ]
+            return None
+        # Its run is in this store, which may have another address here.
+        here = replace(here, used=replace(result.used, store=self.store))
+        self.results.keep(self.pipeline.name, here)
+        self.candidates[step.name].insert(0, here)
+        return here
 
     def inputs_before(self, step: Step) -> Inputs:
         """Return the inputs that are known before a step runs, as they are at this moment."""

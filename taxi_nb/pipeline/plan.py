@@ -39,7 +39,7 @@ def plan(pipeline: Pipeline, memory: Memory, force: Collection[str] = ()) -> Pla
             made = decide(step, memory, planned, writers)
         planned[step.name] = made
         if made.will_run:
-            kept = (result.used for result in memory.candidates[step.name])
+            kept = (result.used for result in memory.known_results(step))
             writers |= {path: step.name for used in kept if used for path in used.outputs}
     return Plan(tuple(planned.values()))
 
@@ -59,7 +59,17 @@ def decide(
         if not reasons:
             return PlannedStep(step, result=candidate, former=former)
         found.append(reasons)
-    return PlannedStep(step, tuple(_reasons_to_tell(present, found)), former=former)
+    damaged: list[str] = []
+    for entry in memory.shared_results(step):
+        if entry.problem or entry.result is None:
+            damaged.append(f"the shared result {entry.name.rpartition('/')[2]} {entry.problem}")
+            continue
+        reasons = list(differences(entry.result, present))
+        if not reasons:
+            return PlannedStep(step, result=entry.result, former=former)
+        found.append(reasons)
+    reasons = [*_reasons_to_tell(present, found), *damaged]
+    return PlannedStep(step, tuple(reasons), former=former)
 
 
 def _former(step: Step, memory: Memory) -> StepResult | None:

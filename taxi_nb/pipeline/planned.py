@@ -41,7 +41,9 @@ class PlannedStep:
         return "; ".join(self.reasons)
 
     def __str__(self) -> str:
-        return f"will run: {self.reason}" if self.will_run else "up to date"
+        if self.result is None:
+            return f"will run: {self.reason}"
+        return f"up to date ({self.result.shared})" if self.result.shared else "up to date"
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,6 +56,10 @@ class Plan:
     def will_run(self) -> list[PlannedStep]:
         """The steps that have to run."""
         return [planned for planned in self.steps if planned.will_run]
+
+    def of(self, name: str) -> PlannedStep:
+        """Return the decision for a step."""
+        return next(planned for planned in self.steps if planned.step.name == name)
 
     @property
     def results(self) -> list[StepResult]:

@@ -27,7 +27,7 @@ _STYLES = {
 def step_line(result: StepResult) -> str:
     """Say in one line how a step ended."""
     if result.status is Status.CACHED:
-        return f"{result.name}  up to date  (run {result.reused_from})"
+        return f"{result.name}  up to date  ({result.shared_by or f'run {result.reused_from}'})"
     seconds = "" if result.seconds is None else f"  {result.seconds:.1f} s"
     why = f"  {result.error}" if result.error else ""
     return f"{result.name}  {result.status}{seconds}{why}"

@@ -31,6 +31,8 @@ _LONGEST_MESSAGE = 2_000
 # A step's files by their names in a record, how each ends, and the run's own, which none may be.
 _FILES = {"executed_notebook": ".ipynb", "html": ".html", "inputs": ".json"}
 _TAKEN = (RUN_FILE, "index.html")
+# What is with a kept result, and not in a run's record.
+_KEPT_APART = ("kind", "executed_in", "notebook_size", "digests", "artifacts", "used", "shared")
 
 
 class Status(StrEnum):
@@ -78,6 +80,37 @@ class StepError:
 
 
 @dataclass(frozen=True)
+class SharedFile:
+    """A file that a shared result consists of."""
+
+    # The sha256 of its content.
+    digest: str
+    size: int
+    # Whether the step wrote it; data that it read are not replaced where they are.
+    is_output: bool = False
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Who shared a result, and what belongs to it."""
+
+    by: str
+    # Seconds are enough: ``2026-02-03T14:05:01+00:00``.
+    when: str
+    commit: str | None = None
+    # ``run:executed_notebook``, ``run:inputs``, or a path in the project -> the file.
+    files: Mapping[str, SharedFile] = field(default_factory=dict)
+    # Its name where it is shared.
+    entry: str = ""
+    # The folder in ``runs/`` that holds it once it was fetched.
+    place: str | None = None
+
+    def __str__(self) -> str:
+        commit = f", commit {self.commit[:10]}" if self.commit else ""
+        return f"shared by {self.by}, {self.when[:16].replace('T', ' ')} UTC{commit}"
+
+
+@dataclass(frozen=True)
 class StepResult:
     """A step's parameters and how it ended. Paths are relative to the run's folder."""
 
@@ -101,6 +134,8 @@ class StepResult:
     startup_seconds: float | None = None
     # The file of its inputs.
     inputs: str | None = None
+    # Of a cached step whose result another machine shared: who, when, from which commit.
+    shared_by: str | None = None
     # Of its MLflow run, such as ``training``.
     kind: str | None = field(default=None, compare=False)
     # The pipeline run that executed it: a folder's name in ``runs/``.
@@ -114,12 +149,17 @@ class StepResult:
     artifacts: Mapping[str, int] | None = field(default=None, compare=False)
     # Its inputs, where they are known.
     used: Inputs | None = field(default=None, compare=False)
+    # Where it was made elsewhere: by whom, and which files it consists of.
+    shared: Sharing | None = field(default=None, compare=False)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it was shared and has not been fetched yet."""
+        return self.shared is not None and self.shared.place is None
 
     def recorded(self) -> dict[str, Any]:
         """Return the part that a record keeps: name -> value."""
-        # With a kept result, and not in a run's record.
-        kept_apart = ("kind", "executed_in", "notebook_size", "digests", "artifacts", "used")
-        kept = {name: value for name, value in vars(self).items() if name not in kept_apart}
+        kept = {name: value for name, value in vars(self).items() if name not in _KEPT_APART}
         return {**kept, "parameters": plain(self.parameters)}
 
     @classmethod

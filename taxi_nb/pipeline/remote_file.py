@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from taxi_nb.pipeline.object_store import connected
+
 # What servers say of a file's version; its size alone says too little.
 _VERSION = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "created")
 
@@ -17,7 +19,7 @@ def is_remote(location: str) -> bool:
 def remote_stamp(location: str) -> str | None:
     """Return what the server says of a file's version; None if it says nothing."""
     try:
-        files, path = _connect(location)
+        files, path = connected(location)
         info: dict[str, Any] = files.info(path)
     except Exception:  # Each file system fails in its own way; without a stamp it is read.
         return None
@@ -28,17 +30,10 @@ def remote_stamp(location: str) -> str | None:
 def remote_digest(location: str) -> str | None:
     """Return a remote file's sha256, None if it is not there; OSError if it cannot be read."""
     try:
-        files, path = _connect(location)
+        files, path = connected(location)
         with files.open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return None
     except Exception as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
-
-
-def _connect(location: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
-
-    # A connection of its own: a kept one may remember an older listing or endpoint.
-    return url_to_fs(location, skip_instance_cache=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -15,15 +15,16 @@ from typing import Protocol
 
 from taxi_nb.pipeline._execute import import_papermill
 from taxi_nb.pipeline._execution import KernelHandle
-from taxi_nb.pipeline._record_keeper import RecordKeeper
+from taxi_nb.pipeline._record_keeper import RecordKeeper, open_run
 from taxi_nb.pipeline._step_run import RunFolder, StepRunner
 from taxi_nb.pipeline.interrupted import GATE, Interrupted
 from taxi_nb.pipeline.kernels.pool import KernelPool
-from taxi_nb.pipeline.killed_run import ending_of
+from taxi_nb.pipeline.killed_run import ended, ending_of
 from taxi_nb.pipeline.memory import RUNS, Memory
 from taxi_nb.pipeline.plan import decide, plan
 from taxi_nb.pipeline.planned import Plan, PlannedStep
 from taxi_nb.pipeline.record import RunRecord, Status, StepError, StepResult, make_run_folder
+from taxi_nb.pipeline.resources import fitting
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.project import part_file
 from taxi_nb.secrets.known import KNOWN
@@ -31,6 +32,9 @@ from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE, URI_VARIABLE
 from taxi_nb.tracking.pipeline_runs import PipelineTracking
 from taxi_nb.tracking.store import tracking_uri
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
+
+# Seconds between tries: 1, 2, 4 and so on, up to these.
+_LONGEST_WAIT = 60
 
 
 class Listener(Protocol):
@@ -47,6 +51,18 @@ class Listener(Protocol):
 
     def step_ended(self, result: StepResult) -> None:
         """A step has ended, or will not run."""
+
+
+class Keeper(Protocol):
+    """Keeps the books of a run: what each step has come to."""
+
+    run_id: str
+
+    def __getitem__(self, step: str) -> StepResult:
+        """Return what a step has come to."""
+
+    def update(self, *results: StepResult) -> None:
+        """Note what steps have come to."""
 
 
 def run_pipeline(
@@ -76,41 +92,87 @@ def run_pipeline(
     memory, made = planned or (memory := Memory(pipeline), plan(pipeline, memory))
     # A signal ends the steps; what opens and closes the books is never cut short.
     with GATE.closed(), errors_of_store(tracking_uri()):
-        run = _Run(pipeline, pool, listener, memory, made)
+        tracking = PipelineTracking(pipeline.experiment)
+        tracking.close_abandoned(partial(ending_of, pipeline.root / RUNS))
+        folder = make_run_folder(pipeline.root / RUNS, pipeline.name, memory.results.speak_of)
+        record = open_run(pipeline, made, folder, tracking)
+        keeper = RecordKeeper(record, pipeline.file, folder, tracking)
+        run = _Run(pipeline, pool, listener, memory, made, keeper, folder, tracking)
         try:
-            return run.carry_out(jobs), run.folder.path
+            return run.carry_out(jobs, keeper), folder
         except StoreError as error:
             kept = f"What notebooks made is kept in {run.folder.path}"
             raise StoreError(f"{error}. {kept}") from error
 
 
+def run_step(
+    pipeline: Pipeline,
+    step: Step,
+    *,
+    pool: KernelPool,
+    listener: Listener,
+    memory: Memory,
+    planned: PlannedStep,
+    keeper: Keeper,
+    folder: Path,
+) -> StepResult:
+    """Carry out one step of a run that is open; the steps that it needs are done.
+
+    Raises what `run_pipeline` does. The step's run in MLflow is closed then.
+    """
+    with GATE.closed(), errors_of_store(tracking_uri()):
+        tracking = PipelineTracking(pipeline.experiment)
+        tracking.close_abandoned(partial(ending_of, pipeline.root / RUNS))
+        made = Plan((planned,))
+        run = _Run(pipeline, pool, listener, memory, made, keeper, folder, tracking)
+        import_papermill()
+        try:
+            with GATE.opened():
+                run.execute(1, [step])
+        finally:
+            if keeper[step.name].status is Status.RUNNING:
+                keeper.update(ended(keeper[step.name], Status.INTERRUPTED))
+            memory.digests.save()
+        return keeper[step.name]
+
+
 class _Run:
+    """Carries out steps of a run that is open."""
+
     def __init__(
-        self, pipeline: Pipeline, pool: KernelPool, listener: Listener, memory: Memory, made: Plan
+        self,
+        pipeline: Pipeline,
+        pool: KernelPool,
+        listener: Listener,
+        memory: Memory,
+        made: Plan,
+        keeper: Keeper,
+        folder: Path,
+        tracking: PipelineTracking,
     ) -> None:
         self.pipeline = pipeline
         self.memory = memory
         self.planned = {planned.step.name: planned for planned in made.steps}
         self.listener = listener
         self.lock = threading.Lock()
+        # No step is tried again then.
+        self.is_ending = threading.Event()
         self.handles: dict[str, KernelHandle] = {}
         self.steps = {step.name: step for step in pipeline.steps}
         self.open_needs = {step.name: list(step.needs) for step in pipeline.steps}
-        tracking = PipelineTracking(pipeline.experiment)
-        tracking.close_abandoned(partial(ending_of, pipeline.root / RUNS))
-        folder = make_run_folder(pipeline.root / RUNS, pipeline.name, memory.results.speak_of)
         self.folder = RunFolder(folder, list(self.steps))
-        self.keeper = RecordKeeper(pipeline, made, self.folder, tracking)
+        self.keeper = keeper
         self.runner = StepRunner(pipeline, pool, memory, tracking, self.keeper.run_id, self.folder)
 
-    def carry_out(self, jobs: int) -> RunRecord:
-        status, keeper = Status.FAILED, self.keeper
+    def carry_out(self, jobs: int, keeper: RecordKeeper) -> RunRecord:
+        """Open the books, carry out all steps, close the books."""
+        status = Status.FAILED
         try:
             keeper.begin()
             import_papermill()  # While the kernels' server imports what they need.
             with GATE.opened():
                 self.listener.run_started(keeper.record, self.folder.path)
-                self._execute_all(jobs)
+                self.execute(jobs, list(self.pipeline.steps))
             if all(step.status.is_good for step in keeper.record.steps):
                 status = Status.OK
         except (Interrupted, KeyboardInterrupt):
@@ -124,13 +186,13 @@ class _Run:
             self.memory.results.note_run(steps, self.folder.path.name)
         return keeper.record
 
-    def _execute_all(self, jobs: int) -> None:
-        waiting = list(self.pipeline.steps)
+    def execute(self, jobs: int, waiting: list[Step]) -> None:
+        """Carry out steps, those that are up to date by using their results again."""
         running: dict[Future[StepResult], str] = {}
         with self._worker_threads(jobs, running) as threads:
             while waiting or running:
                 self._reuse(waiting)
-                for step in self._next(waiting, jobs)[: jobs - len(running)]:
+                for step in self._next(waiting, jobs, running.values()):
                     waiting.remove(step)
                     running[threads.submit(self._carry_out_step, step)] = step.name
                 self._skip_hopeless(waiting)
@@ -151,6 +213,7 @@ class _Run:
         try:
             yield threads
         except BaseException:
+            self.is_ending.set()
             with self.lock:
                 handles = list(self.handles.values())
             for handle in handles:
@@ -161,12 +224,13 @@ class _Run:
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
 
-    def _next(self, waiting: list[Step], jobs: int) -> list[Step]:
-        """Return the steps that may start: as written or, side by side, the longest first."""
+    def _next(self, waiting: list[Step], jobs: int, running: Collection[str]) -> list[Step]:
+        """Return the steps that start now: as written or, side by side, the longest first."""
         ready = self._ready(waiting)
-        if jobs == 1:
-            return ready[:1]
-        return sorted(ready, key=self.memory.expected_seconds, reverse=True)
+        if jobs > 1:
+            ready.sort(key=self.memory.expected_seconds, reverse=True)
+        busy = [self.steps[name] for name in running]
+        return fitting(ready, busy, jobs - len(busy))
 
     def _ready(self, waiting: list[Step]) -> list[Step]:
         """Return the steps that may start; each need is looked at until it is met."""
@@ -191,18 +255,23 @@ class _Run:
     def _plan_again(self, step: Step) -> PlannedStep:
         """Look once more at a step that was up to date, when all that it needs is done."""
         planned = self.planned[step.name]
-        if not planned.will_run:
-            before = {
-                name: PlannedStep(self.steps[name], result=self.keeper[name]) for name in step.needs
-            }
-            planned = self.planned[step.name] = decide(step, self.memory, before)
+        if planned.will_run:
+            return planned
+        before = {
+            name: PlannedStep(self.steps[name], result=self.keeper[name]) for name in step.needs
+        }
+        planned = decide(step, self.memory, before)
+        while planned.result and planned.result.is_away:
+            here = self.memory.fetch(step, planned.result)
+            planned = replace(planned, result=here) if here else decide(step, self.memory, before)
+        self.planned[step.name] = planned
         return planned
 
     def _reused(self, step: Step) -> StepResult:
         """Point at an earlier result; its files are copied to this run's folder."""
         result = self.planned[step.name].result
         assert result is not None and result.executed_in is not None  # noqa: PT018
-        former = self.folder.path.parent / result.executed_in
+        former = self.memory.results.place(result)
         for key, here in self.folder.files(step.name).items():
             if (earlier := getattr(result, key)) is not None:
                 _copy(former / earlier, here)
@@ -217,6 +286,7 @@ class _Run:
             attempts=0,
             reason=None,
             reused_from=result.executed_in,
+            shared_by=str(result.shared) if result.shared else None,
             **kept,
         )
 
@@ -240,6 +310,8 @@ class _Run:
     def _carry_out_step(self, step: Step) -> StepResult:
         """Try a step as often as it may; runs in a thread of its own."""
         for attempt in range(1, step.retries + 2):
+            if attempt > 1 and self.is_ending.wait(min(2 ** (attempt - 2), _LONGEST_WAIT)):
+                break
             try:
                 result = self._attempt(step, attempt)
             except Exception as error:  # Such as a full disk: the step failed, the run ends well.

@@ -70,6 +70,9 @@ class Step:
     # Seconds that the whole notebook may take.
     timeout: float | None = None
     retries: int = 0
+    # Bytes that its kernel may use, and processors to keep free for it.
+    memory: float | None = None
+    cpus: float | None = None
     # Whether the file names its `needs`: it then runs again whenever one of them does.
     # Otherwise it waits for all before it, and what it uses of them is recorded.
     needs_are_declared: bool = False
@@ -85,6 +88,8 @@ class Pipeline:
     experiment: str | None
     tracking_uri: str | None
     artifact_root: str | None
+    # Where results are shared: a folder, or an address that fsspec knows.
+    results: str | None
     steps: tuple[Step, ...]
     # The ``NAME=VALUE`` that it was read with.
     overrides: tuple[str, ...] = ()
@@ -136,6 +141,7 @@ class _Reader:
             experiment=self.form.experiment,
             tracking_uri=self.form.tracking_uri,
             artifact_root=self.form.artifact_root,
+            results=self.form.results,
             steps=steps,
             overrides=tuple(overrides),
             secrets=frozenset(self.secrets),
@@ -209,7 +215,7 @@ class _Reader:
                 self._wrong_set(name, f"not a YAML value: {error}")
                 return
             for step in self.form.steps:
-                if name in step.matrix:
+                if name in step.table.axes:
                     step.matrix[name] = value if isinstance(value, list) else [value]
 
     def _wrong_set(self, name: str, message: str) -> None:
@@ -232,7 +238,7 @@ class _Reader:
             needs = self._needs(index, step, before)
             names = before.setdefault(step.group, [])
             for values in self._executions(index, step):
-                chosen = ",".join(_NO_NAME.sub("-", str(values[axis])) for axis in step.matrix)
+                chosen = ",".join(_NO_NAME.sub("-", str(values[axis])) for axis in step.table.axes)
                 name = cut_name(f"{step.group}[{chosen}]" if step.matrix else step.group)
                 if name in names:
                     self._wrong(("steps", index, "matrix"), f"{name} comes up twice")
@@ -245,6 +251,8 @@ class _Reader:
                     needs=needs,
                     timeout=step.timeout or self.form.timeout,
                     retries=step.retries,
+                    memory=step.memory,
+                    cpus=step.cpus,
                     needs_are_declared=step.needs is not None,
                 )
 
@@ -267,30 +275,36 @@ class _Reader:
     def _executions(self, index: int, step: StepForm) -> Iterator[dict[str, Any]]:
         """Yield the parameters of each execution, having checked them all."""
         if index not in self.declared:
-            yield {axis: values[0] for axis, values in step.matrix.items()}
+            yield {axis: values[0] for axis, values in step.table.axes.items()}
             return
-        declared = self.declared[index]
+        declared, axes = self.declared[index], step.table.axes
+        mistakes = list(step.table.mistakes())
+        for location, message in mistakes:
+            self._wrong(("steps", index, "matrix", *location), message)
         shared = {name: value for name, value in self.form.params.items() if name in declared}
         for name, value in shared.items():
             if name not in step.params and name not in self.given:
                 self._check(("params", name), index, name, value)
         for name, value in step.params.items():
-            if name in step.matrix:
+            if name in axes:
                 self._wrong(("steps", index, "params", name), "is an axis of `matrix`, too")
             self._check(("steps", index, "params", name), index, name, value)
-        for axis, values in step.matrix.items():
+        for axis, values in axes.items():
             for position, value in enumerate(values):
                 self._check(("steps", index, "matrix", axis, position), index, axis, value)
-        settable = declared.keys() - step.matrix.keys()
+        settable = declared.keys() - axes.keys()
         set_here = {name: value for name, value in self.given.items() if name in settable}
         for name, value in set_here.items():
             if mistake := declared[name].mistake(value):
                 self._wrong_set(name, f"{mistake} in {step.notebook}")
         fixed = {**shared, **step.params, **set_here}
-        self._check_defaults(index, {*fixed, *step.matrix})
-        self.secrets.update(secret_variables([fixed, step.matrix]))
-        for combination in itertools.product(*step.matrix.values()):
-            yield {**fixed, **dict(zip(step.matrix, combination, strict=True))}
+        self._check_defaults(index, {*fixed, *axes})
+        self.secrets.update(secret_variables([fixed, axes]))
+        combinations = [] if mistakes else list(step.table.combinations())
+        if not (combinations or mistakes):
+            self._wrong(("steps", index, "matrix", "exclude"), "leaves nothing to execute")
+        for combination in combinations:
+            yield {**fixed, **combination}
 
     def _check_defaults(self, index: int, given: set[str]) -> None:
         """Check the parameters that a notebook is left to give a value itself."""

@@ -26,6 +26,9 @@ Ending = Callable[["Run"], RunStatus]
 # living one says that it does.
 LEASE_SECONDS = 300
 _BEAT_SECONDS = 60
+# A run that several processes carry out, one after the other, has no process of its own.
+NO_PROCESS = "no process: opened to be carried out step by step"
+_LONG_LEASE_SECONDS = 7 * 24 * 3600
 # Owners of before had no lease: a day after its start nobody will go on with such a run.
 _OLD_LEASE_SECONDS = 24 * 3600
 
@@ -72,7 +75,7 @@ def _is_open(client: MlflowClient, run: Run) -> bool:
 
 def _has_ended(run: Run) -> bool:
     """Whether a run's owner is known to have ended, or has not been heard of for too long."""
-    state = _state_of(run.data.tags[OWNER_TAG])
+    state = state_of(run.data.tags[OWNER_TAG])
     if state != "unknown":
         return state == "ended"
     with suppress(KeyError, ValueError):
@@ -80,7 +83,8 @@ def _has_ended(run: Run) -> bool:
     return time.time() > run.info.start_time / 1000 + _OLD_LEASE_SECONDS
 
 
-def _state_of(owner: str) -> Literal["alive", "ended", "unknown"]:
+def state_of(owner: str) -> Literal["alive", "ended", "unknown"]:
+    """Whether the process that `owner` named still lives, as far as that can be told from here."""
     found = _OWNER.fullmatch(owner)
     if found is None or found["place"] != _place():
         return "unknown"
@@ -180,9 +184,9 @@ class Lease:
                     self._client.set_tag(run_id, LEASE_TAG, lease())
 
 
-def lease() -> str:
+def lease(*, is_long: bool = False) -> str:
     """Return until when a run's owner is to be believed alive: seconds since 1970."""
-    return f"{time.time() + LEASE_SECONDS:.0f}"
+    return f"{time.time() + (_LONG_LEASE_SECONDS if is_long else LEASE_SECONDS):.0f}"
 
 
 @contextmanager

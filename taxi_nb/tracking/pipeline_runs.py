@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.tracking import names
-from taxi_nb.tracking._lifecycle import Ending, Lease, close, close_abandoned, lease, owner
+from taxi_nb.tracking._lifecycle import (
+    NO_PROCESS,
+    Ending,
+    Lease,
+    close,
+    close_abandoned,
+    lease,
+    owner,
+    state_of,
+)
 from taxi_nb.tracking._reaching import checked_client
 from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.names import Kind, RunStatus
@@ -18,6 +27,16 @@ from taxi_nb.tracking.outcomes import model_outcomes
 from taxi_nb.tracking.plain_mlflow import StepRun
 from taxi_nb.tracking.run_tree import local_artifacts
 from taxi_nb.tracking.store import connect, experiment_name, tracking_uri
+
+
+def this_process() -> str:
+    """Name this process so that another one can tell whether it still lives."""
+    return owner()
+
+
+def is_alive(process: str) -> bool:
+    """Whether a process that `this_process` named is known to live."""
+    return state_of(process) == "alive"
 
 
 def step_environment(
@@ -53,21 +72,27 @@ class PipelineTracking:
         parent: str | None = None,
         source: Path | None = None,
         run_id: str | None = None,
+        *,
+        is_shared: bool = False,
     ) -> str:
         """Create a run, or take one that `mlflow run` has opened, and return its id.
 
         With the notebook or file that it comes from, the run gets its source and environment.
+        One that `is_shared` by several processes stays open when this one ends.
         """
         context = Context(Origin.of(source)) if source else Context()
         nesting = {names.PARENT_TAG: parent} if parent else {}
-        own = {names.KIND_TAG: kind, names.OWNER_TAG: owner(), names.LEASE_TAG: lease()}
+        who = NO_PROCESS if is_shared else owner()
+        until = lease(is_long=is_shared)
+        own = {names.KIND_TAG: kind, names.OWNER_TAG: who, names.LEASE_TAG: until}
         all_tags = {**context.tags, **tags, **nesting, **own}
         if run_id is None:
             run = self._client.create_run(self.experiment_id, run_name=name, tags=all_tags)
             run_id = str(run.info.run_id)
         else:
             self._adopt(run_id, name, all_tags)
-        self._lease.add(run_id)
+        if not is_shared:
+            self._lease.add(run_id)
         if source:
             context.log_files(run_id)
         return run_id

@@ -1,0 +1,202 @@
+"""`taxi-nb open`, `step` and `close`: a run whose steps an engine calls one by one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taxi_nb.cli._arguments import Kernel, Overrides, make_plan, read
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, signals_stop, stop
+from taxi_nb.cli.run import show_end, show_failure, started_pool
+from taxi_nb.project import project_root
+
+if TYPE_CHECKING:
+    from taxi_nb.pipeline.coordinated import CoordinatedRun
+    from taxi_nb.pipeline.memory import Memory
+    from taxi_nb.pipeline.planned import PlannedStep
+    from taxi_nb.pipeline.record import StepResult
+    from taxi_nb.pipeline.spec import Pipeline, Step
+
+File = Annotated[Path, typer.Argument(metavar="PARAMS", help="The pipeline file.")]
+RunId = Annotated[str, typer.Option("--run", metavar="ID", help="The run, as `open` printed it.")]
+
+
+def open_run(
+    params: File,
+    overrides: Overrides = None,
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Its name; one that is open already is the run."),
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A tag for the run in MLflow; may be repeated."),
+    ] = None,
+) -> None:
+    """Open a run whose steps are carried out by `taxi-nb step`; print its id.
+
+    Example: ID=$(taxi-nb open params/smoke.yaml)
+    """
+    from taxi_nb.pipeline.coordinated import open_coordinated
+    from taxi_nb.pipeline.memory import RUNS
+    from taxi_nb.pipeline.record import require_latest
+
+    tags = dict(_tag(text) for text in tag or [])
+    pipeline = read(params, overrides)
+    with _errors("the run could not be opened: "):
+        require_latest(pipeline.root / RUNS)
+        memory, made = make_plan(pipeline, None)
+        if memory.shared:
+            memory.shared.store.require_writing()
+        print(open_coordinated(pipeline, made, memory, run, tags))
+
+
+def step(
+    params: File,
+    name: Annotated[str, typer.Argument(metavar="STEP", help="Such as '03_train[lasso]'.")],
+    run: RunId,
+    force: Annotated[bool, typer.Option(help="Run it though it is up to date.")] = False,
+    retries: Annotated[
+        int | None,
+        typer.Option(min=0, help="Tries after the first, in place of the file's; an engine's own."),
+    ] = None,
+    kernel: Kernel = "auto",
+) -> None:
+    """Carry out one step of a run that `taxi-nb open` has opened.
+
+    A step that is up to date is not executed again. Exit codes: 0 it is done, 1 it failed or a
+    step that it needs did, 2 it cannot be begun, and as for `taxi-nb run` after a signal.
+
+    Example: taxi-nb step params/smoke.yaml '03_train[linear]' --run 20260203-140501-smoke
+    """
+    from taxi_nb.pipeline.coordinated import bring_needs, require_needs, require_same
+    from taxi_nb.pipeline.record import Status
+    from taxi_nb.pipeline.resources import require_resources
+
+    opened, pipeline = _opened(run, params)
+    chosen = _step(pipeline, name)
+    if retries is not None:
+        chosen = replace(chosen, retries=retries)
+    with _errors("the step could not be finished: "):
+        if opened.opened.status is not Status.RUNNING:
+            stop(f"run {run} is closed: {opened.opened.status}", USAGE)
+        require_same(pipeline, opened)
+        if opened[name].status.is_good:
+            print(f"{name}  {opened[name].status}: it is done already in this run")
+            return
+        require_resources([chosen])
+        require_needs(chosen, opened)
+        memory, made = make_plan(pipeline, [name] if force else None)
+        bring_needs(chosen, pipeline, memory, opened)
+        result = _carried_out(pipeline, chosen, memory, made.of(name), opened, kernel)
+    if not result.status.is_good:
+        show_failure(result, opened.folder)
+        raise typer.Exit(FAILURE)
+    print(f"MLflow: {opened.opened.experiment}, run {result.mlflow_run_id}")
+
+
+def close(
+    run: Annotated[str, typer.Argument(metavar="ID", help="The run, as `open` printed it.")],
+) -> None:
+    """Close a run: record, page and MLflow say how it ended; exit code 1 if not all is good.
+
+    What has not run is skipped. A run that is closed already is told again.
+
+    Example: taxi-nb close 20260203-140501-smoke
+    """
+    from taxi_nb.pipeline.coordinated import close_coordinated
+
+    opened, pipeline = _opened(run)
+    with _errors("the run could not be closed: "), signals_stop("interrupted"):
+        record = close_coordinated(pipeline, opened)
+    show_end(record, opened.folder)
+
+
+def _carried_out(
+    pipeline: Pipeline,
+    chosen: Step,
+    memory: Memory,
+    planned: PlannedStep,
+    opened: CoordinatedRun,
+    kernel: str,
+) -> StepResult:
+    from rich.console import Console
+
+    from taxi_nb.pipeline.progress import PlainProgress
+    from taxi_nb.pipeline.run import run_step
+
+    with (
+        signals_stop("interrupted: kernel ended, the step's run closed"),
+        started_pool(replace(pipeline, steps=(chosen,)), kernel, 1) as pool,
+        PlainProgress(Console()) as progress,
+    ):
+        result = run_step(
+            pipeline,
+            chosen,
+            pool=pool,
+            listener=progress,
+            memory=memory,
+            planned=planned,
+            keeper=opened,
+            folder=opened.folder,
+        )
+    for problem in memory.not_shared.values():
+        stop(f"{chosen.name}: its result is kept here and could not be shared: {problem}", FAILURE)
+    return result
+
+
+def _opened(run: str, params: Path | None = None) -> tuple[CoordinatedRun, Pipeline]:
+    """Find the run, and read the pipeline file as it was opened with."""
+    from taxi_nb.pipeline.coordinated import CoordinatedRun
+    from taxi_nb.pipeline.memory import RUNS
+    from taxi_nb.pipeline.shared_results import VARIABLE, SharedResults
+
+    root = project_root()
+
+    def found(address: str | None) -> CoordinatedRun:
+        store = SharedResults(address, root).store if address else None
+        return CoordinatedRun(root / RUNS, run, store)
+
+    given = os.environ.get(VARIABLE)
+    with _errors("the run could not be found: "):
+        pipeline = read(params, None) if params else None
+        opened = found((pipeline and pipeline.results) or given)
+        pipeline = read(params or Path(opened.opened.parameter_file), [*opened.opened.overrides])
+        if pipeline.results and not (params or given):
+            opened = found(pipeline.results)
+    return opened, pipeline
+
+
+def _step(pipeline: Pipeline, name: str) -> Step:
+    from taxi_nb.pipeline.parameters import close_to
+
+    for chosen in pipeline.steps:
+        if chosen.name == name:
+            return chosen
+    hint = close_to(name, [known.name for known in pipeline.steps])
+    stop(f"{pipeline.file.name} has no step {name!r}{hint}", USAGE)
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        stop(f"--tag must be NAME=VALUE, got: {text!r}", USAGE)
+    return name, value
+
+
+@contextmanager
+def _errors(before: str) -> Iterator[None]:
+    from taxi_nb.pipeline.coordinated import CoordinationError
+    from taxi_nb.pipeline.object_store import ObjectStoreError
+    from taxi_nb.pipeline.resources import ResourceError
+    from taxi_nb.tracking.store_errors import StoreError
+
+    failures = dict.fromkeys((StoreError, ObjectStoreError, OSError), FAILURE)
+    with errors_stop({CoordinationError: USAGE, ResourceError: USAGE, **failures}, before):
+        yield
