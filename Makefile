@@ -107,11 +107,14 @@ hooks: setup-dev  ## let git refuse a commit of notebooks with outputs, or of co
 test: setup-dev  ## all tests (ARGS="-k trips" picks some)
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: setup-dev  ## style, types, and no outputs in committed notebooks
+lint: setup-dev  ## style, types, no outputs in committed notebooks, container and workflow files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python tests/notebooks_are_clean.py notebooks/*.ipynb
+	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 lock:  ## resolve pyproject.toml again into the two lock files (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv on PATH (python3 -m pip install uv)" >&2; exit 2; }
