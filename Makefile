@@ -88,8 +88,8 @@ image:  ## build the container image of this commit (EXTRAS="s3 postgres prefect
 	docker build --build-arg COMMIT=$(commit) $(if $(EXTRAS),--build-arg EXTRAS="$(EXTRAS)") \
 	  --tag taxi-nb:$(or $(TAG),local) .
 
-up: .env  ## start compose.yaml: stores, MLflow, JupyterLab, the pipeline, the champion served
-	COMMIT=$(commit) docker compose up --build --detach
+up: .env  ## start compose.yaml's services: stores, MLflow, Lab, the pipeline, the champion (PROFILE=prefect)
+	COMMIT=$(commit) docker compose $(if $(PROFILE),--profile $(PROFILE)) up --build --detach
 
 .env:
 	@umask 077; sed -n 's/=$$//p' .env.example | while read -r name; do \

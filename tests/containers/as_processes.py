@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -91,11 +92,7 @@ class Together:
         data.mkdir()
         password = data / "password"
         password.write_text(wanted["POSTGRES_PASSWORD"])
-        who = (
-            "postgres"
-            if subprocess.run(["id", "postgres"], capture_output=True).returncode == 0
-            else "nobody"
-        )
+        who = "postgres" if "postgres" in {entry.pw_name for entry in pwd.getpwall()} else "nobody"
         for path in (data, password):
             shutil.chown(path, who)
         how: dict[str, Any] = {"user": who, "cwd": "/", "env": {"PATH": os.environ["PATH"]}}
