@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -24,7 +25,9 @@ def machine_memory() -> int:
     """Return the bytes of memory that processes here may use, a container's limit counted."""
     import psutil
 
-    limits = [int(psutil.virtual_memory().total)]
+    limits = [sys.maxsize]
+    with suppress(OSError):  # Where there is no /proc nothing is known.
+        limits.append(int(psutil.virtual_memory().total))
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
             limits.append(int(Path(file).read_text()))
@@ -45,12 +48,11 @@ def machine_cpus() -> float:
 
 def require_resources(steps: Iterable[Step]) -> None:
     """Raise a ResourceError if a step could never start on this machine."""
-    memory, cpus = machine_memory(), machine_cpus()
     for step in steps:
-        if step.memory and step.memory > memory:
+        if step.memory and step.memory > (memory := machine_memory()):
             has = f"this machine has {gigabytes(memory)}"
             raise ResourceError(f"{step.name} asks for {gigabytes(step.memory)} of memory; {has}")
-        if step.cpus and step.cpus > cpus:
+        if step.cpus and step.cpus > (cpus := machine_cpus()):
             raise ResourceError(
                 f"{step.name} asks for {step.cpus:g} cpus; this machine has {cpus:g}"
             )
@@ -61,11 +63,13 @@ def fitting(ready: Iterable[Step], running: Iterable[Step], most: int) -> list[S
 
     A step that asks for nothing always fits.
     """
-    busy = list(running)
+    waiting, busy = list(ready), list(running)
+    if not any(step.memory or step.cpus for step in (*waiting, *busy)):
+        return waiting[:most]
     memory = machine_memory() - sum(step.memory or 0 for step in busy)
     cpus = machine_cpus() - sum(step.cpus or 0 for step in busy)
     chosen: list[Step] = []
-    for step in ready:
+    for step in waiting:
         if len(chosen) == most:
             break
         if (step.memory or 0) <= memory and (step.cpus or 0) <= cpus:
