@@ -13,6 +13,7 @@ from typing import Any
 from taxi_nb.pipeline._execution import KernelHandle
 from taxi_nb.pipeline.record import Status
 from taxi_nb.pipeline.spec import Step
+from taxi_nb.tracking.environment import machine_memory
 
 _POLL_SECONDS = 0.2
 
@@ -21,20 +22,16 @@ class ResourceError(ValueError):
     """A step asks for more than this machine has."""
 
 
-def machine_memory() -> int:
+def usable_memory() -> int:
     """Return the bytes of memory that processes here may use, a container's limit counted."""
-    import psutil
-
-    limits = [sys.maxsize]
-    with suppress(OSError):  # Where there is no /proc nothing is known.
-        limits.append(int(psutil.virtual_memory().total))
+    limits = [machine_memory() or sys.maxsize]
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
             limits.append(int(Path(file).read_text()))
     return min(limits)
 
 
-def machine_cpus() -> float:
+def usable_cpus() -> float:
     """Return the processors that processes here may use, a container's limit counted."""
     if hasattr(os, "sched_getaffinity"):
         count = float(len(os.sched_getaffinity(0)))
@@ -49,10 +46,10 @@ def machine_cpus() -> float:
 def require_resources(steps: Iterable[Step]) -> None:
     """Raise a ResourceError if a step could never start on this machine."""
     for step in steps:
-        if step.memory and step.memory > (memory := machine_memory()):
+        if step.memory and step.memory > (memory := usable_memory()):
             has = f"this machine has {gigabytes(memory)}"
             raise ResourceError(f"{step.name} asks for {gigabytes(step.memory)} of memory; {has}")
-        if step.cpus and step.cpus > (cpus := machine_cpus()):
+        if step.cpus and step.cpus > (cpus := usable_cpus()):
             raise ResourceError(
                 f"{step.name} asks for {step.cpus:g} cpus; this machine has {cpus:g}"
             )
@@ -66,8 +63,8 @@ def fitting(ready: Iterable[Step], running: Iterable[Step], most: int) -> list[S
     waiting, busy = list(ready), list(running)
     if not any(step.memory or step.cpus for step in (*waiting, *busy)):
         return waiting[:most]
-    memory = machine_memory() - sum(step.memory or 0 for step in busy)
-    cpus = machine_cpus() - sum(step.cpus or 0 for step in busy)
+    memory = usable_memory() - sum(step.memory or 0 for step in busy)
+    cpus = usable_cpus() - sum(step.cpus or 0 for step in busy)
     chosen: list[Step] = []
     for step in waiting:
         if len(chosen) == most:
