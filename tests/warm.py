@@ -24,12 +24,10 @@ from typing import IO, Any
 
 LIBRARIES = (
     *("mlflow", "mlflow.store.tracking.sqlalchemy_workspace_store", "mlflow.tracing.provider"),
-    *("alembic.command", "sqlalchemy.dialects.sqlite", "mlflow.sklearn", "mlflow.xgboost"),
-    *("mlflow.tracing.processor.base_mlflow", "git", "psutil", "filelock", "skops.io", "pandas"),
-    *("sklearn.linear_model", "scipy.stats", "pyarrow.parquet", "pyarrow.dataset", "IPython"),
-    *("papermill", "nbclient", "nbconvert", "nbformat", "jupyter_client.asynchronous"),
-    *("ipykernel.kernelspec", "typer", "rich.live", "ruamel.yaml", "jinja2.ext", "nh3"),
-    *("latex2mathml", "matplotlib.pyplot", "pydantic.dataclasses", "requests", "uvicorn"),
+    *("mlflow.tracing.processor.base_mlflow", "alembic.command", "sqlalchemy.dialects.sqlite"),
+    *("papermill", "nbclient", "nbconvert", "nbformat", "jupyter_client.asynchronous", "git"),
+    *("ipykernel.kernelspec", "typer", "rich.live", "ruamel.yaml", "jinja2.ext", "nh3", "psutil"),
+    *("latex2mathml", "pydantic.dataclasses", "filelock", "pandas", "pyarrow.parquet"),
 )
 KERNELS = Path(__file__).resolve().parent.parent / "taxi_nb" / "pipeline" / "kernels"
 
@@ -72,11 +70,14 @@ class WarmPython:
     """Starts programs as the interpreter does, after `-m` or `-c`; ends with `close`."""
 
     def __init__(self) -> None:
+        # No library may start a thread where processes are forked, for kernels as for these.
+        from taxi_nb.pipeline.kernels._client import SERVER_ENVIRONMENT
+
         self._control, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno())],
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **SERVER_ENVIRONMENT, "PYTHONUNBUFFERED": "1"},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -149,6 +150,8 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     kernels.end_library_threads()
+    if threads := kernels.extra_threads():
+        raise SystemExit(f"threads would be lost by a fork: {', '.join(threads)}")
     request = serve(socket.socket(fileno=int(sys.argv[1])))
     kernels._take_streams(*request["streams"])
     kernels._take_environment(set_by_imports | request["env"])
