@@ -45,7 +45,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = [self.programs / "prefect", "server", "start", "--port", str(self.port)]
+        command = [str(self.programs / "prefect"), "server", "start", "--port", str(self.port)]
         self.process = subprocess.Popen(
             command,
             env=self.environment,
