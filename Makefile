@@ -32,7 +32,7 @@ install_lock = $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 install_self = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
 
-.PHONY: help setup setup-dev setup-engines run-notebooks lab ui serve report verify diff hooks test lint lock clean
+.PHONY: help setup setup-dev setup-engines run-notebooks lab ui serve report verify image up diff hooks test lint lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,21 @@ report: setup  ## write a run's pages again and print their path (RUN=20260203-1
 verify: setup  ## execute the newest run again, elsewhere, and compare every number and figure (RUN=... JOBS=2)
 	@$(BIN)/taxi-nb verify $(RUN) --jobs $(JOBS)
 
+# An image has no checkout: it is told its commit, and whether there was more than that.
+commit = $(shell git rev-parse HEAD)$(if $(shell git status --porcelain),-dirty)
+
+image:  ## build the container image of this commit (EXTRAS="s3 postgres prefect" TAG=local)
+	docker build --build-arg COMMIT=$(commit) $(if $(EXTRAS),--build-arg EXTRAS="$(EXTRAS)") \
+	  --tag taxi-nb:$(or $(TAG),local) .
+
+up: .env  ## start compose.yaml's services: stores, MLflow, Lab, the pipeline, the champion (PROFILE=prefect)
+	COMMIT=$(commit) docker compose $(if $(PROFILE),--profile $(PROFILE)) up --build --detach
+
+.env:
+	@umask 077; sed -n 's/=$$//p' .env.example | while read -r name; do \
+	  echo "$$name=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"; done > $@.part; mv $@.part $@
+	@echo "$@ has random passwords now; it is for this folder only, and git ignores it."
+
 diff: setup  ## show changed notebooks as prose and code, not JSON (SINCE=main)
 	@git --no-pager -c core.attributesFile="$(CURDIR)/.gitattributes" \
 	  -c diff.jupyternotebook.command="$(CURDIR)/$(BIN)/git-nbdiffdriver diff --sources" \
@@ -103,11 +118,14 @@ hooks: setup-dev  ## let git refuse a commit of notebooks with outputs, or of co
 test: setup-dev setup-engines  ## all tests (ARGS="-k trips" picks some)
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: setup-dev  ## style, types, and no outputs in committed notebooks
+lint: setup-dev  ## style, types, no outputs in committed notebooks, container and workflow files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python tests/notebooks_are_clean.py notebooks/*.ipynb
+	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 lock:  ## resolve pyproject.toml again into the lock files (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv on PATH (python3 -m pip install uv)" >&2; exit 2; }

@@ -8,12 +8,13 @@ MLflow's clients do where ``MLFLOW_TRACKING_TOKEN`` is set.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.cookies import CookieError, SimpleCookie
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import parse_qsl, urlencode
 
 import typer
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-HOST = "127.0.0.1"
+HOST, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - not the default
 TOKEN_VARIABLE = "TAXI_NB_TOKEN"  # noqa: S105 - its name
 _SHORTEST_TOKEN = 16
 # A page in a browser may also come by another port, through a tunnel; never by another name,
@@ -38,13 +39,21 @@ _MOST_REQUESTS = 64
 Rule = Callable[[str, str], str | None]
 
 
-def reserve(port: int, what: str) -> socket.socket:
+# A container's loopback address is nobody else's, so it has to listen at another.
+Host = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Where to listen: 0.0.0.0 in a container.")
+]
+
+
+def reserve(port: int, what: str, host: str = HOST) -> socket.socket:
     """Take a port before anything slow begins, or stop and say that another has it."""
     taken = socket.socket()
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        taken.bind((HOST, port))
+        taken.bind((host, port))
     except OSError as error:
+        if host != HOST and error.errno != errno.EADDRINUSE:
+            stop(f"--host {host}: {error.strerror}. Give an address of this machine", USAGE)
         reason = f"port {port}: {error.strerror}"
         stop(f"{reason}. Give another: --port, or make {what} PORT=", USAGE)
     return taken
@@ -60,8 +69,10 @@ def keep_open(
     if given is not None and (len(given) < _SHORTEST_TOKEN or not given.isascii()):
         stop(f"{TOKEN_VARIABLE} must have {_SHORTEST_TOKEN} plain characters or more", USAGE)
     token = given or secrets.token_urlsafe(24)
-    port = place.getsockname()[1]
-    address = f"http://{HOST}:{port}{path}"
+    host, port = place.getsockname()
+    # Where its port is published a container is 127.0.0.1 to people, its own name to its peers.
+    names = _OUR_NAMES if host == HOST else (*_OUR_NAMES, host, socket.gethostname())
+    address = f"http://{HOST if host == EVERYWHERE else host}:{port}{path}"
     shown = f"{address} (token: {TOKEN_VARIABLE})" if given else f"{address}?token={token}"
 
     class Server(uvicorn.Server):
@@ -70,7 +81,7 @@ def keep_open(
             if self.started:
                 say(f"{greeting} at {shown}")
 
-    door = Door(app, token, f"taxi_nb_{port}", refuses or (lambda method, path: None))
+    door = Door(app, token, f"taxi_nb_{port}", refuses or (lambda method, path: None), names)
     # Neither addresses, which may hold the token, nor what is asked for is printed.
     config = uvicorn.Config(
         door,
@@ -90,8 +101,11 @@ def keep_open(
 class Door:
     """An application that only answers whoever has the token."""
 
-    def __init__(self, app: ASGIApp, token: str, cookie: str, refuses: Rule) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str, cookie: str, refuses: Rule, names: Sequence[str]
+    ) -> None:
         self.app, self.token, self.cookie, self.refuses = app, token, cookie, refuses
+        self.names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer that it is refused."""
@@ -104,7 +118,7 @@ class Door:
 
     def _refusal(self, request: Request) -> Response | None:
         host, path = request.headers.get("host", ""), request.url.path
-        if host.rpartition(":")[0] not in _OUR_NAMES and host not in _OUR_NAMES:
+        if host.rpartition(":")[0] not in self.names and host not in self.names:
             return _told(403, f"this is a server of {HOST}, not of {host[:100]!r}")
         if request.headers.get("origin", f"http://{host}") != f"http://{host}":
             return _told(403, "pages from elsewhere may not ask")

@@ -26,19 +26,27 @@ def report(
             "--output", "-o", help="Where that file goes; runs/<id>/report.html if left out."
         ),
     ] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Print it in a few lines of Markdown instead.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that is there and no report.")
     ] = False,
 ) -> None:
     """Write a run's pages again and print the path of the first."""
     from taxi_nb.pipeline.report.site import write_single_file, write_site
+    from taxi_nb.pipeline.report.summary import summary as in_markdown
 
+    if summary and (single_file or against):
+        stop("--summary writes no pages: leave out --single-file and --against", USAGE)
     if output and not single_file:
         stop("--output says where --single-file writes; give both", USAGE)
     folder = run_folder(chosen)
     try:
         with errors_stop({OSError: FAILURE}, "the report could not be written: "):
-            if single_file:
+            if summary:
+                print(in_markdown(folder), end="")
+            elif single_file:
                 file = (output or folder / "report.html").absolute()
                 print(write_single_file(folder, file, overwrite=overwrite))
             else:

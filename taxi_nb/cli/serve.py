@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taxi_nb.cli._door import keep_open, reserve
+from taxi_nb.cli._door import HOST, Host, keep_open, reserve
 from taxi_nb.cli.registry import Name, champion_number, model_name, registry_errors_stop
 
 if TYPE_CHECKING:
@@ -22,15 +22,16 @@ _AT_ONCE = 2
 
 
 def serve(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On this machine only.")] = 5001,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5001,
     name: Name = None,
+    host: Host = HOST,
 ) -> None:
     """Answer requests with the champion's predictions, until Ctrl-C.
 
     Whoever asks needs the token of the address that is printed. The champion is looked up once:
     start it again after a promotion.
     """
-    place = reserve(port, "serve")
+    place = reserve(port, "serve", host)
     with registry_errors_stop():
         from taxi_nb.registry.versions import usable
         from taxi_nb.scoring.scored_model import load_predictor

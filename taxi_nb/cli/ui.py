@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from taxi_nb.cli._door import keep_open, reserve
+from taxi_nb.cli._door import HOST, Host, keep_open, reserve
 from taxi_nb.cli._stopping import stop
 from taxi_nb.cli.registry import registry_errors_stop
 
@@ -18,7 +18,8 @@ _OTHER_TRADES = ("/assistant", "/gateway", "/jobs", "/mcp")
 
 
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On this machine only.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    host: Host = HOST,
 ) -> None:
     """Show the store in MLflow's own pages, until Ctrl-C; open the address that is printed.
 
@@ -31,7 +32,7 @@ def ui(
     uri = tracking_uri()
     if uri.startswith(SERVER):
         stop(f"this store is a server: {without_credentials(uri)} shows the same pages", 0)
-    place = reserve(port, "ui")
+    place = reserve(port, "ui", host)
     with registry_errors_stop():
         app = _mlflow_pages(uri)
     keep_open(app, place, "/", "MLflow's pages", _refusal)

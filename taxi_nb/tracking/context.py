@@ -70,11 +70,11 @@ class Context:
             dirty = f"unknown ({self.git.missing})"
         tags = {
             names.COMMIT_TAG: self.git.commit,
-            names.BRANCH_TAG: self.git.branch,
             names.DIRTY_TAG: dirty,
             "mlflow.source.git.commit": self.git.commit,
-            "mlflow.source.git.branch": self.git.branch,
         }
+        if self.git.branch:
+            tags |= dict.fromkeys((names.BRANCH_TAG, "mlflow.source.git.branch"), self.git.branch)
         if self.git.remote:
             places = (names.REMOTE_TAG, "mlflow.source.git.repoURL")
             tags |= dict.fromkeys(places, self.git.remote)
@@ -142,7 +142,7 @@ def authorship() -> dict[str, Any]:
     return {
         "developer": now.developer,
         "commit": now.git.commit,
-        "branch": now.git.branch if known else None,
+        "branch": now.git.branch or None if known else None,
         "dirty": now.git.is_dirty if known and now.git.is_known else None,
     }
 

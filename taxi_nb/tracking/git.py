@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,6 +23,8 @@ MAX_DIFF = 500_000
 # Git would go through all of a larger file, for seconds, and say that it differs.
 _LARGEST_FILE = 20_000_000
 _IGNORING = "--ignore-submodules=dirty"  # A submodule has settings of its own.
+# What an image of the project is told when it is built: it has no checkout to ask.
+COMMIT_VARIABLE = "TAXI_NB_COMMIT"
 _STATUS = ("status", "--porcelain=v2", "--branch", "-z", _IGNORING)
 
 Kind = Literal["changed", "added", "deleted", "untracked"]
@@ -39,7 +43,8 @@ class GitState:
     """A checkout's commit, branch and changes.
 
     Where there is no commit, `missing` says why. The branch is ``(detached)`` where a commit is
-    checked out by itself; the remote is the branch's, else ``origin``, else the first.
+    checked out by itself, and empty where an image names its commit; the remote is the branch's,
+    else ``origin``, else the first.
     """
 
     folder: Path
@@ -87,7 +92,7 @@ def git_state(folder: Path) -> GitState:
     except subprocess.TimeoutExpired as error:
         return _state_without_changes(folder, settings, _reason(error))
     except (OSError, subprocess.SubprocessError) as error:
-        return GitState(folder, None, missing=_reason(error), user=user)
+        return _state_of_image(folder, _reason(error), user)
     fields = status.split("\0")
     headers = {field.split(" ")[1]: field for field in fields if field.startswith("# ")}
     commit = headers.get("branch.oid", "(initial)").removeprefix("# branch.oid ")
@@ -105,6 +110,24 @@ def git_state(folder: Path) -> GitState:
         changes=tuple(_changes([field for field in fields if not field.startswith("# ")])),
         seconds_left=deadline.seconds,
     )
+
+
+def _state_of_image(folder: Path, reason: str, user: str | None) -> GitState:
+    """Return the commit that an image says it was built from; none where it says nothing.
+
+    A checkout that git cannot be asked about is no part of the image: it may be at any commit.
+    """
+    stated = os.environ.get(COMMIT_VARIABLE, "")
+    if not stated or any((place / ".git").exists() for place in (folder, *folder.parents)):
+        return GitState(folder, None, missing=reason, user=user)
+    found = re.fullmatch(r"([0-9a-f]{40}|[0-9a-f]{64})(-dirty)?", stated)
+    if found is None:
+        missing = f"{COMMIT_VARIABLE} is no commit: {stated[:80]!r}"
+        return GitState(folder, None, missing=missing, user=user)
+    missing = f"there is no checkout; {COMMIT_VARIABLE} says of what the image was built"
+    if found[2]:
+        missing += ", and that there were uncommitted changes"
+    return GitState(folder, found[1], missing, user=user, is_known=False)
 
 
 def _tracks(folder: Path, deadline: Deadline) -> bool:

@@ -35,11 +35,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def opened(command: str, store: str, **variables: str) -> Iterator[str]:
+def opened(command: str, store: str, *options: str, **variables: str) -> Iterator[str]:
     """The address that a server prints when it answers."""
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, "-m", "taxi_nb", command, "--port", str(port)],
+        [sys.executable, "-m", "taxi_nb", command, "--port", str(port), *options],
         env={**os.environ, "MLFLOW_TRACKING_URI": store, **variables},
         stderr=subprocess.PIPE,
         text=True,
@@ -229,3 +229,24 @@ def test_make_serve_passes_store_and_port_on(monkeypatch: pytest.MonkeyPatch) ->
     ).stdout
     assert "taxi-nb serve --port 5099" in shown
     assert "serve: MLFLOW_TRACKING_URI := sqlite:///elsewhere.db" in shown
+
+
+def test_a_container_answers_to_its_own_name_as_well_and_still_asks_for_the_token(
+    three_champions: TrainedModels, store: str
+) -> None:
+    with opened("serve", store, "--host", "0.0.0.0") as address:
+
+        def ask(host: str, to: str = address) -> int:
+            trips = {"dataframe_records": [ROUTE]}
+            return requests.post(to, json=trips, headers={"Host": host}, timeout=30).status_code
+
+        assert ask(socket.gethostname()) == ask("127.0.0.1") == 200
+        assert ask("elsewhere.example") == 403
+        assert ask("127.0.0.1", to=address.partition("?")[0]) == 401
+
+
+def test_an_address_of_another_machine_is_a_wrong_argument() -> None:
+    for host in ("192.0.2.1", "no.such.host.invalid"):
+        done = CliRunner().invoke(app, ["ui", "--host", host, "--port", str(free_port())])
+        assert done.exit_code == 2
+        assert f"--host {host}: " in done.output

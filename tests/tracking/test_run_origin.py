@@ -87,6 +87,49 @@ def test_a_run_has_commit_branch_remote_author_python_lock_and_machine(checkout:
     assert "hunter2" not in str(run.to_dictionary())
 
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_an_image_says_of_which_commit_it_is_and_never_that_nothing_else_is_in_it(
+    project: Project, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXI_NB_COMMIT", COMMIT)
+    run = tracked()
+    tags = run.data.tags
+    assert tags["git.commit"] == tags["mlflow.source.git.commit"] == COMMIT
+    assert "git.branch" not in tags
+    assert tags["git.dirty"].startswith("unknown (there is no checkout; TAXI_NB_COMMIT says")
+    assert artifact(run, "source/uncommitted.diff").startswith("# what differs is not known")
+    monkeypatch.setenv("TAXI_NB_COMMIT", f"{COMMIT}-dirty")
+    tags = tracked().data.tags
+    assert tags["git.commit"] == COMMIT
+    assert tags["git.dirty"].endswith("and that there were uncommitted changes)")
+
+
+@pytest.mark.parametrize(
+    ("stated", "tag"),
+    [
+        ("main", "none (TAXI_NB_COMMIT is no commit: 'main')"),
+        (f"{COMMIT}x", f"none (TAXI_NB_COMMIT is no commit: '{COMMIT}x')"),
+        ("", "none (not a git checkout)"),
+    ],
+)
+def test_what_is_no_commit_is_none(
+    project: Project, store: str, monkeypatch: pytest.MonkeyPatch, stated: str, tag: str
+) -> None:
+    monkeypatch.setenv("TAXI_NB_COMMIT", stated)
+    assert tracked().data.tags["git.commit"] == tag
+
+
+def test_a_checkout_knows_better_than_the_image_that_it_is_mounted_into(
+    checkout: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXI_NB_COMMIT", COMMIT)
+    assert tracked().data.tags["git.commit"] == git(checkout, "rev-parse", "HEAD")
+    monkeypatch.setenv("PATH", "")  # As in the image, which has no git.
+    assert tracked().data.tags["git.commit"] == "none (git is not installed)"
+
+
 def test_what_is_not_committed_is_kept_so_that_git_can_apply_it(checkout: Project) -> None:
     (checkout.root / "module.py").write_text("a = 2\n")
     (checkout.root / "gone.py").write_text("")
