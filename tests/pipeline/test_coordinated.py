@@ -142,7 +142,7 @@ def test_machines_that_share_no_disk_share_a_run(
     machines = []
     for number in range(4):
         root = shutil.copytree(two_steps.root, tmp_path / f"machine {number}")
-        machines.append(CommandLine(root))
+        machines.append(CommandLine(root, taxi_nb.warm))
 
     def on(number: int, *arguments: str) -> str:
         monkeypatch.setenv("TAXI_NB_ROOT", str(machines[number].root))
