@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import Any
 from taxi_nb.pipeline._execution import KernelHandle
 from taxi_nb.pipeline.record import Status
 from taxi_nb.pipeline.spec import Step
+from taxi_nb.tracking.environment import machine_memory
 
 _POLL_SECONDS = 0.2
 
@@ -20,18 +22,16 @@ class ResourceError(ValueError):
     """A step asks for more than this machine has."""
 
 
-def machine_memory() -> int:
+def usable_memory() -> int:
     """Return the bytes of memory that processes here may use, a container's limit counted."""
-    import psutil
-
-    limits = [int(psutil.virtual_memory().total)]
+    limits = [machine_memory() or sys.maxsize]
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
             limits.append(int(Path(file).read_text()))
     return min(limits)
 
 
-def machine_cpus() -> float:
+def usable_cpus() -> float:
     """Return the processors that processes here may use, a container's limit counted."""
     if hasattr(os, "sched_getaffinity"):
         count = float(len(os.sched_getaffinity(0)))
@@ -45,12 +45,11 @@ def machine_cpus() -> float:
 
 def require_resources(steps: Iterable[Step]) -> None:
     """Raise a ResourceError if a step could never start on this machine."""
-    memory, cpus = machine_memory(), machine_cpus()
     for step in steps:
-        if step.memory and step.memory > memory:
+        if step.memory and step.memory > (memory := usable_memory()):
             has = f"this machine has {gigabytes(memory)}"
             raise ResourceError(f"{step.name} asks for {gigabytes(step.memory)} of memory; {has}")
-        if step.cpus and step.cpus > cpus:
+        if step.cpus and step.cpus > (cpus := usable_cpus()):
             raise ResourceError(
                 f"{step.name} asks for {step.cpus:g} cpus; this machine has {cpus:g}"
             )
@@ -61,11 +60,13 @@ def fitting(ready: Iterable[Step], running: Iterable[Step], most: int) -> list[S
 
     A step that asks for nothing always fits.
     """
-    busy = list(running)
-    memory = machine_memory() - sum(step.memory or 0 for step in busy)
-    cpus = machine_cpus() - sum(step.cpus or 0 for step in busy)
+    waiting, busy = list(ready), list(running)
+    if not any(step.memory or step.cpus for step in (*waiting, *busy)):
+        return waiting[:most]
+    memory = usable_memory() - sum(step.memory or 0 for step in busy)
+    cpus = usable_cpus() - sum(step.cpus or 0 for step in busy)
     chosen: list[Step] = []
-    for step in ready:
+    for step in waiting:
         if len(chosen) == most:
             break
         if (step.memory or 0) <= memory and (step.cpus or 0) <= cpus:

@@ -70,8 +70,7 @@ def host() -> dict[str, Any]:
 
 @cache
 def _machine() -> dict[str, Any]:
-    import psutil
-
+    memory = machine_memory()
     affinity = getattr(os, "sched_getaffinity", None)
     return {
         "host": platform.node(),
@@ -80,9 +79,19 @@ def _machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "usable_cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "memory_mb": round(psutil.virtual_memory().total / 1e6),
+        "memory_mb": memory and round(memory / 1e6),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
+
+
+def machine_memory() -> int | None:
+    """Return the machine's bytes of memory; None where that is not known, such as without /proc."""
+    import psutil
+
+    try:
+        return int(psutil.virtual_memory().total)
+    except (OSError, psutil.Error):
+        return None
 
 
 def _processor() -> str:

@@ -93,8 +93,12 @@ class PipelineTracking:
             self._adopt(run_id, name, all_tags)
         if not is_shared:
             self._lease.add(run_id)
-        if source:
-            context.log_files(run_id)
+        try:
+            if source:
+                context.log_files(run_id)
+        except BaseException:  # Nobody hears of a run that is open: it is closed here.
+            self.close_run(run_id, "FAILED")
+            raise
         return run_id
 
     def _adopt(self, run_id: str, name: str, tags: Mapping[str, str]) -> None:

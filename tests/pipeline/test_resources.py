@@ -73,8 +73,8 @@ def test_a_size_without_a_unit_is_refused(project: Project) -> None:
 
 
 def test_only_what_fits_starts(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "machine_memory", lambda: int(8e9))
-    monkeypatch.setattr(resources, "machine_cpus", lambda: 4.0)
+    monkeypatch.setattr(resources, "usable_memory", lambda: int(8e9))
+    monkeypatch.setattr(resources, "usable_cpus", lambda: 4.0)
 
     def step(name: str, memory: float | None = None, cpus: float | None = None) -> Step:
         return Step(name, name, project.root / "a.ipynb", memory=memory, cpus=cpus)
