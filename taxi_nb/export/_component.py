@@ -24,9 +24,10 @@ def opened(given: dict[str, Any], params: str, digest: str, settings: str, job: 
     command = [COMMAND, "open", params, f"--tag=kubeflow.run={job}"]
     for name, setting in json.loads(settings).items():
         value = of_kind(given.get(name), setting["kind"])
-        # What is left as it is in the file is not handed over.
-        if value is not None and value != setting["default"]:
-            text = value if setting["kind"] == "YAML" else json.dumps(value, ensure_ascii=False)
+        # What is left as it is in the file is not handed over; of YAML that is the empty text.
+        is_yaml = setting["kind"] == "YAML"
+        if value is not None and value != ("" if is_yaml else setting["default"]):
+            text = value if is_yaml else json.dumps(value, ensure_ascii=False)
             command.append(f"--set={name}={text}")
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:

@@ -6,7 +6,6 @@ the project's own libraries; tests let kfp read it, compile it and run it.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 import re
@@ -166,16 +165,16 @@ def _quantity(size: float) -> str:
 
 
 def _parameter(setting: Setting, kind: str) -> dict[str, Any]:
-    found = {"parameterType": "STRING" if kind == "YAML" else kind, "isOptional": True}
-    return found if setting.default is None else {**found, "defaultValue": setting.default}
+    """Return a pipeline's parameter; KFP runs none here that has no default."""
+    if kind == "YAML":
+        return {"parameterType": "STRING", "isOptional": True, "defaultValue": ""}
+    return {"parameterType": kind, "isOptional": True, "defaultValue": setting.default}
 
 
 def _kind(setting: Setting) -> str:
-    """Return KFP's type for a parameter; ``YAML`` for a text with whatever the notebook takes."""
+    """Return KFP's type; ``YAML``, a text, where each step has its own unless one is given."""
+    if setting.default is None:
+        return "YAML"
     words = re.findall(r"[A-Za-z_]+", setting.type.replace("Optional", "").replace("None", ""))
-    if words[:1] == ["Literal"]:
-        values = ast.literal_eval(setting.type[len("Literal") :].partition("|")[0].strip())
-        words = [type(values[0]).__name__]
-    elif setting.default is not None and words[:1] not in (["float"], ["list"], ["dict"]):
-        words = [type(setting.default).__name__]
-    return _KINDS.get(words[0] if words else "", "YAML")
+    # A whole number may stand where the notebook says `float`.
+    return _KINDS["float" if words[:1] == ["float"] else type(setting.default).__name__]

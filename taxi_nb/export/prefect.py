@@ -50,7 +50,7 @@ def prefect_flow(pipeline: Pipeline, file: Path, deployment: Deployment, jobs: i
     made = outline(pipeline)
     variables = names_of(made.steps, "_")
     function = _function(made.name)
-    taken = {*variables.values(), "run", "steps", "values", "defaults", "closed", "future", "call"}
+    taken = {"dict", "locals", "_carry_out"}
     if clash := next((one.name for one in made.settings if one.name in taken), None):
         raise ExportError(f"the parameter {clash!r} has the name of something else in a flow")
     up = os.path.relpath(pipeline.root, file.absolute().parent)

@@ -30,14 +30,14 @@ def three_steps(project: Project, store: str, monkeypatch: pytest.MonkeyPatch) -
         "02_b",
         "import pathlib\nwith open('../tries.txt', 'a') as tries: tries.write(f'{size} ')",
         "assert size != broken, 'it is broken'",
-        parameters="size: int = 1\nbroken: int = 0\noptions: dict = {}",
+        parameters="size: int = 1\nbroken: int = 0\noptions: dict = {}\nmore: dict = {}",
     )
-    project.notebook("03_c", "1")
+    project.notebook("03_c", "1", parameters="more: dict = {}")
     project.pipeline(
         "experiment: exported\nparams: {seed: 7, broken: 0, options: {rate: 0.5, n: 3}}\nsteps:\n"
         "  - notebook: 01_a\n"
         "  - {notebook: 02_b, needs: [], matrix: {size: [1, 2]}, retries: 1, timeout: 90s,\n"
-        "     cpus: 2, memory: 1500M}\n"
+        "     cpus: 2, memory: 1500M, params: {more: {a: 1}}}\n"
         "  - {notebook: 03_c, needs: [02_b]}\n"
     )
     project.pipeline(

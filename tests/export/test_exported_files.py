@@ -114,6 +114,17 @@ def test_a_flow_needs_nothing_of_the_project_and_is_formatted(
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_parameter_may_have_the_name_of_what_a_flow_uses(project: Project) -> None:
+    names = ["start", "run", "os", "steps", "wait", "Path"]
+    project.notebook("01_a", "1", parameters="\n".join(f"{name}: int = 1" for name in names))
+    given = ", ".join(f"{name}: 2" for name in names)
+    file = project.pipeline(f"params: {{{given}}}\nsteps: [{{notebook: 01_a}}]")
+    tree = ast.parse(flow(read_pipeline(file, project.root)))
+    (made,) = (one for one in tree.body if getattr(one, "name", "") == "test_flow")
+    # Its body is its docstring and one call, of nothing that a parameter hides.
+    assert ast.unparse(made).splitlines()[-1].strip() == "_carry_out(dict(locals()))"
+
+
 def test_a_flow_finds_the_project_from_another_folder(pipeline: Pipeline) -> None:
     text = prefect_flow(pipeline, pipeline.root / "flows" / "daily.py", Deployment())
     assert 'PROJECT = Path(__file__).resolve().parent / ".."' in text
@@ -149,14 +160,15 @@ def test_a_kubeflow_pipeline_has_a_component_for_each_step(pipeline: Pipeline) -
     assert {name: one["parameterType"] for name, one in inputs.items()} == {
         "seed": "NUMBER_INTEGER",
         "labels": "LIST",
-        "options": "STRUCT",
+        "options": "STRING",
         "mode": "STRING",
         "rate": "NUMBER_DOUBLE",
         "where": "STRING",
         "pair": "LIST",
     }
     assert inputs["labels"]["defaultValue"] == ["it's", 'a "b"']
-    assert "defaultValue" not in inputs["options"]
+    # Its steps have different ones, and keep them unless YAML is given.
+    assert inputs["options"]["defaultValue"] == ""
     assert "a long secret" not in (pipeline.root / "p.yaml").read_text()
 
 

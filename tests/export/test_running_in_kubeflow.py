@@ -49,7 +49,7 @@ def test_kfp_compiles_a_pipeline_and_runs_it(
     pipeline_run, step_run = runs_of(store)
     assert pipeline_run.data.tags["kubeflow.run"]
     assert pipeline_run.info.status == step_run.info.status == "FINISHED"
-    assert step_run.data.metrics == {"a": 11}
+    assert step_run.data.metrics["a"] == 11
 
 
 def test_a_pipeline_is_what_kfps_compiler_writes_and_fails_with_a_step(
