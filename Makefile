@@ -32,7 +32,7 @@ install_lock = $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 install_self = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
 
-.PHONY: help setup setup-dev run-notebooks lab ui serve report verify image up diff hooks test lint lock clean
+.PHONY: help setup setup-dev setup-engines run-notebooks lab ui serve report verify image up diff hooks test lint lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,8 +53,19 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@$(call install_lock,requirements-dev.lock)
 	@touch $@
 
+# The same rules make it, with another name for the environment.
+.venv-engines/.installed: requirements-engines.lock
+	@$(MAKE) --no-print-directory VENV=.venv-engines .venv-engines/.locked
+	@touch $@
+
+.venv-engines/.locked: requirements-engines.lock | $(BIN)/python
+	@echo "Installing Prefect and KFP into $(VENV)/ ..."
+	@$(call install_lock,requirements-engines.lock)
+	@touch $@
+
 setup: $(VENV)/.installed  ## make .venv with what the notebooks and the pipeline need
-setup-dev: $(VENV)/.installed-dev  ## the same, with every extra and the tools for tests
+setup-dev: $(VENV)/.installed-dev  ## the same, with every extra but engines, and the tools for tests
+setup-engines: .venv-engines/.installed  ## make .venv-engines with Prefect and KFP, for what `taxi-nb export` writes
 
 run-notebooks: setup  ## execute the notebooks in order (PARAMS=params/green-2021.yaml JOBS=2 SET="seed=1")
 	@$(BIN)/taxi-nb run $(PARAMS) --jobs $(JOBS) $(foreach value,$(SET),--set '$(value)')
@@ -104,7 +115,7 @@ diff: setup  ## show changed notebooks as prose and code, not JSON (SINCE=main)
 hooks: setup-dev  ## let git refuse a commit of notebooks with outputs, or of code that lint would refuse
 	@$(BIN)/pre-commit install
 
-test: setup-dev  ## all tests (ARGS="-k trips" picks some)
+test: setup-dev setup-engines  ## all tests (ARGS="-k trips" picks some)
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: setup-dev  ## style, types, no outputs in committed notebooks, container and workflow files
@@ -116,15 +127,19 @@ lint: setup-dev  ## style, types, no outputs in committed notebooks, container a
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-lock:  ## resolve pyproject.toml again into the two lock files (needs uv)
+lock:  ## resolve pyproject.toml again into the lock files (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv on PATH (python3 -m pip install uv)" >&2; exit 2; }
-	$(compile) --all-extras -o requirements-dev.lock
-	$(compile) -c requirements-dev.lock -o requirements.lock
+	$(compile) $(project) --extra s3 --extra postgres --extra distributed --extra dev -o requirements-dev.lock
+	$(compile) $(project) -c requirements-dev.lock -o requirements.lock
+	@$(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"] \
+	  ["optional-dependencies"]; print(*extras["prefect"], *extras["kubeflow"], sep="\n")' \
+	  | $(compile) - -o requirements-engines.lock
 
 # The larger set first: what is in both then has one version.
-compile = $(UV) pip compile pyproject.toml --group build --quiet --no-annotate \
+project = pyproject.toml --group build
+compile = $(UV) pip compile --quiet --no-annotate \
   --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 clean:  ## remove the environment and caches; runs, data and the store stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-engines .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@ import glob
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -146,6 +146,23 @@ def write_whole(path: Path, content: str | bytes) -> None:
     with part_file(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
         publish(part, path)
+
+
+def require_replaceable(
+    file: Path, what: str, is_one: Callable[[Path], bool], *, overwrite: bool
+) -> None:
+    """Raise FileExistsError if a file that is there must not be replaced.
+
+    Only a regular file may be, and, unless `overwrite`, only `what` we wrote: `is_one` tells.
+    """
+    if not os.path.lexists(file):
+        return
+    if file.is_symlink() or not file.is_file():
+        raise FileExistsError(f"{file} is there, and is not a regular file: name another")
+    if not (overwrite or is_one(file)):
+        raise FileExistsError(
+            f"{file} is there, and is no {what}: name another, or replace it with --overwrite"
+        )
 
 
 def _link(part: Path, path: Path) -> bool:

@@ -62,6 +62,12 @@ class Project:
         return path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long: one that comes last keeps a single worker busy."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project; it is the current one."""
@@ -246,7 +252,7 @@ def real_months() -> str:
     return str(folder)
 
 
-from tests.running import run, taxi_nb, warm_pool  # noqa: E402
+from tests.running import run, taxi_nb, warm_pool, warm_python  # noqa: E402
 from tests.trained_models import (  # noqa: E402
     database_of_three_champions,
     three_champions,
@@ -262,4 +268,5 @@ __all__ = [
     "trained",
     "trained_models",
     "warm_pool",
+    "warm_python",
 ]

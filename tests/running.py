@@ -19,6 +19,7 @@ from taxi_nb.pipeline.record import RunRecord, Status, StepResult
 from taxi_nb.pipeline.run import run_pipeline
 from taxi_nb.pipeline.spec import read_pipeline
 from tests.conftest import Project
+from tests.warm import Forked, WarmPython
 
 Run = Callable[..., tuple[RunRecord, Path]]
 
@@ -78,14 +79,28 @@ def run(project: Project, store: str, warm_pool: KernelPool) -> Run:
     return run_text
 
 
-class CommandLine:
-    """`taxi-nb` as a user calls it, in a process of its own."""
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[WarmPython]:
+    """Programs of Python for all tests of a worker: the libraries are imported once."""
+    warm = WarmPython()
+    yield warm
+    warm.close()
 
-    def __init__(self, root: Path) -> None:
+
+class CommandLine:
+    """`taxi-nb` in a process of its own: forked, where a test calls it to its end."""
+
+    def __init__(self, root: Path, warm: WarmPython) -> None:
         self.root = root
+        self.warm = warm
+
+    def fork(self, *arguments: str) -> Forked:
+        """Start it in a process that has imported the libraries, and return at once."""
+        variables = {**os.environ, "COLUMNS": "200"}
+        return self.warm.start(["-m", "taxi_nb", *arguments], self.root, variables)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start it and return at once."""
+        """Start it as a user's shell does, and return at once."""
         return subprocess.Popen(
             [sys.executable, "-m", "taxi_nb", *arguments],
             stdout=subprocess.PIPE,
@@ -97,14 +112,14 @@ class CommandLine:
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Run it to its end; return exit code, output and errors."""
-        process = self.start(*arguments)
+        process = self.fork(*arguments)
         out, err = process.communicate(timeout=120)
-        return process.returncode, out, err
+        return process.wait(), out, err
 
 
 @pytest.fixture
-def taxi_nb(project: Project, store: str) -> CommandLine:
-    return CommandLine(project.root)
+def taxi_nb(project: Project, store: str, warm_python: WarmPython) -> CommandLine:
+    return CommandLine(project.root, warm_python)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

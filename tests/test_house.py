@@ -22,6 +22,7 @@ HEAVY = {"mlflow", "pandas", "sklearn", "papermill", "xgboost", "seaborn", "matp
 ROOMS = (
     "cli",
     "lab",
+    "export",
     "review",
     "pipeline",
     "registry",
@@ -41,7 +42,7 @@ ROOMS = (
 # The door, which leads into every room: the public names, and `python -m taxi_nb`.
 DOORS = {"__init__", "__main__"}
 # They would run anybody's notebooks.
-KNOW_NO_TAXIS = ("tracking", "pipeline", "review", "secrets")
+KNOW_NO_TAXIS = ("tracking", "pipeline", "review", "export", "secrets")
 WORDS_OF_TAXIS = {"trip", "trips", "taxi", "taxis", "zone", "zones", "pickup", "dropoff", "month"}
 WORDS_OF_TAXIS |= {"months", "borough", "nyc", "tlc"}
 

@@ -11,6 +11,7 @@ import typer
 
 from taxi_nb.cli._limits import lacking, open_streams, system_errors_end
 from taxi_nb.cli._stopping import FAILURE, say
+from taxi_nb.cli.export import export
 from taxi_nb.cli.plan import plan
 from taxi_nb.cli.registry import registry
 from taxi_nb.cli.report import report
@@ -35,6 +36,7 @@ for command in (run, plan, report, trace, verify, score, serve, ui, step, close)
 app.command("open")(open_run)
 app.add_typer(results, name="results")
 app.add_typer(registry, name="registry")
+app.add_typer(export, name="export")
 
 
 def main() -> None:

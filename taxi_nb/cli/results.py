@@ -83,11 +83,12 @@ def prune(
 
 
 def _shared(address: str | None) -> SharedResults:
-    from taxi_nb.pipeline.shared_results import VARIABLE, SharedResults
+    from taxi_nb.pipeline.memory import RESULTS_VARIABLE
+    from taxi_nb.pipeline.shared_results import SharedResults
 
-    place = address or os.environ.get(VARIABLE)
+    place = address or os.environ.get(RESULTS_VARIABLE)
     if not place:
-        stop(f"no place is named: give --results ADDRESS, or set {VARIABLE}", USAGE)
+        stop(f"no place is named: give --results ADDRESS, or set {RESULTS_VARIABLE}", USAGE)
     return SharedResults(place, project_root())
 
 

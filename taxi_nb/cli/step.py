@@ -154,8 +154,8 @@ def _carried_out(
 def _opened(run: str, params: Path | None = None) -> tuple[CoordinatedRun, Pipeline]:
     """Find the run, and read the pipeline file as it was opened with."""
     from taxi_nb.pipeline.coordinated import CoordinatedRun
-    from taxi_nb.pipeline.memory import RUNS
-    from taxi_nb.pipeline.shared_results import VARIABLE, SharedResults
+    from taxi_nb.pipeline.memory import RESULTS_VARIABLE, RUNS
+    from taxi_nb.pipeline.shared_results import SharedResults
 
     root = project_root()
 
@@ -163,7 +163,7 @@ def _opened(run: str, params: Path | None = None) -> tuple[CoordinatedRun, Pipel
         store = SharedResults(address, root).store if address else None
         return CoordinatedRun(root / RUNS, run, store)
 
-    given = os.environ.get(VARIABLE)
+    given = os.environ.get(RESULTS_VARIABLE)
     with _errors("the run could not be found: "):
         pipeline = read(params, None) if params else None
         opened = found((pipeline and pipeline.results) or given)

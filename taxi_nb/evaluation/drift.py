@@ -17,7 +17,7 @@ from taxi_nb.evaluation._distribution import (
 )
 from taxi_nb.evaluation.clock import hours_of, weekdays_of
 from taxi_nb.plain_data import to_json
-from taxi_nb.trips.batches import reopen
+from taxi_nb.trips.batches import reopen, scheduler_of
 from taxi_nb.trips.origin import is_part, provenance
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class DriftReference:
         }
         origin = provenance(training)
         if is_part(training):
-            features = counted(features, reopen(origin).arrays(*COLUMNS))
+            batches = reopen(origin, scheduler=scheduler_of(training))
+            features = counted(features, batches.arrays(*COLUMNS))
         predictions = Distribution.of_numbers(
             np.asarray(predicted, np.float64), validation[PICKUP].to_numpy()
         )

@@ -39,15 +39,30 @@ class ErrorSums:
         if not len(actual):
             return
         error = predicted - actual
-        self._error += float(error.sum())
-        self._absolute += float(np.abs(error).sum())
-        self._squared += float((error**2).sum())
+        self.join(
+            ErrorSums(
+                len(actual),
+                float(error.sum()),
+                float(np.abs(error).sum()),
+                float((error**2).sum()),
+                float(actual.mean()),
+                float(((actual - actual.mean()) ** 2).sum()),
+            )
+        )
+
+    def join(self, following: ErrorSums) -> None:
+        """Add the sums of the trips that follow."""
+        if not following.trips:
+            return
+        self._error += following._error
+        self._absolute += following._absolute
+        self._squared += following._squared
         # The mean of what was added so far moves (Chan and others, 1979).
-        total = self.trips + len(actual)
-        ahead = float(actual.mean()) - self._mean
-        self._scatter += float(((actual - actual.mean()) ** 2).sum())
-        self._scatter += ahead**2 * self.trips * len(actual) / total
-        self._mean += ahead * len(actual) / total
+        total = self.trips + following.trips
+        ahead = following._mean - self._mean
+        self._scatter += following._scatter
+        self._scatter += ahead**2 * self.trips * following.trips / total
+        self._mean += ahead * following.trips / total
         self.trips = total
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +31,7 @@ from taxi_nb.pipeline.record import (
     StepResult,
     is_run_name,
     make_run_folder,
+    slug,
 )
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.plain_data import from_plain, plain, to_json
@@ -44,6 +46,10 @@ _STEPS = ".steps"
 
 class CoordinationError(ValueError):
     """A call does not fit the run: the message says which call comes first."""
+
+
+class UnknownRunError(CoordinationError):
+    """There is no run of this name."""
 
 
 class CoordinatedRun:
@@ -69,7 +75,7 @@ class CoordinatedRun:
                 if store
                 else ("; where machines share no disk, name a place for results in TAXI_NB_RESULTS")
             )
-            raise CoordinationError(
+            raise UnknownRunError(
                 f"there is no run {name} in {runs}{place}; `taxi-nb open` makes one{hint}"
             ) from None
         except (OSError, ValueError) as error:
@@ -167,17 +173,20 @@ def open_coordinated(
     tried again. Raises CoordinationError if the name is taken by another.
     """
     runs, store = pipeline.root / RUNS, memory.shared.store if memory.shared else None
-    if name is not None and not is_run_name(name):
-        raise CoordinationError(f"a run cannot be called {name!r:.200}: it is a folder's name")
     if name is not None:
-        try:
-            found = CoordinatedRun(runs, name, store)
-        except CoordinationError:
-            private_folder(runs)
-            (runs / name).mkdir(exist_ok=True)
-        else:
-            require_same(pipeline, found)
-            return name
+        if name != slug(name) or name.startswith(".") or name == "latest":
+            raise CoordinationError(
+                f"a run cannot be called {name!r:.200}: letters, digits, '.', '_' and '-' make one"
+            )
+        private_folder(runs)
+        (runs / name).mkdir(exist_ok=True)
+        if store is not None or any((runs / name).iterdir()):
+            with suppress(UnknownRunError):
+                found = CoordinatedRun(runs, name, store)
+                require_same(pipeline, found)
+                if found.opened.status is not Status.RUNNING:
+                    raise CoordinationError(f"run {name} is closed: {found.opened.status}")
+                return name
     with GATE.closed(), errors_of_store(tracking_uri()):
         tracking = PipelineTracking(pipeline.experiment)
         tracking.close_abandoned(partial(ending_of, runs))

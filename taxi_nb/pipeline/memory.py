@@ -7,19 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from taxi_nb.pipeline._results import KeptResults
 from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.inputs import Inputs
-from taxi_nb.pipeline.object_store import ObjectStoreError
 from taxi_nb.pipeline.record import StepResult
-from taxi_nb.pipeline.shared_results import (
-    VARIABLE,
-    DamagedResultError,
-    Entry,
-    NotSharedError,
-    SharedResults,
-)
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.plain_data import plain
 from taxi_nb.project import path_within
@@ -30,7 +23,12 @@ from taxi_nb.tracking.file_addresses import folder_of, sqlite_file
 from taxi_nb.tracking.store import experiment_name, tracking_uri
 from taxi_nb.tracking.stored_runs import finished_runs
 
+if TYPE_CHECKING:
+    from taxi_nb.pipeline.shared_results import Entry, SharedResults
+
 RUNS = "runs"
+# Where results are shared.
+RESULTS_VARIABLE = "TAXI_NB_RESULTS"
 
 
 class Memory:
@@ -47,8 +45,7 @@ class Memory:
         self.experiment = experiment_name(pipeline.experiment)
         self.results = KeptResults(pipeline.root / RUNS)
         self.digests = FileDigests(self.results.folder / "digests.json")
-        address = pipeline.results or os.environ.get(VARIABLE)
-        self.shared = SharedResults(address, pipeline.root) if address else None
+        self.shared = _shared(pipeline)
         # Step -> why its result could not be shared.
         self.not_shared: dict[str, str] = {}
         self.recall()
@@ -89,18 +86,24 @@ class Memory:
     def share(self, result: StepResult, files: Mapping[str, Path]) -> None:
         """Share a result, if this pipeline shares any; a failure costs nothing that is here."""
         if self.shared:
+            from taxi_nb.pipeline.object_store import ObjectStoreError
+            from taxi_nb.pipeline.shared_results import NotSharedError
+
             try:
                 self.shared.share(result, files, self.digests)
             except (ObjectStoreError, NotSharedError) as error:
                 self.not_shared[result.name] = str(error)
 
     def fetch(self, step: Step, result: StepResult) -> StepResult | None:
-        """Bring a shared result here and keep it; None if it is damaged, and never asked again."""
+        """Bring a shared result here and keep it; None if that fails: it is not asked for again."""
+        from taxi_nb.pipeline.object_store import ObjectStoreError
+        from taxi_nb.pipeline.shared_results import DamagedResultError
+
         assert self.shared is not None and self._shared is not None  # noqa: PT018
         assert result.shared is not None and result.used is not None  # noqa: PT018
         try:
             here = self.shared.fetch(result, self.results.runs)
-        except DamagedResultError as error:
+        except (DamagedResultError, ObjectStoreError) as error:
             self._shared[step.name] = [
                 replace(entry, problem=str(error)) if entry.name == result.shared.entry else entry
                 for entry in self._shared[step.name]
@@ -169,3 +172,11 @@ class Memory:
         if artifacts := folder_of(artifact_root(self.pipeline.artifact_root) or ""):
             made.append(artifacts)
         return tuple(made)
+
+
+def _shared(pipeline: Pipeline) -> SharedResults | None:
+    if not (address := pipeline.results or os.environ.get(RESULTS_VARIABLE)):
+        return None
+    from taxi_nb.pipeline.shared_results import SharedResults
+
+    return SharedResults(address, pipeline.root)

@@ -26,9 +26,7 @@ from taxi_nb.pipeline.record import SharedFile, Sharing, StepResult, cut_name
 from taxi_nb.pipeline.remote_file import is_remote
 from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.project import file_inside, part_file, publish
-from taxi_nb.tracking.context import authorship
 
-VARIABLE = "TAXI_NB_RESULTS"
 RESULTS, FILES = "results", "files"
 _AT_ONCE = 8
 _UPLOAD_SECONDS = 24 * 3600
@@ -143,6 +141,8 @@ class SharedResults:
             if not (is_whole and self.store.size(_object(file)) == file.size):
                 self.store.write(_object(file), path)
             shared[name] = file
+        from taxi_nb.tracking.context import authorship
+
         who = authorship()
         sharing = Sharing(
             by=str(who["developer"]),

@@ -76,6 +76,8 @@ class Step:
     # Whether the file names its `needs`: it then runs again whenever one of them does.
     # Otherwise it waits for all before it, and what it uses of them is recorded.
     needs_are_declared: bool = False
+    # The parameters whose values its matrix gives: their number decides which steps there are.
+    axes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,7 @@ class _Reader:
                     memory=step.memory,
                     cpus=step.cpus,
                     needs_are_declared=step.needs is not None,
+                    axes=tuple(step.table.axes),
                 )
 
     def _needs(

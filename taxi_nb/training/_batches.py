@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sklearn.pipeline import Pipeline
@@ -12,7 +13,8 @@ from taxi_nb.models.features import PairAndDistance
 from taxi_nb.models.specs import MODELS, ModelChoice
 from taxi_nb.tracking.held_folder import HeldFolder
 from taxi_nb.training.pair_statistics import pair_statistics
-from taxi_nb.trips.batches import TripBatches, reopen
+from taxi_nb.trips.batches import TripBatches, frames, reopen, scheduler_of
+from taxi_nb.trips.cleaning import CheckedRecords
 from taxi_nb.trips.origin import is_part, provenance
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def fit_in_batches(choice: ModelChoice, training: pd.DataFrame) -> Pipeline:
     """
     require_learns_in_batches(choice, training)
     chosen = choice.in_batches()
-    batches = reopen(provenance(training), _PAGE_ROWS)
+    batches = reopen(provenance(training), _PAGE_ROWS, scheduler_of(training))
     statistics = pair_statistics(batches)
     features = PairAndDistance.of_pairs(statistics.groups)
     regressor = chosen.estimator()
@@ -87,7 +89,15 @@ def _fit_xgboost(regressor: Any, features: PairAndDistance, batches: TripBatches
 
 def metrics_in_batches(estimator: Pipeline, trips: pd.DataFrame) -> dict[str, float]:
     """Measure predictions for all trips that a frame stands for, as `regression_metrics` does."""
+    batches = reopen(provenance(trips), scheduler=scheduler_of(trips))
     sums = ErrorSums()
-    for batch in reopen(provenance(trips)):
-        sums.add(estimator.predict(batch), batch["duration"].to_numpy())
+    for part in batches.in_parts(partial(_errors, estimator=estimator)):
+        sums.join(part)
     return {"rmse": sums.rmse, "mae": sums.mae, "r2": sums.r2}
+
+
+def _errors(batches: Iterator[CheckedRecords], estimator: Pipeline) -> ErrorSums:
+    sums = ErrorSums()
+    for trips in frames(batches):
+        sums.add(estimator.predict(trips), trips["duration"].to_numpy())
+    return sums

@@ -39,18 +39,21 @@ class MonthReader:
     month: str
     rules: Cleaning
     engine: str
+    # Of a part that is read here alone, others know the file's digest.
+    is_part: bool = False
 
     def __post_init__(self) -> None:
-        # Beside the reading: it needs the whole file, the reading some columns of it.
-        self._hashing = ThreadPoolExecutor(1)
-        self._sha256 = self._hashing.submit(lambda: self.content.sha256)
-        self._counter = MonthCounter(self.month)
+        self.counter = MonthCounter(self.month)
+        if not self.is_part:
+            # Beside the reading: it needs the whole file, the reading some columns of it.
+            self._hashing = ThreadPoolExecutor(1)
+            self._sha256 = self._hashing.submit(lambda: self.content.sha256)
 
     def checked(
         self, batch_rows: int, row_groups: Sequence[int] | None = None
     ) -> Iterator[CheckedRecords]:
         """Yield batches of the month, or of some row groups: records, and which are trips."""
-        counter = self._counter.part(row_groups[0] if row_groups else 0)
+        counter = self.counter.part(row_groups[0] if row_groups else 0)
         for records in read_batches(self.content, self.taxi, batch_rows, row_groups, self.engine):
             kept, taken_out = clean(records, self.month, self.rules)
             counter.add((records, kept), taken_out)
@@ -70,18 +73,10 @@ class MonthReader:
 
     def finish(self) -> ReadMonth:
         """Check what was read, once it has been, and return what to remember of it."""
-        counts = self._counter.counts(self.rules.rules)
-        if not counts.rows_kept:
-            raise NoTripsError(
-                f"no trip of {self.content.path} is left: of {counts.rows_in:,} records, "
-                f"{counts.losses(self.rules.rules)}"
-                if counts.rows_in
-                else f"{self.content.path} holds no records"
-            )
-        self._counter.warn(self.content.path, counts)
+        counts = counted(self.counter, self.content.path, self.rules)
         # After the records: a file that is not what it should be is answered sooner.
-        self._report_use(self._counter.trips_digest)
-        file = MonthFile.of(self.month, self.content, counts.rows_in, self._counter.trips_digest)
+        self._report_use(self.counter.trips_digest)
+        file = MonthFile.of(self.month, self.content, counts.rows_in, self.counter.trips_digest)
         self._hashing.shutdown()
         self.content.check_unchanged()
         return ReadMonth(file, counts, self.content.is_synthetic)
@@ -89,3 +84,17 @@ class MonthReader:
     def _report_use(self, trips: str | None = None) -> None:
         sha256 = self._sha256.result()
         used_data(f"{self.taxi} {self.month}", self.content.path, sha256, trips)
+
+
+def counted(counter: MonthCounter, path: str, rules: Cleaning) -> MonthCounts:
+    """Return the counts of a month that was read; NoTripsError if no trip is left of it."""
+    counts = counter.counts(rules.rules)
+    if not counts.rows_kept:
+        raise NoTripsError(
+            f"no trip of {path} is left: of {counts.rows_in:,} records, "
+            f"{counts.losses(rules.rules)}"
+            if counts.rows_in
+            else f"{path} holds no records"
+        )
+    counter.warn(path, counts)
+    return counts

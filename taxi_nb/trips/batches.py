@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -29,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# Beside a frame's provenance: by whose workers its months are read again.
+SCHEDULER_KEY = "taxi_nb.scheduler"
+
 
 @dataclass(eq=False)
 class TripBatches:
@@ -44,6 +49,8 @@ class TripBatches:
     rules: Cleaning
     batch_rows: int
     engine: str
+    # The address of a Dask scheduler whose workers read the files; None: this machine.
+    scheduler: str | None = None
     _provenance: Provenance | None = field(default=None, init=False)
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
@@ -55,15 +62,23 @@ class TripBatches:
         unknown = [column for column in columns if column not in COLUMNS]
         if unknown:
             raise ValueError(f"`columns` must be among {list(COLUMNS)}, got: {unknown}")
-        yield from self._read(self._fetched(), columns)
+        if self.scheduler is None:
+            yield from self._read(self._fetched(), columns)
+        else:
+            for part in self.in_parts(partial(kept_arrays, columns=columns)):
+                yield from part
 
     def in_parts(self, work: Callable[[Iterator[CheckedRecords]], T]) -> Iterator[T]:
         """Do some work on all records, in parts that are read side by side by all cores.
 
-        `work` gets the batches of a part, in another thread; results come in the order of parts.
+        `work` gets the batches of a part, in another thread, or on a worker of the scheduler, if
+        there is one: it has to be a function of a module then. Results come in the order of parts.
         How files are cut depends on the files alone. While a month is worked on the next one is
         fetched.
         """
+        if self.scheduler is not None:
+            yield from self._on_workers(self.scheduler, lambda _: work)
+            return
         read: list[ReadMonth] = []
         with ThreadPoolExecutor(pa.cpu_count()) as workers:
 
@@ -82,20 +97,38 @@ class TripBatches:
                 workers.shutdown(cancel_futures=True)
         self._provenance = self._origin(read)
 
+    def _on_workers(
+        self, scheduler: str, work_of: Callable[[int], Callable[[Iterator[CheckedRecords]], T]]
+    ) -> Iterator[T]:
+        """Do the work of each part, by its number among all, on workers."""
+        from taxi_nb.trips._workers import on_workers
+
+        read: list[ReadMonth] = []
+        settings = (self.place, self.taxi, self.months, self.rules, self.engine)
+        for found in on_workers(scheduler, *settings, work_of):
+            if isinstance(found, ReadMonth):
+                self._take(found, read)
+            else:
+                yield found
+        self._provenance = self._origin(read)
+
     @property
     def provenance(self) -> Provenance:
         """Where the trips came from and what cleaning took out; known after one whole loop."""
         if self._provenance is None:
-            for _ in self.arrays():
+            for _ in self.arrays() if self.scheduler is None else self.in_parts(nothing):
                 pass
         assert self._provenance is not None
         return self._provenance
 
     def one_frame(self, max_trips: int) -> pd.DataFrame:
         """Return all trips as one frame, or `max_trips` of them drawn by chance."""
-        found = list(self._fetched())
-        rows = sum(content.rows for _, content in found)
-        trips = _frame(_collected(self._read(found, tuple(COLUMNS)), rows, max_trips))
+        if self.scheduler is None:
+            found = list(self._fetched())
+            rows = sum(content.rows for _, content in found)
+            trips = _frame(_collected(self._read(found, tuple(COLUMNS)), rows, max_trips))
+        else:
+            rows, trips = self._frame_from_workers(self.scheduler, max_trips)
         origin = self.provenance
         if rows > max_trips:
             logger.warning(
@@ -107,7 +140,25 @@ class TripBatches:
             )
             origin = replace(origin, drawn=len(trips))
         stamp(trips, origin)
+        if self.scheduler is not None:
+            trips.attrs[SCHEDULER_KEY] = self.scheduler
         return trips
+
+    def _frame_from_workers(self, scheduler: str, max_trips: int) -> tuple[int, pd.DataFrame]:
+        """Return how many records there are, and the frame: the same trips as on one machine.
+
+        The files are gone through twice: what is drawn of a part hangs on the trips before it.
+        """
+        starts = list(itertools.accumulate(self.in_parts(count_kept), initial=0))
+        rows = self.provenance.cleaning.rows_in
+        share = max_trips / max(rows, 1)
+        drawn: list[Arrays] = []
+        for part in self._on_workers(
+            scheduler, lambda number: partial(drawn_arrays, share=share, start=starts[number])
+        ):
+            drawn += part
+        columns = {name: np.concatenate([part[name] for part in drawn]) for name in COLUMNS}
+        return rows, _frame({name: found[:max_trips] for name, found in columns.items()})
 
     def _fetched(self) -> Iterator[tuple[str, MonthContent]]:
         return ((month, self.place.fetch(self.taxi, month)) for month in self.months)
@@ -126,7 +177,9 @@ class TripBatches:
         return MonthReader(content, self.taxi, month, self.rules, self.engine)
 
     def _finish(self, reader: MonthReader, read: list[ReadMonth]) -> None:
-        newest = reader.finish()
+        self._take(reader.finish(), read)
+
+    def _take(self, newest: ReadMonth, read: list[ReadMonth]) -> None:
         for before in read:
             if before.file.has_trips_of(newest.file):
                 same = "is the same file as"
@@ -150,14 +203,64 @@ class TripBatches:
         )
 
 
-def reopen(origin: Provenance, batch_rows: int = BATCH_ROWS) -> TripBatches:
+def reopen(
+    origin: Provenance, batch_rows: int = BATCH_ROWS, scheduler: str | None = None
+) -> TripBatches:
     """Go through all trips that a frame's provenance names, reading their files again.
 
     A loop over it raises `BrokenFileError` where a file no longer holds the trips that it held.
     """
     rules = Cleaning(**origin.cleaning.settings)
-    files = _SameFiles(origin, rules)
-    return TripBatches(origin.taxi, origin.months, files, rules, batch_rows, chosen_engine(None))
+    files, engine = _SameFiles(origin, rules), chosen_engine(None)
+    return TripBatches(origin.taxi, origin.months, files, rules, batch_rows, engine, scheduler)
+
+
+def scheduler_of(trips: pd.DataFrame) -> str | None:
+    """Return the Dask scheduler whose workers read the months of a frame, if it was loaded so."""
+    found = trips.attrs.get(SCHEDULER_KEY)
+    return str(found) if found else None
+
+
+# What is done with a part's batches; workers find these functions by their names.
+
+
+def nothing(batches: Iterator[CheckedRecords]) -> None:
+    """Go through batches, so that they are counted."""
+    for _ in batches:
+        pass
+
+
+def count_kept(batches: Iterator[CheckedRecords]) -> int:
+    """Count the trips of batches."""
+    return sum(int(np.count_nonzero(kept)) for _, kept in batches)
+
+
+def kept_arrays(batches: Iterator[CheckedRecords], columns: Sequence[str]) -> list[Arrays]:
+    """Return the trips of batches as arrays, one for each column that is named."""
+    return [
+        {column: getattr(records, COLUMNS[column])[kept] for column in columns}
+        for records, kept in batches
+    ]
+
+
+def drawn_arrays(batches: Iterator[CheckedRecords], share: float, start: int) -> list[Arrays]:
+    """Return a share of the trips of batches, drawn by chance; `start` trips come before them."""
+    numbers = np.random.PCG64(0)
+    numbers.advance(start)
+    chance, found = np.random.Generator(numbers), []
+    for arrays in kept_arrays(batches, tuple(COLUMNS)):
+        if share < 1:
+            drawn = np.flatnonzero(chance.random(len(arrays["duration"])) < share)
+            arrays = {name: values[drawn] for name, values in arrays.items()}
+        found.append(arrays)
+    return found
+
+
+def frames(batches: Iterator[CheckedRecords]) -> Iterator[pd.DataFrame]:
+    """Yield the trips of batches as frames; a batch without trips gives none."""
+    for records, kept in batches:
+        if kept.any():
+            yield _frame({column: getattr(records, at)[kept] for column, at in COLUMNS.items()})
 
 
 class _SameFiles:

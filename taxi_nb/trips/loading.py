@@ -34,6 +34,7 @@ def load_trips(
     sample_rows: int = SAMPLE_ROWS,
     max_trips: int = MAX_TRIPS,
     engine: Literal["pyarrow", "fastparquet"] | None = None,
+    scheduler: str | None = None,
 ) -> pd.DataFrame:
     """Load the trips of some months, cleaned and checked.
 
@@ -67,6 +68,11 @@ def load_trips(
     engine : {"pyarrow", "fastparquet"}, optional
         What decodes the files; the trips are the same. Without it: what ``TAXI_NB_ENGINE``
         names in the environment, else ``"pyarrow"``.
+    scheduler : str, optional
+        The address of a Dask scheduler, such as ``"tcp://10.0.0.1:8786"`` (needs the extra
+        ``distributed``). Its workers read the files, from the same `source`, which all have to
+        reach; `train` counts, sums and measures there as well. Trips, counts and statistics are
+        those of one machine, to the last bit.
 
     Returns
     -------
@@ -90,7 +96,14 @@ def load_trips(
     """
     require_count("max_trips", max_trips)
     batches = iter_trips(
-        taxi, months, source, cleaning=cleaning, seed=seed, sample_rows=sample_rows, engine=engine
+        taxi,
+        months,
+        source,
+        cleaning=cleaning,
+        seed=seed,
+        sample_rows=sample_rows,
+        engine=engine,
+        scheduler=scheduler,
     )
     return batches.one_frame(max_trips)
 
@@ -105,12 +118,13 @@ def iter_trips(
     sample_rows: int = SAMPLE_ROWS,
     batch_rows: int = BATCH_ROWS,
     engine: Literal["pyarrow", "fastparquet"] | None = None,
+    scheduler: str | None = None,
 ) -> TripBatches:
     """Go through the trips of some months in batches, in a fixed amount of memory.
 
     Parameters
     ----------
-    taxi, months, source, cleaning, seed, sample_rows, engine
+    taxi, months, source, cleaning, seed, sample_rows, engine, scheduler
         As in `load_trips`. fastparquet takes a whole row group of the file into memory.
     batch_rows : int
         The most records of a batch.
@@ -139,7 +153,9 @@ def iter_trips(
     require_count("batch_rows", batch_rows)
     rules = cleaning_of(cleaning)
     place = _place_of(source, Sample(seed, sample_rows))
-    return TripBatches(taxi, tuple(months), place, rules, batch_rows, chosen_engine(engine))
+    return TripBatches(
+        taxi, tuple(months), place, rules, batch_rows, chosen_engine(engine), scheduler
+    )
 
 
 def _place_of(source: str | os.PathLike[str] | None, sample: Sample) -> Source:

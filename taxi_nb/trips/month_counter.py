@@ -70,6 +70,10 @@ class MonthCounter:
         """Return the counter of a part; parts are put together in the order of their numbers."""
         return self._parts.setdefault(number, PartCounter(self.month))
 
+    def take(self, number: int, part: PartCounter) -> None:
+        """Take the counter of a part that was read elsewhere."""
+        self._parts[number] = part
+
     @property
     def trips_digest(self) -> str:
         """The digest of the month's trips."""

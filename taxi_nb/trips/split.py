@@ -27,6 +27,7 @@ def load_split(
     sample_rows: int = SAMPLE_ROWS,
     max_trips: int = MAX_TRIPS,
     engine: Literal["pyarrow", "fastparquet"] | None = None,
+    scheduler: str | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Load the trips of the months to learn from, and of those to be judged on.
 
@@ -34,7 +35,7 @@ def load_split(
     ----------
     train_months, valid_months : sequence of str
         Months such as ``["2021-01"]``.
-    taxi, source, cleaning, seed, sample_rows, max_trips, engine
+    taxi, source, cleaning, seed, sample_rows, max_trips, engine, scheduler
         As in `load_trips`, for both.
 
     Returns
@@ -62,6 +63,7 @@ def load_split(
         sample_rows=sample_rows,
         max_trips=max_trips,
         engine=engine,
+        scheduler=scheduler,
     )
     return trips_of(train_months), trips_of(valid_months)
 

@@ -53,6 +53,7 @@ def test_a_gain_is_the_difference_of_the_roots_and_equal_models_have_none() -> N
     assert rmse_gain(before, before, days) == DayMean(0.0, 0.0, 9)
 
 
+@pytest.mark.usefixtures("project")
 def test_an_error_says_whether_its_trips_chose_the_model() -> None:
     trips = load_trips("green", ["2021-02"], "sample", sample_rows=500)
     for candidates, says in ((1, "it was the only model"), (9, "the number is optimistic")):
@@ -61,6 +62,7 @@ def test_an_error_says_whether_its_trips_chose_the_model() -> None:
         assert set(chosen.logged) == {"selection_rmse_day_error"}
 
 
+@pytest.mark.usefixtures("project")
 def test_test_months_that_taught_or_chose_are_refused() -> None:
     training, validation, test = (
         load_trips("green", [month], "sample", sample_rows=500)

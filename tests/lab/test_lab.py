@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from IPython.core.error import UsageError
@@ -14,6 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from taxi_nb import load_trips, tracked_run, train
 from taxi_nb.progress import progress_bar
 from tests.conftest import Project, runs_of
+from tests.warm import WarmPython
 
 PIPELINE = """
 params: {seed: 7}
@@ -129,12 +131,12 @@ def test_progress_is_shown_to_who_watches_and_stays_out_of_executed_notebooks(
         assert bar.disable
 
 
-def test_a_run_whose_kernel_was_killed_is_closed_by_the_next_one(store: str) -> None:
+def test_a_run_whose_kernel_was_killed_is_closed_by_the_next_one(
+    store: str, warm_python: WarmPython
+) -> None:
     killed = "import os, signal, taxi_nb\nwith taxi_nb.tracked_run('killed'):\n    {}"
-    done = subprocess.run(
-        [sys.executable, "-c", killed.format("os.kill(os.getpid(), signal.SIGKILL)")], timeout=60
-    )
-    assert done.returncode == -signal.SIGKILL
+    code = killed.format("os.kill(os.getpid(), signal.SIGKILL)")
+    assert warm_python.start(["-c", code], Path.cwd(), os.environ).wait(60) == -signal.SIGKILL
     with tracked_run("living"), tracked_run("nested"):
         statuses = {run.info.run_name: run.info.status for run in runs_of(store)}
     assert statuses == {"killed": "KILLED", "living": "RUNNING", "nested": "RUNNING"}

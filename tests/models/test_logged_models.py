@@ -125,16 +125,31 @@ def without_project() -> dict[str, Any]:
     return {"setup": f"import sys; sys.path.append({packages!r})\n", "with_project": False}
 
 
-@pytest.mark.parametrize("first", ["taxi_nb", "model"])
+@pytest.fixture(scope="module", params=["taxi_nb", "model"])
+def side_by_side(
+    request: pytest.FixtureRequest,
+    logged_before: Path,
+    logged_now: dict[str, str],
+    expected: dict[str, Any],
+) -> dict[str, Any]:
+    """What models of two commits say in one process that imports the project first, or last."""
+    models = {
+        "rich then": logged_before / "xgboost-rich",
+        "rich now": logged_now["xgboost-rich"],
+        "linear now": logged_now["linear"],
+        "linear then": logged_before / "linear",
+    }
+    return told(models, expected["trips"], first=request.param)
+
+
 def test_models_of_an_earlier_commit_predict_as_then_and_leave_the_project_alone(
-    first: str, logged_before: Path, expected: dict[str, Any]
+    side_by_side: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    models = {name: logged_before / name for name in ("linear", "xgboost-rich")}
-    found = told(models, expected["trips"], first=first)
-    assert found["minutes"] == expected["minutes"]
+    assert side_by_side["minutes"]["linear then"] == expected["minutes"]["linear"]
+    assert side_by_side["minutes"]["rich then"] == expected["minutes"]["xgboost-rich"]
     package = str(REPOSITORY / "taxi_nb")
-    assert all(place.startswith(package) for place in found["project"][:2])
-    assert found["project"][2].startswith("taxi_nb.training.train")
+    assert all(place.startswith(package) for place in side_by_side["project"][:2])
+    assert side_by_side["project"][2].startswith("taxi_nb.training.train")
 
 
 def test_a_model_of_an_earlier_commit_predicts_where_the_project_is_not_installed(
@@ -146,20 +161,8 @@ def test_a_model_of_an_earlier_commit_predicts_where_the_project_is_not_installe
     assert found["classes"]["xgboost-rich"] == "taxi_nb.trip_features"
 
 
-@pytest.mark.parametrize("first", ["taxi_nb", "model"])
-def test_models_of_different_code_live_side_by_side(
-    first: str, logged_before: Path, logged_now: dict[str, str], expected: dict[str, Any]
-) -> None:
-    models = {
-        "rich then": logged_before / "xgboost-rich",
-        "rich now": logged_now["xgboost-rich"],
-        "linear now": logged_now["linear"],
-        "linear then": logged_before / "linear",
-    }
-    found = told(models, expected["trips"], first=first)
-    assert found["minutes"]["linear then"] == expected["minutes"]["linear"]
-    assert found["minutes"]["rich then"] == expected["minutes"]["xgboost-rich"]
-    classes = found["classes"]
+def test_models_of_different_code_live_side_by_side(side_by_side: dict[str, Any]) -> None:
+    classes = side_by_side["classes"]
     # The same code is the project's own; another is the model's, under a name that is its alone.
     assert classes["rich now"] == "taxi_nb.models.trip_features"
     assert classes["linear now"] == "taxi_nb.models.features"

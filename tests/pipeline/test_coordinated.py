@@ -70,6 +70,8 @@ def test_three_commands_do_what_run_does(
     assert page.rstrip().endswith("</html>")
     assert {r.info.status for r in runs_of(store)} == {"FINISHED"}
     assert taxi_nb("step", PARAMS, "02_b", "--run", run)[2] == f"run {run} is closed: ok\n"
+    code, _, err = taxi_nb("open", PARAMS, "--run", run)
+    assert (code, err) == (2, f"run {run} is closed: ok\n")
     assert taxi_nb("run", PARAMS)[1].startswith("test: nothing changed")
 
 
@@ -185,3 +187,7 @@ def test_an_unknown_run_is_said_with_what_to_do(two_steps: Project, taxi_nb: Com
     assert "TAXI_NB_RESULTS" in err
     code, _, err = taxi_nb("step", PARAMS, "01_a", "--run", "../elsewhere")
     assert (code, err) == (2, "no run is called '../elsewhere'\n")
+    for name in ("latest", ".results", "../other", "a b"):
+        code, out, err = taxi_nb("open", PARAMS, "--run", name)
+        assert (code, out) == (2, "")
+        assert f"a run cannot be called {name!r}" in err

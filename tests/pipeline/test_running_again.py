@@ -107,7 +107,7 @@ def test_all_results_of_several_runs_make_a_run_of_their_own(
 def test_after_a_kill_the_next_run_does_what_is_missing_and_is_right(
     two_steps: Project, taxi_nb: CommandLine, store: str, after: str
 ) -> None:
-    process = taxi_nb.start("run", "params/test.yaml")
+    process = taxi_nb.fork("run", "params/test.yaml")
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(after):
@@ -130,7 +130,7 @@ def test_after_a_kill_the_next_run_does_what_is_missing_and_is_right(
 def test_the_second_of_two_runs_waits_and_then_has_nothing_to_do(
     two_steps: Project, taxi_nb: CommandLine, store: str
 ) -> None:
-    first = taxi_nb.start("run", "params/test.yaml")
+    first = taxi_nb.fork("run", "params/test.yaml")
     holder = two_steps.root / "runs" / ".lock-holder.json"
     wait_for(holder.exists)
     code, out, err = taxi_nb("run", "params/test.yaml")
@@ -144,9 +144,9 @@ def test_the_second_of_two_runs_waits_and_then_has_nothing_to_do(
 
 
 def test_one_who_waits_can_be_interrupted(two_steps: Project, taxi_nb: CommandLine) -> None:
-    first = taxi_nb.start("run", "params/test.yaml")
+    first = taxi_nb.fork("run", "params/test.yaml")
     wait_for((two_steps.root / "runs" / ".lock-holder.json").exists)
-    second = taxi_nb.start("run", "params/test.yaml")
+    second = taxi_nb.fork("run", "params/test.yaml")
     assert second.stderr is not None
     assert second.stderr.readline().startswith("waiting for process")
     second.send_signal(signal.SIGINT)

@@ -8,8 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,6 +43,7 @@ from taxi_nb.tracking.store import connect
 from taxi_nb.trips.cleaning import Cleaning
 from taxi_nb.trips.origin import provenance
 from tests.conftest import Project, mounted_disk, runs_of
+from tests.warm import Forked, WarmPython
 
 ROWS = 3_000
 PARAMETERS = """
@@ -517,10 +516,12 @@ def test_a_full_disk_is_one_message_and_the_file_that_was_there_stays(
     assert newest_run(champion).info.status == "FAILED"
 
 
-def test_a_kill_leaves_the_file_that_was_there(champion: Project, tmp_path: Path) -> None:
+def test_a_kill_leaves_the_file_that_was_there(
+    champion: Project, tmp_path: Path, warm_python: WarmPython
+) -> None:
     load_trips("green", ["2021-03"], "sample", sample_rows=300_000)
     folders = {number: tmp_path / number.name for number in (signal.SIGTERM, signal.SIGKILL)}
-    processes = {number: scoring_into(folder) for number, folder in folders.items()}
+    processes = {number: scoring_into(folder, warm_python) for number, folder in folders.items()}
     waiting = set(processes)
     until = time.monotonic() + 60
     while waiting and time.monotonic() < until:
@@ -542,17 +543,12 @@ def test_a_kill_leaves_the_file_that_was_there(champion: Project, tmp_path: Path
     assert len(pd.read_parquet(output)) > 2_000
 
 
-def scoring_into(folder: Path) -> subprocess.Popen[str]:
+def scoring_into(folder: Path, warm_python: WarmPython) -> Forked:
     """Start `taxi-nb score` on a month of more than one batch."""
     folder.mkdir()
     (folder / "p.parquet").write_text("what was there")
     arguments = ["2021-03", "-o", str(folder / "p.parquet"), "--set", "sample_rows=300000"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "taxi_nb", "score", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return warm_python.start(["-m", "taxi_nb", "score", *arguments], Path.cwd(), os.environ)
 
 
 def writes_into(folder: Path) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Project
+from tests.warm import WarmPython
 
 pytestmark = pytest.mark.slow
 
@@ -23,15 +22,19 @@ def open_to_others(root: Path) -> list[str]:
     return sorted(found)
 
 
-def test_store_artifacts_and_runs_are_nobody_elses(project: Project) -> None:
+def test_store_artifacts_and_runs_are_nobody_elses(
+    project: Project, warm_python: WarmPython
+) -> None:
     project.notebook("one", "import mlflow", "_ = mlflow.log_text('mine', 'mine.txt')")
     file = project.pipeline("steps: [{notebook: one}]")
     before = set(open_to_others(project.root))
     environment = {name: value for name, value in os.environ.items() if "MLFLOW_TR" not in name}
     # In such a place others can make and read files as well.
-    command = f'umask 000; exec "{sys.executable}" -m taxi_nb "$@"'
+    command = "import os; os.umask(0); from taxi_nb.cli import main; main()"
     for arguments in (["plan", str(file)], ["run", str(file)]):
-        subprocess.run(["sh", "-c", command, "sh", *arguments], env=environment, check=True)
+        process = warm_python.start(["-c", command, *arguments], project.root, environment)
+        _, err = process.communicate()
+        assert process.wait() == 0, err
         assert set(open_to_others(project.root)) == before
     there = {path.name for path in project.root.iterdir()}
     assert {"mlflow.db", "mlartifacts", "runs"} <= there

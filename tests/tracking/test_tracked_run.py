@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
@@ -25,6 +25,7 @@ from taxi_nb import (
 )
 from taxi_nb.tracking.pipeline_runs import PipelineTracking, step_environment
 from tests.conftest import Project, runs_of
+from tests.warm import WarmPython
 
 ROWS = 2_000
 
@@ -287,22 +288,12 @@ def test_only_models_of_the_same_trips_are_compared_and_the_best_comes_first(
     assert errors == sorted(errors)
 
 
-def _connect_in_a_process(root: Path) -> str:
+def test_processes_that_meet_a_new_store_together_agree(
+    project: Project, warm_python: WarmPython
+) -> None:
     script = "from taxi_nb.tracking.store import connect; print(connect('race'))"
-    environment = {"TAXI_NB_ROOT": str(root), "MLFLOW_LOGGING_LEVEL": "ERROR"}
-    import os
-
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def test_processes_that_meet_a_new_store_together_agree(project: Project) -> None:
-    with ThreadPoolExecutor(3) as threads:
-        found = set(threads.map(lambda _: _connect_in_a_process(project.root), range(3)))
-    assert len(found) == 1
+    environment = {**os.environ, "MLFLOW_LOGGING_LEVEL": "ERROR"}
+    started = [warm_python.start(["-c", script], project.root, environment) for _ in range(3)]
+    said = [process.communicate() for process in started]
+    assert [process.wait() for process in started] == [0, 0, 0], said
+    assert len({out for out, _ in said}) == 1

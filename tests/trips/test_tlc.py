@@ -21,6 +21,7 @@ from taxi_nb.trips.errors import BrokenFileError, DownloadError, MissingMonthErr
 from taxi_nb.trips.loading import load_trips
 from taxi_nb.trips.origin import provenance
 from tests.conftest import sample_file
+from tests.warm import Forked, WarmPython
 
 NAME = "green_tripdata_2021-01.parquet"
 
@@ -264,9 +265,9 @@ def test_data_that_cannot_be_written(server, root):
         _load()
 
 
-def _start_loading() -> subprocess.Popen:
+def _start_loading(warm_python: WarmPython) -> Forked:
     code = "from taxi_nb import load_trips; load_trips('green', ['2021-01'], 'tlc')"
-    return subprocess.Popen([sys.executable, "-c", code], env=os.environ)
+    return warm_python.start(["-c", code], Path.cwd(), os.environ)
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
@@ -276,18 +277,18 @@ def _wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_two_processes_at_once(server, month, kept):
+def test_two_processes_at_once(server, month, kept, warm_python):
     server.script = ["both at once"] * 2
-    processes = [_start_loading(), _start_loading()]
+    processes = [_start_loading(warm_python), _start_loading(warm_python)]
     assert [process.wait(30) for process in processes] == [0, 0]
     assert len(server.requests) == 2
     assert kept.read_bytes() == month.read_bytes()
     assert _files(kept.parent) == [NAME, f"{NAME}.json"]
 
 
-def test_the_first_of_two_processes_wins(server, month, kept, root):
+def test_the_first_of_two_processes_wins(server, month, kept, root, warm_python):
     server.script = ["hanging"]
-    slower = _start_loading()
+    slower = _start_loading(warm_python)
     _wait_for(lambda: any(name.endswith(".part") for name in _files(kept.parent)))
     # The month is published anew in the meantime.
     other = load_trips("green", ["2021-01"], "sample", sample_rows=500)
@@ -300,9 +301,9 @@ def test_the_first_of_two_processes_wins(server, month, kept, root):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_a_killed_download_is_never_taken_for_done(server, month, kept):
+def test_a_killed_download_is_never_taken_for_done(server, month, kept, warm_python):
     server.script = ["hanging"]
-    process = _start_loading()
+    process = _start_loading(warm_python)
     _wait_for(lambda: any(name.endswith(".part") for name in _files(kept.parent)))
     process.send_signal(signal.SIGKILL)
     process.wait()

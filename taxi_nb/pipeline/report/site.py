@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from taxi_nb.pipeline.report._page_summary import PageSummary, neighbours, read_
 from taxi_nb.pipeline.report._pages import render
 from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk, runs_before
-from taxi_nb.project import file_inside, write_whole
+from taxi_nb.project import file_inside, require_replaceable, write_whole
 
 # Earlier runs that get a comparison of their own without being asked for.
 _MOST_COMPARISONS = 8
@@ -51,22 +50,14 @@ def write_single_file(folder: Path, file: Path, *, overwrite: bool = False) -> P
     FileExistsError if something is there that is no report, unless `overwrite`; never is anything
     replaced but a regular file.
     """
-    _require_replaceable(file, overwrite)
+    require_replaceable(file, "report", _is_report, overwrite=overwrite)
     write_whole(file, _Site(RunOnDisk.read(folder), []).single_file())
     return file
 
 
-def _require_replaceable(file: Path, overwrite: bool) -> None:
-    if not os.path.lexists(file):
-        return
-    if file.is_symlink() or not file.is_file():
-        raise FileExistsError(f"{file} is there, and is not a regular file: name another")
+def _is_report(file: Path) -> bool:
     with file.open("rb") as opened:
-        is_report = opened.read(len(_BEGINNING)) == _BEGINNING and _MARK in opened.read(_HEAD)
-    if not (is_report or overwrite):
-        raise FileExistsError(
-            f"{file} is there, and is no report: name another, or replace it with --overwrite"
-        )
+        return opened.read(len(_BEGINNING)) == _BEGINNING and _MARK in opened.read(_HEAD)
 
 
 # A page's file below the run's folder; its template, links and content.

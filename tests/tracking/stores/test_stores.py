@@ -29,6 +29,7 @@ from taxi_nb.trips.origin import provenance
 from tests.conftest import Project, runs_of_every_kind, sample_file
 from tests.running import CommandLine, Listener, wait_for
 from tests.tracking.stores.servers import PASSWORD, Postgresql, Server
+from tests.warm import WarmPython
 
 pytestmark = pytest.mark.slow
 
@@ -345,6 +346,7 @@ def test_a_server_that_ends_while_a_step_works_costs_no_result(
     mlflow_server: Server,
     server_address: str,
     monkeypatch: pytest.MonkeyPatch,
+    warm_python: WarmPython,
 ) -> None:
     # The last test: it leaves no server behind.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server_address)
@@ -352,7 +354,7 @@ def test_a_server_that_ends_while_a_step_works_costs_no_result(
     project.notebook("01_make", MAKE, WAIT, "with tracked_run('late'):\n    pass")
     project.notebook("02_use", USE)
     project.pipeline(TWO_STEPS.replace("artifact_root: s3://artifacts/team", ""))
-    process = CommandLine(project.root).start("run", "params/test.yaml")
+    process = CommandLine(project.root, warm_python).fork("run", "params/test.yaml")
     wait_for((project.root / "started").exists)
     mlflow_server.stop(signal.SIGTERM)
     (project.root / "go_on").touch()

@@ -1,0 +1,101 @@
+"""`taxi-nb export`: the pipeline as a file of an engine that calls us step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taxi_nb.cli._arguments import read
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, stop
+
+export = typer.Typer(
+    no_args_is_help=True, help="Write the pipeline for an engine: Prefect or Kubeflow Pipelines."
+)
+
+File = Annotated[Path, typer.Argument(metavar="PARAMS", help="The pipeline file.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a file that is there and no former export.")
+]
+
+
+@export.command()
+def prefect(
+    params: File,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The flow's file.")],
+    work_pool: Annotated[
+        str | None, typer.Option(help="The pool whose workers run it; else `serve` does.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="The image that a pool of containers starts.")
+    ] = None,
+    cron: Annotated[
+        str | None, typer.Option(help="When it runs by itself, in UTC: '0 6 2 * *'.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time.")] = 1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a Prefect flow: one task a step, each a call of `taxi-nb step`.
+
+    Example: taxi-nb export prefect params/smoke.yaml -o flow.py
+    """
+    with _errors():
+        from taxi_nb.export.outline import write_export
+        from taxi_nb.export.prefect import Deployment, prefect_flow
+
+        deployment = Deployment(work_pool, image, cron)
+        text = prefect_flow(read(params, None), output, deployment, jobs)
+        write_export(output, text, overwrite=overwrite)
+    print(output)
+
+
+@export.command()
+def kubeflow(
+    params: File,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The pipeline's file.")],
+    image: Annotated[str, typer.Option(help="An image with the project and `taxi-nb`.")],
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A variable in each container; may be repeated."),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a pipeline for Kubeflow Pipelines: one component a step, each a call of `taxi-nb step`.
+
+    Example: taxi-nb export kubeflow params/smoke.yaml -o pipeline.yaml --image team/taxi:1.2
+    """
+    with _errors():
+        from taxi_nb.export.kubeflow import kubeflow_pipeline
+        from taxi_nb.export.outline import write_export
+
+        variables = dict(_variable(text) for text in env or [])
+        pipeline = read(params, None)
+        text = kubeflow_pipeline(pipeline, image, variables)
+        write_export(output, text, overwrite=overwrite)
+    print(output)
+    said = {"MLFLOW_TRACKING_URI": pipeline.tracking_uri, "TAXI_NB_RESULTS": pipeline.results}
+    if missing := [name for name in said if not (said[name] or name in variables)]:
+        say(
+            f"containers share no disk: the image has to set {' and '.join(missing)}, or give "
+            "them here with --env NAME=VALUE"
+        )
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        # Without the text: it may be a secret.
+        stop("--env must be NAME=VALUE", USAGE)
+    return name, value
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    from taxi_nb.export.outline import ExportError
+
+    codes = {ExportError: USAGE, FileExistsError: USAGE, OSError: FAILURE}
+    with errors_stop(codes, "the file could not be written: "):
+        yield

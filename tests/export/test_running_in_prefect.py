@@ -1,0 +1,197 @@
+"""Flows that `taxi-nb export prefect` writes, run by Prefect with a server of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.conftest import Project, runs_of
+from tests.running import CommandLine, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+# The machine may be busy.
+PATIENCE = 240
+
+
+class Server:
+    """Prefect's server, started by Prefect; it can be started again with what it knew."""
+
+    def __init__(self, engines: Path, home: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}/api"
+        self.programs = engines
+        self.environment = {
+            **os.environ,
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": self.address,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+        }
+        self.start()
+
+    def start(self) -> None:
+        command = [str(self.programs / "prefect"), "server", "start", "--port", str(self.port)]
+        self.process = subprocess.Popen(
+            command,
+            env=self.environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(self.answers, PATIENCE)
+
+    def answers(self) -> bool:
+        try:
+            return requests.get(f"{self.address}/health", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def stop(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def __call__(self, what: str) -> list[dict[str, Any]]:
+        return requests.post(f"{self.address}/{what}/filter", json={}, timeout=30).json()
+
+    def states(self) -> dict[str, str]:
+        """Return each task of the newest flow run and how it ended."""
+        newest = max(self("flow_runs"), key=lambda run: run["created"])
+        tasks = [one for one in self("task_runs") if one["flow_run_id"] == newest["id"]]
+        named = {re.sub("-[0-9a-f]{3}$", "", one["name"]): one["state_name"] for one in tasks}
+        return {**named, "flow": newest["state_name"]}
+
+
+@pytest.fixture(scope="module")
+def server(engines: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = Server(engines, tmp_path_factory.mktemp("prefect"))
+    yield started
+    started.stop()
+
+
+@contextmanager
+def started(server: Server, project: Project, *command: str) -> Iterator[Callable[[], str]]:
+    """Start a program of Prefect's environment; give a way to read what it has said so far."""
+    log = project.root.parent / f"{time.monotonic_ns()}.log"
+    environment = {**server.environment, **os.environ}
+    environment["PREFECT_HOME"] = server.environment["PREFECT_HOME"]
+    with log.open("w") as opened:
+        process = subprocess.Popen(
+            [server.programs / command[0], *command[1:]],
+            cwd=project.root,
+            env=environment,
+            stdout=opened,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def said() -> str:
+        if process.poll() is not None:
+            return log.read_text() + f"\nexit {process.returncode}"
+        return log.read_text()
+
+    try:
+        yield said
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+
+def ended(said: Callable[[], str]) -> str:
+    wait_for(lambda: "\nexit " in said(), PATIENCE)
+    return said()
+
+
+def test_a_flow_ends_well_though_the_server_restarts(
+    server: Server, three_steps: Project, store: str, taxi_nb: CommandLine
+) -> None:
+    assert taxi_nb("export", "prefect", "params/two.yaml", "-o", "flow.py")[0] == 0
+    with started(server, three_steps, "python", "flow.py") as said:
+        wait_for(lambda: "01_a  started" in said(), PATIENCE)
+        server.stop()
+        wait_for(lambda: "01_a  ok" in said(), PATIENCE)
+        server.start()
+        assert "exit 0" in ended(said), said()
+    assert server.states()["flow"] == "Completed"
+    (pipeline_run,) = runs_of(store, "tags.`prefect.flow_run` LIKE '%'")
+    (flow_run,) = server("flow_runs")
+    assert pipeline_run.data.tags["prefect.flow_run"] == flow_run["id"]
+    assert flow_run["id"] in pipeline_run.data.tags["prefect.url"]
+    assert pipeline_run.info.status == "FINISHED"
+    notes = {note["key"]: note["data"] for note in server("artifacts")}
+    assert set(notes) == {f"params-two-yaml-{name}" for name in ("01-a", "03-c", "run")}
+    assert pipeline_run.info.run_id in notes["params-two-yaml-run"]
+
+
+def test_a_step_that_fails_lets_the_flow_fail_and_the_others_finish(
+    server: Server, three_steps: Project, store: str, taxi_nb: CommandLine
+) -> None:
+    file = three_steps.root / "params" / "test.yaml"
+    file.write_text(file.read_text().replace("broken: 0", "broken: 2"))
+    assert taxi_nb("export", "prefect", str(file), "-o", "flow.py", "-j", "2")[0] == 0
+    with started(server, three_steps, "python", "flow.py") as said:
+        assert "exit 1" in ended(said), said()
+    assert "it is broken" in said()
+    states = server.states()
+    assert states["flow"] == "Failed"
+    assert states["01_a"] == states["02_b[1]"] == "Completed"
+    assert states["02_b[2]"] == states["close"] == "Failed"
+    assert states["03_c"] == "NotReady"
+    # One retry is the file's, and Prefect's alone.
+    assert sorted((three_steps.root / "tries.txt").read_text().split()) == ["1", "2", "2"]
+    (pipeline_run,) = runs_of(store, "tags.`prefect.flow_run` LIKE '%'")
+    assert pipeline_run.info.status == "FAILED"
+
+
+def test_two_workers_share_a_pool(
+    server: Server, three_steps: Project, store: str, taxi_nb: CommandLine
+) -> None:
+    asked = ["--work-pool", "ours", "--cron", "0 6 2 * *"]
+    assert taxi_nb("export", "prefect", "params/one.yaml", "-o", "flow.py", *asked)[0] == 0
+    with ExitStack() as stack:
+
+        def start(*command: str) -> Callable[[], str]:
+            return stack.enter_context(started(server, three_steps, *command))
+
+        made = start("prefect", "work-pool", "create", "ours", "--type", "process")
+        assert "exit 0" in ended(made), made()
+        deployed = start("python", "flow.py", "deploy")
+        assert "exit 0" in ended(deployed), deployed()
+        workers = [
+            start("prefect", "worker", "start", "--pool", "ours", "--name", name, "--limit", "1")
+            for name in ("one", "two")
+        ]
+        wait_for(lambda: all("started!" in worker() for worker in workers), PATIENCE)
+        (deployment,) = server("deployments")
+        assert deployment["schedules"][0]["schedule"]["cron"] == "0 6 2 * *"
+        address = f"{server.address}/deployments/{deployment['id']}/create_flow_run"
+        runs = [
+            requests.post(address, json={"parameters": {"seed": seed}}, timeout=30).json()["id"]
+            for seed in (1, 2)
+        ]
+
+        def states() -> set[str]:
+            return {run["state_name"] for run in server("flow_runs") if run["id"] in runs}
+
+        wait_for(lambda: states() == {"Completed"} or "Failed" in states(), PATIENCE)
+        said = [worker() for worker in workers]
+        assert states() == {"Completed"}, "\n".join(said)
+        # Each took one, and neither took the other's.
+        assert [one.count("submitted to infrastructure") for one in said] == [1, 1], "\n".join(said)
+    opened = runs_of(store, "tags.`prefect.flow_run` LIKE '%'")
+    assert {run.data.tags["prefect.flow_run"] for run in opened} == set(runs)
