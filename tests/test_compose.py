@@ -91,7 +91,7 @@ def seen(request: pytest.FixtureRequest) -> dict[str, Any]:
     pytest.importorskip("moto.server")
     # Not below pytest's folders: PostgreSQL is not root, and nobody but root may look in there.
     folder = Path(tempfile.mkdtemp(prefix="taxi-nb-together-", dir="/tmp"))
-    request.addfinalizer(lambda: shutil.rmtree(folder))
+    request.addfinalizer(lambda: shutil.rmtree(folder))  # noqa: PT021 - much may fail before
     folder.chmod(0o755)
     for name in ("notebooks", "params", ".jupyter"):
         shutil.copytree(REPOSITORY / name, folder / name)
