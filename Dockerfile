@@ -14,6 +14,12 @@ WORKDIR /locked
 RUN python -c 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*(wanted for extra in sys.argv[1].split() for wanted in extras[extra]), sep="\n")' \
       "$EXTRAS" > extras.txt \
     && python -m pip install --require-hashes -c requirements-dev.lock -r extras.txt
+# Engines pin what would hold back our libraries, so they live apart, if they are wanted at all.
+ARG ENGINES=""
+COPY requirements-engines.lock /locked/
+RUN mkdir /opt/engines \
+    && if [ -n "$ENGINES" ]; then python -m venv /opt/engines \
+      && /opt/engines/bin/python -m pip install --require-hashes -r requirements-engines.lock; fi
 
 FROM python:${PYTHON}
 ARG UID=1000
@@ -21,7 +27,8 @@ RUN useradd --uid "$UID" --create-home taxi \
     && install --directory --owner=taxi --group=taxi /project \
          /project/data /project/runs /project/store
 COPY --from=environment /opt/venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH \
+COPY --from=environment /opt/engines /opt/engines
+ENV PATH=/opt/venv/bin:$PATH:/opt/engines/bin \
     TAXI_NB_ROOT=/project \
     MLFLOW_TRACKING_URI=sqlite:////project/store/mlflow.db \
     MLFLOW_DISABLE_TELEMETRY=true \

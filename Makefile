@@ -95,8 +95,9 @@ verify: setup  ## execute the newest run again, elsewhere, and compare every num
 # An image has no checkout: it is told its commit, and whether there was more than that.
 commit = $(shell git rev-parse HEAD)$(if $(shell git status --porcelain),-dirty)
 
-image:  ## build the container image of this commit (EXTRAS="s3 postgres prefect" TAG=local)
+image:  ## build the container image of this commit (TAG=local EXTRAS="s3 postgres" ENGINES=yes)
 	docker build --build-arg COMMIT=$(commit) $(if $(EXTRAS),--build-arg EXTRAS="$(EXTRAS)") \
+	  $(if $(ENGINES),--build-arg ENGINES=$(ENGINES)) \
 	  --tag taxi-nb:$(or $(TAG),local) .
 
 up: .env  ## start compose.yaml's services: stores, MLflow, Lab, the pipeline, the champion (PROFILE=prefect)

@@ -130,7 +130,7 @@ class Together:
 
 
 def until(is_so: Callable[[], bool], name: str) -> None:
-    end = time.monotonic() + 90
+    end = time.monotonic() + 200
     while not is_so():
         assert time.monotonic() < end, f"{name} never answered"
         time.sleep(1)

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.containers.compose import services
 from tests.containers.dockerfile import copy_context, image_environment, instructions
 
 LINES = list(instructions())
@@ -54,17 +53,10 @@ def test_the_image_has_the_project_and_nothing_that_lies_beside_it(tmp_path: Pat
 
 def test_extras_that_images_are_built_with_exist() -> None:
     written = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-    extras = {*written["project"]["optional-dependencies"], "prefect"}
+    extras = set(written["project"]["optional-dependencies"])
     (default,) = [one.words[0] for one in LINES if one.text.startswith("EXTRAS=")]
     wanted = default.partition("=")[2].split()
-    for service in services(dict.fromkeys(secrets(), "x")).values():
-        wanted += service.get("build", {}).get("args", {}).get("EXTRAS", "").split()
     assert set(wanted) <= extras
-
-
-def secrets() -> list[str]:
-    lines = (REPOSITORY / ".env.example").read_text().splitlines()
-    return [line[:-1] for line in lines if line.endswith("=")]
 
 
 def test_linters_say_nothing() -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from taxi_nb.cli import app
 from taxi_nb.located_yaml import read_located_yaml
 from tests.conftest import REPOSITORY, Project
 
@@ -97,3 +99,9 @@ def test_with_shared_results_the_extra_for_buckets_is_installed(
     shared = {**runner, "TAXI_NB_RESULTS": "s3://bucket/prefix"}
     subprocess.run(["bash", "-e", "-c", install], env=shared, cwd=project.root, check=True)
     assert (tmp_path / "asked").read_text() == "make setup-dev setup\n"
+
+
+def test_a_summary_writes_no_pages() -> None:
+    done = CliRunner().invoke(app, ["report", "--summary", "--single-file"])
+    assert done.exit_code == 2
+    assert "leave out --single-file" in done.output

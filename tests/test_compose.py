@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +82,17 @@ def test_ports_are_this_machines_and_what_answers_is_asked_for_its_health() -> N
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def seen(request: pytest.FixtureRequest) -> dict[str, Any]:
     """What was seen when the smoke pipeline went through all services."""
     if os.name != "posix" or os.getuid() != 0 or not shutil.which("unshare"):
         pytest.skip("only root may give processes names and ports of their own")
     if postgresql_programs() is None:
         pytest.skip("NO POSTGRESQL HERE: compose.yaml is NOT TESTED (apt install postgresql)")
     pytest.importorskip("moto.server")
-    # Others have to pass through to their own files: PostgreSQL is not root.
-    folder = tmp_path_factory.mktemp("together")
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o755)
+    # Not below pytest's folders: PostgreSQL is not root, and nobody but root may look in there.
+    folder = Path(tempfile.mkdtemp(prefix="taxi-nb-together-", dir="/tmp"))
+    request.addfinalizer(lambda: shutil.rmtree(folder))  # noqa: PT021 - much may fail before
+    folder.chmod(0o755)
     for name in ("notebooks", "params", ".jupyter"):
         shutil.copytree(REPOSITORY / name, folder / name)
     for name in ("requirements.lock", "Makefile", ".env.example"):
