@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -131,9 +131,11 @@ def _carried_out(
     from taxi_nb.pipeline.progress import PlainProgress
     from taxi_nb.pipeline.run import run_step
 
+    kernels = started_pool(replace(pipeline, steps=(chosen,)), kernel, 1)
     with (
         signals_stop("interrupted: kernel ended, the step's run closed"),
-        started_pool(replace(pipeline, steps=(chosen,)), kernel, 1) as pool,
+        # What is up to date needs no kernel; the first that is asked for starts the pool.
+        kernels if planned.will_run else closing(kernels) as pool,
         PlainProgress(Console()) as progress,
     ):
         result = run_step(
