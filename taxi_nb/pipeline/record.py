@@ -160,6 +160,8 @@ class StepResult:
     def recorded(self) -> dict[str, Any]:
         """Return the part that a record keeps: name -> value."""
         kept = {name: value for name, value in vars(self).items() if name not in _KEPT_APART}
+        if kept["shared_by"] is None:  # As older commits wrote it.
+            del kept["shared_by"]
         return {**kept, "parameters": plain(self.parameters)}
 
     @classmethod
