@@ -32,12 +32,12 @@ def three_steps(project: Project, store: str, monkeypatch: pytest.MonkeyPatch) -
         "assert size != broken, 'it is broken'",
         parameters="size: int = 1\nbroken: int = 0\noptions: dict = {}\nmore: dict = {}",
     )
-    project.notebook("03_c", "1", parameters="more: dict = {}")
+    project.notebook("03_c", "1", parameters="extra: dict = {}")
     project.pipeline(
         "experiment: exported\nparams: {seed: 7, broken: 0, options: {rate: 0.5, n: 3}}\nsteps:\n"
         "  - notebook: 01_a\n"
         "  - {notebook: 02_b, needs: [], matrix: {size: [1, 2]}, retries: 1, timeout: 90s,\n"
-        "     cpus: 2, memory: 1500M, params: {more: {a: 1}}}\n"
+        "     cpus: 2, memory: 1500M, params: {extra: {a: 1}}}\n"
         "  - {notebook: 03_c, needs: [02_b]}\n"
     )
     project.pipeline(

@@ -41,7 +41,7 @@ def open(
     seed: int = 7,
     broken: int = 0,
     options: dict = STRUCT,
-    more: str = "",
+    extra: str = "",
 ):
     return container("open")
 
@@ -72,11 +72,11 @@ def close(run: str = ""):
 
 
 @dsl.pipeline(name="test", description=WRITTEN["pipelineInfo"]["description"])
-def twin(seed: int = 7, broken: int = 0, options: dict = STRUCT, more: str = ""):
+def twin(seed: int = 7, broken: int = 0, options: dict = STRUCT, extra: str = ""):
     def task(made, shown, *needs):
         return made.set_caching_options(False).set_display_name(shown).after(*needs)
 
-    opened = task(open(seed=seed, broken=broken, options=options, more=more), "open")
+    opened = task(open(seed=seed, broken=broken, options=options, extra=extra), "open")
     run = opened.outputs["run"]
     a = task(step_01_a(run=run), "01_a")
     b1, b2 = task(step_02_b_1(run=run), "02_b[1]"), task(step_02_b_2(run=run), "02_b[2]")
