@@ -30,7 +30,7 @@ def three_steps(project: Project, store: str, monkeypatch: pytest.MonkeyPatch) -
         "02_b",
         "import pathlib\nwith open('../tries.txt', 'a') as tries: tries.write(f'{size} ')",
         "assert size != broken, 'it is broken'",
-        parameters="size: int = 1\nbroken: int = 0\noptions: dict = {}\nmore: dict = {}",
+        parameters="size: int = 1\nbroken: int = 0\noptions: dict = {}\nextra: dict = {}",
     )
     project.notebook("03_c", "1", parameters="extra: dict = {}")
     project.pipeline(
