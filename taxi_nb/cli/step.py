@@ -76,6 +76,9 @@ def step(
     Example: taxi-nb step params/smoke.yaml '03_train[linear]' --run 20260203-140501-smoke
     """
     from taxi_nb.pipeline.coordinated import bring_needs, require_needs, require_same
+    from taxi_nb.pipeline.memory import Memory
+    from taxi_nb.pipeline.plan import decide_in_run
+    from taxi_nb.pipeline.planned import PlannedStep
     from taxi_nb.pipeline.record import Status
     from taxi_nb.pipeline.resources import require_resources
 
@@ -92,9 +95,15 @@ def step(
             return
         require_resources([chosen])
         require_needs(chosen, opened)
-        memory, made = make_plan(pipeline, [name] if force else None)
+        memory = Memory(pipeline)
         bring_needs(chosen, pipeline, memory, opened)
-        result = _carried_out(pipeline, chosen, memory, made.of(name), opened, kernel)
+        steps = {known.name: known for known in pipeline.steps}
+        planned = (
+            PlannedStep(chosen, ("forced",))
+            if force
+            else decide_in_run(chosen, steps, memory, opened)
+        )
+        result = _carried_out(pipeline, chosen, memory, planned, opened, kernel)
     if not result.status.is_good:
         show_failure(result, opened.folder)
         raise typer.Exit(FAILURE)

@@ -5,24 +5,48 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline import record
-from taxi_nb.pipeline.killed_run import ended, forget_running, note_running
+from taxi_nb.pipeline.interrupted import GATE
+from taxi_nb.pipeline.killed_run import ended, ending_of, forget_running, note_running
+from taxi_nb.pipeline.memory import RUNS
 from taxi_nb.pipeline.planned import Plan
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord, Status, StepResult
 from taxi_nb.pipeline.spec import Pipeline
 from taxi_nb.project import path_within, write_whole
 from taxi_nb.secrets.addresses import without_credentials
+from taxi_nb.secrets.known import KNOWN
 from taxi_nb.tracking.context import authorship
-from taxi_nb.tracking.names import PIPELINE_RUN_TAG
+from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE, PIPELINE_RUN_TAG, URI_VARIABLE
 from taxi_nb.tracking.pipeline_runs import PipelineTracking
-from taxi_nb.tracking.store_errors import StoreError
+from taxi_nb.tracking.store import tracking_uri
+from taxi_nb.tracking.store_errors import StoreError, errors_of_store
+
+
+@contextmanager
+def books_of(pipeline: Pipeline) -> Iterator[PipelineTracking]:
+    """Give a block the pipeline's store, in which what killed runs left open has been closed.
+
+    A signal waits meanwhile, but for the parts of the block that are `GATE.opened`. What fails in
+    the store is a StoreError.
+    """
+    for variable in pipeline.secrets:
+        KNOWN.remember(variable)
+    if pipeline.tracking_uri:
+        os.environ[URI_VARIABLE] = pipeline.tracking_uri
+    if pipeline.artifact_root:
+        os.environ[ARTIFACT_ROOT_VARIABLE] = pipeline.artifact_root
+    with GATE.closed(), errors_of_store(tracking_uri()):
+        tracking = PipelineTracking(pipeline.experiment)
+        tracking.close_abandoned(partial(ending_of, pipeline.root / RUNS))
+        yield tracking
 
 
 def open_run(

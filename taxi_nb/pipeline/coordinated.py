@@ -12,14 +12,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
-from taxi_nb.pipeline._record_keeper import RecordKeeper, open_run
+from taxi_nb.pipeline._record_keeper import RecordKeeper, books_of, open_run
 from taxi_nb.pipeline._results import KeptResults
 from taxi_nb.pipeline._step_run import RunFolder
-from taxi_nb.pipeline.interrupted import GATE
-from taxi_nb.pipeline.killed_run import ending_of
 from taxi_nb.pipeline.memory import RUNS, Memory
 from taxi_nb.pipeline.object_store import ObjectStore
 from taxi_nb.pipeline.planned import Plan
@@ -37,9 +34,7 @@ from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.plain_data import from_plain, plain, to_json
 from taxi_nb.project import file_inside, private_folder, read_regular, write_whole
 from taxi_nb.tracking.context import authorship
-from taxi_nb.tracking.pipeline_runs import PipelineTracking, is_alive, this_process
-from taxi_nb.tracking.store import tracking_uri
-from taxi_nb.tracking.store_errors import errors_of_store
+from taxi_nb.tracking.pipeline_runs import is_alive, this_process
 
 _STEPS = ".steps"
 
@@ -187,9 +182,7 @@ def open_coordinated(
                 if found.opened.status is not Status.RUNNING:
                     raise CoordinationError(f"run {name} is closed: {found.opened.status}")
                 return name
-    with GATE.closed(), errors_of_store(tracking_uri()):
-        tracking = PipelineTracking(pipeline.experiment)
-        tracking.close_abandoned(partial(ending_of, runs))
+    with books_of(pipeline) as tracking:
         folder = (
             runs / name if name else make_run_folder(runs, pipeline.name, memory.results.speak_of)
         )
@@ -231,10 +224,10 @@ def bring_needs(step: Step, pipeline: Pipeline, memory: Memory, run: Coordinated
     """Bring what the steps before one wrote, where they ran on another machine."""
     if memory.shared is None:
         return
-    for before in pipeline.steps:
+    needed = (one for one in pipeline.steps if one.name in step.needs)
+    for before in (one for one in needed if run[one.name].status.is_good):
         run_id = run[before.name].mlflow_run_id
-        here = {result.mlflow_run_id for result in memory.candidates[before.name]}
-        if before.name not in step.needs or run_id in here:
+        if run_id in {result.mlflow_run_id for result in memory.candidates[before.name]}:
             continue
         entries = (entry.result for entry in memory.shared_results(before) if not entry.problem)
         found = next((one for one in entries if one and one.mlflow_run_id == run_id), None)
@@ -259,8 +252,7 @@ def close_coordinated(pipeline: Pipeline, run: CoordinatedRun) -> RunRecord:
     run.recall()
     steps = run.record.steps
     is_good = all(step.status.is_good for step in steps)
-    with GATE.closed(), errors_of_store(tracking_uri()):
-        tracking = PipelineTracking(pipeline.experiment)
+    with books_of(pipeline) as tracking:
         began = datetime.fromisoformat(run.opened.started)
         seconds = (datetime.now(UTC) - began).total_seconds()
         keeper = RecordKeeper(run.record, pipeline.file, run.folder, tracking, seconds)

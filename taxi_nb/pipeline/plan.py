@@ -8,6 +8,7 @@ files, packages and upstream runs, and is still there. Its inputs were recorded 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Protocol
 
 from taxi_nb.pipeline.differences import Present, differences
 from taxi_nb.pipeline.memory import Memory
@@ -70,6 +71,21 @@ def decide(
         found.append(reasons)
     reasons = [*_reasons_to_tell(present, found), *damaged]
     return PlannedStep(step, tuple(reasons), former=former)
+
+
+class Outcomes(Protocol):
+    """What the steps of a run have come to."""
+
+    def __getitem__(self, step: str) -> StepResult:
+        """Return what a step has come to."""
+
+
+def decide_in_run(
+    step: Step, steps: Mapping[str, Step], memory: Memory, outcomes: Outcomes
+) -> PlannedStep:
+    """Decide for a step when all that it needs is done in a run; `steps` are the pipeline's."""
+    before = {name: PlannedStep(steps[name], result=outcomes[name]) for name in step.needs}
+    return decide(step, memory, before)
 
 
 def _former(step: Step, memory: Memory) -> StepResult | None:

@@ -57,10 +57,6 @@ class Plan:
         """The steps that have to run."""
         return [planned for planned in self.steps if planned.will_run]
 
-    def of(self, name: str) -> PlannedStep:
-        """Return the decision for a step."""
-        return next(planned for planned in self.steps if planned.step.name == name)
-
     @property
     def results(self) -> list[StepResult]:
         """The results that are used again."""

@@ -9,29 +9,25 @@ from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from taxi_nb.pipeline._execute import import_papermill
 from taxi_nb.pipeline._execution import KernelHandle
-from taxi_nb.pipeline._record_keeper import RecordKeeper, open_run
+from taxi_nb.pipeline._record_keeper import RecordKeeper, books_of, open_run
 from taxi_nb.pipeline._step_run import RunFolder, StepRunner
 from taxi_nb.pipeline.interrupted import GATE, Interrupted
 from taxi_nb.pipeline.kernels.pool import KernelPool
-from taxi_nb.pipeline.killed_run import ended, ending_of
+from taxi_nb.pipeline.killed_run import ended
 from taxi_nb.pipeline.memory import RUNS, Memory
-from taxi_nb.pipeline.plan import decide, plan
+from taxi_nb.pipeline.plan import Outcomes, decide_in_run, plan
 from taxi_nb.pipeline.planned import Plan, PlannedStep
 from taxi_nb.pipeline.record import RunRecord, Status, StepError, StepResult, make_run_folder
 from taxi_nb.pipeline.resources import fitting
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.project import part_file
-from taxi_nb.secrets.known import KNOWN
-from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE, URI_VARIABLE
 from taxi_nb.tracking.pipeline_runs import PipelineTracking
-from taxi_nb.tracking.store import tracking_uri
-from taxi_nb.tracking.store_errors import StoreError, errors_of_store
+from taxi_nb.tracking.store_errors import StoreError
 
 # Seconds between tries: 1, 2, 4 and so on, up to these.
 _LONGEST_WAIT = 60
@@ -53,13 +49,10 @@ class Listener(Protocol):
         """A step has ended, or will not run."""
 
 
-class Keeper(Protocol):
-    """Keeps the books of a run: what each step has come to."""
+class Keeper(Outcomes, Protocol):
+    """Keeps the books of a run."""
 
     run_id: str
-
-    def __getitem__(self, step: str) -> StepResult:
-        """Return what a step has come to."""
 
     def update(self, *results: StepResult) -> None:
         """Note what steps have come to."""
@@ -83,17 +76,8 @@ def run_pipeline(
     ``runs/latest`` points at. Raises StoreError if the MLflow store cannot be used, and
     Interrupted, if a signal handler raised it, after kernels have been ended and all runs closed.
     """
-    for variable in pipeline.secrets:
-        KNOWN.remember(variable)
-    if pipeline.tracking_uri:
-        os.environ[URI_VARIABLE] = pipeline.tracking_uri
-    if pipeline.artifact_root:
-        os.environ[ARTIFACT_ROOT_VARIABLE] = pipeline.artifact_root
     memory, made = planned or (memory := Memory(pipeline), plan(pipeline, memory))
-    # A signal ends the steps; what opens and closes the books is never cut short.
-    with GATE.closed(), errors_of_store(tracking_uri()):
-        tracking = PipelineTracking(pipeline.experiment)
-        tracking.close_abandoned(partial(ending_of, pipeline.root / RUNS))
+    with books_of(pipeline) as tracking:
         folder = make_run_folder(pipeline.root / RUNS, pipeline.name, memory.results.speak_of)
         record = open_run(pipeline, made, folder, tracking)
         keeper = RecordKeeper(record, pipeline.file, folder, tracking)
@@ -120,9 +104,7 @@ def run_step(
 
     Raises what `run_pipeline` does. The step's run in MLflow is closed then.
     """
-    with GATE.closed(), errors_of_store(tracking_uri()):
-        tracking = PipelineTracking(pipeline.experiment)
-        tracking.close_abandoned(partial(ending_of, pipeline.root / RUNS))
+    with books_of(pipeline) as tracking:
         made = Plan((planned,))
         run = _Run(pipeline, pool, listener, memory, made, keeper, folder, tracking)
         import_papermill()
@@ -257,13 +239,12 @@ class _Run:
         planned = self.planned[step.name]
         if planned.will_run:
             return planned
-        before = {
-            name: PlannedStep(self.steps[name], result=self.keeper[name]) for name in step.needs
-        }
-        planned = decide(step, self.memory, before)
+        planned = decide_in_run(step, self.steps, self.memory, self.keeper)
         while planned.result and planned.result.is_away:
-            here = self.memory.fetch(step, planned.result)
-            planned = replace(planned, result=here) if here else decide(step, self.memory, before)
+            if here := self.memory.fetch(step, planned.result):
+                planned = replace(planned, result=here)
+            else:
+                planned = decide_in_run(step, self.steps, self.memory, self.keeper)
         self.planned[step.name] = planned
         return planned
 

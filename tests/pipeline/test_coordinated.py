@@ -191,3 +191,37 @@ def test_an_unknown_run_is_said_with_what_to_do(two_steps: Project, taxi_nb: Com
         code, out, err = taxi_nb("open", PARAMS, "--run", name)
         assert (code, out) == (2, "")
         assert f"a run cannot be called {name!r}" in err
+
+
+def test_store_and_secrets_of_the_pipeline_file_count_in_each_call(
+    project: Project, taxi_nb: CommandLine, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FARES_TOKEN", "hush-1234567890")
+    project.notebook("01_a", "print('with', token)", parameters="token: str = ''")
+    shutil.copy(project.root / "mlflow.db", project.root / "other.db")
+    other = f"sqlite:///{project.root / 'other.db'}"
+    project.pipeline(
+        f"tracking_uri: {other}\nsteps: [{{notebook: 01_a, params: {{token: 'env:FARES_TOKEN'}}}}]"
+    )
+    run = taxi_nb("open", PARAMS)[1].strip()
+    assert taxi_nb("step", PARAMS, "01_a", "--run", run)[0] == 0
+    assert taxi_nb("close", run)[0] == 0
+    assert runs_of(store) == []
+    assert [found.info.status for found in runs_of(other)] == ["FINISHED", "FINISHED"]
+    notebook = (project.root / "runs" / run / "01_a.ipynb").read_text()
+    assert "with" in notebook
+    assert "hush-1234567890" not in notebook
+
+
+def test_on_another_machine_too_a_step_whose_need_failed_is_skipped(
+    project: Project, taxi_nb: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXI_NB_RESULTS", str(tmp_path / "results"))
+    project.notebook("01_a", "1 / 0")
+    project.notebook("02_b")
+    project.pipeline(STEPS)
+    run = taxi_nb("open", PARAMS)[1].strip()
+    assert taxi_nb("step", PARAMS, "01_a", "--run", run)[0] == 1
+    code, out, _ = taxi_nb("step", PARAMS, "02_b", "--run", run)
+    assert code == 1
+    assert "it needs 01_a, which did not succeed" in out
