@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from tests.conftest import Project, runs_of
 from tests.running import CommandLine, wait_for
@@ -34,6 +36,10 @@ class Server:
             self.port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}/api"
         self.programs = engines
+        # The server answers 503 while its SQLite is locked: Prefect's own client asks again too.
+        again = Retry(8, backoff_factor=0.5, status_forcelist=[503], allowed_methods=None)
+        self.http = requests.Session()
+        self.http.mount(self.address, HTTPAdapter(max_retries=again))
         self.environment = {
             **os.environ,
             "PREFECT_HOME": str(home),
@@ -58,15 +64,20 @@ class Server:
     def answers(self) -> bool:
         try:
             return requests.get(f"{self.address}/health", timeout=5).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def stop(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def post(self, path: str, asked: dict[str, Any]) -> Any:
+        answer = self.http.post(f"{self.address}/{path}", json=asked, timeout=60)
+        answer.raise_for_status()
+        return answer.json()
+
     def __call__(self, what: str) -> list[dict[str, Any]]:
-        return requests.post(f"{self.address}/{what}/filter", json={}, timeout=30).json()
+        return self.post(f"{what}/filter", {})
 
     def states(self) -> dict[str, str]:
         """Return each task of the newest flow run and how it ended."""
@@ -179,11 +190,8 @@ def test_two_workers_share_a_pool(
         wait_for(lambda: all("started!" in worker() for worker in workers), PATIENCE)
         (deployment,) = server("deployments")
         assert deployment["schedules"][0]["schedule"]["cron"] == "0 6 2 * *"
-        address = f"{server.address}/deployments/{deployment['id']}/create_flow_run"
-        runs = [
-            requests.post(address, json={"parameters": {"seed": seed}}, timeout=30).json()["id"]
-            for seed in (1, 2)
-        ]
+        address = f"deployments/{deployment['id']}/create_flow_run"
+        runs = [server.post(address, {"parameters": {"seed": seed}})["id"] for seed in (1, 2)]
 
         def states() -> set[str]:
             return {run["state_name"] for run in server("flow_runs") if run["id"] in runs}
