@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -35,7 +35,8 @@ Force = Annotated[
     ),
 ]
 Kernel = Annotated[
-    str, typer.Option(help="How kernels start: fork, spawn; auto picks what is safe here.")
+    Literal["auto", "fork", "spawn"],
+    typer.Option(help="How kernels start; auto picks what is safe here."),
 ]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time, at most.")]
 ChosenRun = Annotated[
@@ -54,6 +55,14 @@ def read(file: Path, overrides: list[str] | None) -> Pipeline:
         count = len(error.problems)
         heading = f"{file}: {count} mistake{'s' if count > 1 else ''}; nothing has been run"
         stop("\n".join([heading, *(f"  {problem}" for problem in error.problems)]), USAGE)
+
+
+def name_and_value(option: str, text: str, *, may_be_secret: bool = False) -> tuple[str, str]:
+    """Split the text of an option; what is wrong is told without a text that may be a secret."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        stop(f"{option} must be NAME=VALUE" + ("" if may_be_secret else f", got: {text!r}"), USAGE)
+    return name, value
 
 
 def make_plan(pipeline: Pipeline, force: list[str] | None) -> tuple[Memory, Plan]:

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from taxi_nb.cli._arguments import read
-from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, stop
+from taxi_nb.cli._arguments import name_and_value, read
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say
 
 export = typer.Typer(
     no_args_is_help=True, help="Write the pipeline for an engine: Prefect or Kubeflow Pipelines."
@@ -71,7 +71,7 @@ def kubeflow(
         from taxi_nb.export.kubeflow import kubeflow_pipeline
         from taxi_nb.export.outline import write_export
 
-        variables = dict(_variable(text) for text in env or [])
+        variables = dict(name_and_value("--env", text, may_be_secret=True) for text in env or [])
         pipeline = read(params, None)
         text = kubeflow_pipeline(pipeline, image, variables)
         write_export(output, text, overwrite=overwrite)
@@ -82,14 +82,6 @@ def kubeflow(
             f"containers share no disk: the image has to set {' and '.join(missing)}, or give "
             "them here with --env NAME=VALUE"
         )
-
-
-def _variable(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        # Without the text: it may be a secret.
-        stop("--env must be NAME=VALUE", USAGE)
-    return name, value
 
 
 @contextmanager

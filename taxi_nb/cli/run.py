@@ -19,7 +19,7 @@ from taxi_nb.cli._arguments import (
     make_plan,
     read,
 )
-from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.kernels.pool import KernelPool
@@ -83,7 +83,7 @@ def _nothing_to_do(pipeline: Pipeline, memory: Memory, plan: Plan) -> bool:
     return True
 
 
-def _carry_out(pipeline: Pipeline, planned: tuple[Memory, Plan], jobs: int, kernel: str) -> None:
+def _carry_out(pipeline: Pipeline, planned: tuple[Memory, Plan], jobs: int, kernel: Kernel) -> None:
     from rich.console import Console
 
     from taxi_nb.pipeline.object_store import ObjectStoreError
@@ -108,17 +108,14 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Memory, Plan], jobs: int, kern
     show_end(*made)
 
 
-def started_pool(pipeline: Pipeline, kernel: str, jobs: int) -> KernelPool:
+def started_pool(pipeline: Pipeline, kernel: Kernel, jobs: int) -> KernelPool:
     """Return kernels of a kind for a pipeline's steps, `jobs` of them at a time."""
     from taxi_nb.pipeline.kernels.pool import KernelPool, default_kind, in_one_order
     from taxi_nb.pipeline.preload import modules_to_preload
 
-    if kernel not in ("auto", "fork", "spawn"):
-        stop(f"--kernel must be one of auto, fork, spawn, got: {kernel!r}", USAGE)
     _share_cores(jobs)
     kind = default_kind() if kernel == "auto" else kernel
-    variables = in_one_order(os.environ)
-    return KernelPool(kind, modules_to_preload(pipeline), env=variables)  # type: ignore[arg-type]
+    return KernelPool(kind, modules_to_preload(pipeline), env=in_one_order(os.environ))
 
 
 def _share_cores(jobs: int) -> None:

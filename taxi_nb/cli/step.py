@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli._arguments import Kernel, Overrides, make_plan, read
+from taxi_nb.cli._arguments import Kernel, Overrides, make_plan, name_and_value, read
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, signals_stop, stop
 from taxi_nb.cli.run import show_end, show_failure, started_pool
 from taxi_nb.project import project_root
@@ -47,7 +47,7 @@ def open_run(
     from taxi_nb.pipeline.memory import RUNS
     from taxi_nb.pipeline.record import require_latest
 
-    tags = dict(_tag(text) for text in tag or [])
+    tags = dict(name_and_value("--tag", text) for text in tag or [])
     pipeline = read(params, overrides)
     with _errors("the run could not be opened: "):
         require_latest(pipeline.root / RUNS)
@@ -133,7 +133,7 @@ def _carried_out(
     memory: Memory,
     planned: PlannedStep,
     opened: CoordinatedRun,
-    kernel: str,
+    kernel: Kernel,
 ) -> StepResult:
     from rich.console import Console
 
@@ -192,13 +192,6 @@ def _step(pipeline: Pipeline, name: str) -> Step:
             return chosen
     hint = close_to(name, [known.name for known in pipeline.steps])
     stop(f"{pipeline.file.name} has no step {name!r}{hint}", USAGE)
-
-
-def _tag(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        stop(f"--tag must be NAME=VALUE, got: {text!r}", USAGE)
-    return name, value
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from contextlib import suppress
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.project import write_whole
-from taxi_nb.secrets.addresses import hide_secrets, without_credentials
+from taxi_nb.secrets.addresses import cause_of, without_credentials
 
 # These show an object when all of it has arrived; elsewhere it is moved into place.
 _WHOLE_BY_THEMSELVES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"}
@@ -50,6 +51,13 @@ class ObjectStore:
             return bytes(self._files.cat_file(self._path(name)))
         except (FileNotFoundError, IsADirectoryError):
             return None
+        except Exception as error:
+            raise self._failure(error) from None
+
+    def digest(self, name: str) -> str | None:
+        """Return the sha256 of an object, read piece by piece; None if there is none."""
+        try:
+            return digest_there(self._files, self._path(name))
         except Exception as error:
             raise self._failure(error) from None
 
@@ -157,8 +165,15 @@ def connected(address: str) -> tuple[Any, str]:
     return files, str(path)
 
 
+def digest_there(files: Any, path: str) -> str | None:
+    """Return the sha256 of a file of a file system, read piece by piece; None if there is none."""
+    try:
+        with files.open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
 def _failure(address: str, error: Exception) -> ObjectStoreError:
-    cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return ObjectStoreError(
-        f"{without_credentials(address)} cannot be used: {hide_secrets(cause, address)}"
-    )
+    where = without_credentials(address)
+    return ObjectStoreError(f"{where} cannot be used: {cause_of(error, address)}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-from taxi_nb.pipeline.object_store import connected
+from taxi_nb.pipeline.object_store import connected, digest_there
+from taxi_nb.secrets.addresses import cause_of
 
 # What servers say of a file's version; its size alone says too little.
 _VERSION = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "created")
@@ -31,9 +31,6 @@ def remote_digest(location: str) -> str | None:
     """Return a remote file's sha256, None if it is not there; OSError if it cannot be read."""
     try:
         files, path = connected(location)
-        with files.open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return None
+        return digest_there(files, path)
     except Exception as error:
-        raise OSError(f"{type(error).__name__}: {error}") from error
+        raise OSError(cause_of(error, location)) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from typing import Any
 from taxi_nb.pipeline._execution import KernelHandle
 from taxi_nb.pipeline.record import Status
 from taxi_nb.pipeline.spec import Step
-from taxi_nb.tracking.environment import machine_memory
+from taxi_nb.tracking.environment import machine_memory, usable_cores
 
 _POLL_SECONDS = 0.2
 
@@ -33,10 +32,7 @@ def usable_memory() -> int:
 
 def usable_cpus() -> float:
     """Return the processors that processes here may use, a container's limit counted."""
-    if hasattr(os, "sched_getaffinity"):
-        count = float(len(os.sched_getaffinity(0)))
-    else:
-        count = float(os.cpu_count() or 1)
+    count = float(usable_cores())
     with suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         count = min(count, int(quota) / int(period))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from taxi_nb.pipeline._results import FOLDER, result_of, written
 from taxi_nb.pipeline.file_digest import FileDigests
@@ -76,6 +77,12 @@ class SharedResults:
         """The place, connected when it is first asked."""
         return ObjectStore(self._address)
 
+    @cached_property
+    def _who(self) -> dict[str, Any]:
+        from taxi_nb.tracking.context import authorship
+
+        return authorship()
+
     def of_steps(self, steps: Iterable[Inputs]) -> dict[str, list[Entry]]:
         """Find the results of steps by what is known before they run: name of step -> results.
 
@@ -84,12 +91,18 @@ class SharedResults:
         """
         asked = list(steps)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="results") as threads:
-            found = threads.map(lambda one: self._entries(one.shared_key), asked)
-            return {inputs.step: entries for inputs, entries in zip(asked, found, strict=True)}
+            found = list(threads.map(lambda one: self._entries(one.shared_key), asked))
+            # Many results may hold the same file, such as a month: it is asked for once.
+            every = {file for listed in found for entry in listed for file in entry.files.values()}
+            names = sorted({_object(file) for file in every})
+            sizes = dict(zip(names, threads.map(self.store.size, names), strict=True))
+        return {
+            inputs.step: [_with_what_is_missing(entry, sizes) for entry in listed]
+            for inputs, listed in zip(asked, found, strict=True)
+        }
 
     def _entries(self, key: str) -> list[Entry]:
-        names = sorted(self.store.sizes(f"{RESULTS}/{key}"))
-        return [self._with_what_is_missing(self.entry(name)) for name in names]
+        return [self.entry(name) for name in sorted(self.store.sizes(f"{RESULTS}/{key}"))]
 
     def entry(self, name: str) -> Entry:
         """Read what is kept of a result; a result that cannot be read says why."""
@@ -105,12 +118,6 @@ class SharedResults:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             return Entry(name, None, f"cannot be read: {str(error).splitlines()[0]}")
         return Entry(name, replace(result, shared=sharing))
-
-    def _with_what_is_missing(self, entry: Entry) -> Entry:
-        for path, file in entry.files.items():
-            if self.store.size(_object(file)) != file.size:
-                return replace(entry, problem=f"is not whole: {path} is gone or cut short")
-        return entry
 
     def share(self, result: StepResult, files: Mapping[str, Path], digests: FileDigests) -> None:
         """Share a result with its files in the run's folder, named as in a record.
@@ -141,12 +148,9 @@ class SharedResults:
             if not (is_whole and self.store.size(_object(file)) == file.size):
                 self.store.write(_object(file), path)
             shared[name] = file
-        from taxi_nb.tracking.context import authorship
-
-        who = authorship()
         sharing = Sharing(
-            by=str(who["developer"]),
-            commit=who["commit"],
+            by=str(self._who["developer"]),
+            commit=self._who["commit"],
             when=datetime.now(UTC).isoformat(timespec="seconds"),
             files=shared,
         )
@@ -197,8 +201,7 @@ class SharedResults:
         if entry.problem:
             return entry.problem
         for name, file in entry.files.items():
-            content = hashlib.sha256(self.store.read(_object(file)) or b"")
-            if content.hexdigest() != file.digest:
+            if self.store.digest(_object(file)) != file.digest:
                 return f"is not whole: {name} is gone or damaged"
         return None
 
@@ -223,6 +226,13 @@ class SharedResults:
         for name in unneeded:
             self.store.delete(name)
         return removed, len(unneeded)
+
+
+def _with_what_is_missing(entry: Entry, sizes: Mapping[str, int | None]) -> Entry:
+    for path, file in entry.files.items():
+        if sizes[_object(file)] != file.size:
+            return replace(entry, problem=f"is not whole: {path} is gone or cut short")
+    return entry
 
 
 def _object(file: SharedFile) -> str:

@@ -44,6 +44,12 @@ def hide_secrets(text: str, url: str) -> str:
     return text
 
 
+def cause_of(error: Exception, url: str) -> str:
+    """Return an error's kind and message, without the secrets of the URL that it came from."""
+    kind = type(error).__name__
+    return hide_secrets(f"{kind}: {error}" if str(error) else kind, url)
+
+
 def variable_without_credentials(name: str) -> str | None:
     """Return an environment variable, its address without credentials; None if it is not set."""
     value = os.environ.get(name)

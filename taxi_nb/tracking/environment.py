@@ -71,17 +71,22 @@ def host() -> dict[str, Any]:
 @cache
 def _machine() -> dict[str, Any]:
     memory = machine_memory()
-    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "host": platform.node(),
         "system": platform.platform(),
         "machine": platform.machine(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "usable_cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "usable_cores": usable_cores(),
         "memory_mb": memory and round(memory / 1e6),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
+
+
+def usable_cores() -> int:
+    """Return the processors that this process may use, without a container's quota."""
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS and Windows have none.
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def machine_memory() -> int | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +11,7 @@ from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
+from taxi_nb.tracking.environment import installed_versions
 from taxi_nb.tracking.inputs import used_data
 from taxi_nb.trips._month_reader import MonthReader, ReadMonth, counted
 from taxi_nb.trips.cleaning import CheckedRecords, Cleaning
@@ -131,12 +130,9 @@ def versions() -> dict[str, str]:
     package = Path(__file__).parents[1]
     for file in sorted(package.rglob("*.py")):
         code.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
-    found = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "none"
+    installed = installed_versions()
+    found = {name: installed.get(name, "none") for name in _PACKAGES}
+    found["python"] = installed["python"].rpartition(".")[0]
     return {**found, "code of taxi_nb": code.hexdigest()[:12]}
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from taxi_nb.project import project_root
-from taxi_nb.secrets.addresses import hide_secrets, user_info, without_credentials
+from taxi_nb.secrets.addresses import cause_of, user_info, without_credentials
 from taxi_nb.tracking.held_folder import HeldFolder
 from taxi_nb.tracking.inputs import used_variable
 from taxi_nb.trips._what_it_is import no_file
@@ -163,8 +163,7 @@ class Remote(Place):
         return [str(path).rsplit("/", 1)[-1] for path in listing]
 
     def _failure(self, error: Exception) -> TripsError:
-        cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return TripsError(f"{self.label} cannot be read: {hide_secrets(cause, self._url)}")
+        return TripsError(f"{self.label} cannot be read: {cause_of(error, self._url)}")
 
 
 def read_file(path: Path) -> MonthContent:

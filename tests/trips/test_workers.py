@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.workers import cluster as started_cluster
 from taxi_nb import iter_trips, load_trips, provenance, train
+from taxi_nb.tracking.environment import installed_versions
 from taxi_nb.training.pair_statistics import pair_statistics
 from taxi_nb.trips._workers import versions
 from taxi_nb.trips.errors import TripsError
 from tests.conftest import Project
-from tests.running import wait_for
 
 pytest.importorskip("distributed", reason="needs the extra distributed")
 pytestmark = pytest.mark.slow
@@ -38,41 +38,9 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = tmp_path_factory.mktemp("dask")
-    file = folder / "scheduler.json"
-    # What a test's own project names is no place of the workers'.
-    variables = {n: v for n, v in os.environ.items() if not n.startswith(("TAXI_NB", "MLFLOW"))}
-
-    common = ("--scheduler-file", str(file), "--no-dashboard")
-
-    def start(program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.{program}", *common, *arguments],
-            cwd=folder,
-            env=variables,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    scheduler = start("dask_scheduler", "--host", "127.0.0.1", "--port", "0")
-    wait_for(lambda: file.exists() and file.read_text().endswith("}"))
-    limits = ("--nthreads", "1", "--memory-limit", "1GiB", "--no-nanny")
-    workers = [start("dask_worker", *limits) for _ in range(2)]
-    import json
-
-    from distributed import Client
-
-    address = json.loads(file.read_text())["address"]
-    with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
-    try:
-        yield Cluster(address, workers)
-    finally:
-        for process in (*workers, scheduler):
-            process.terminate()
-        for process in (*workers, scheduler):
-            process.wait(timeout=30)
+def cluster() -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        yield Cluster(*started_cluster(stack, workers=2))
 
 
 @pytest.fixture
@@ -143,7 +111,8 @@ def test_what_is_wrong_is_said_in_one_line(
     with pytest.raises(TripsError, match="has no green_tripdata_2019-01"):
         load_trips("green", ["2019-01"], months, scheduler=cluster.address)
     # This machine alone says that it has another version.
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0")
+    known = {**installed_versions(), "numpy": "1.0"}
+    monkeypatch.setattr("taxi_nb.trips._workers.installed_versions", lambda: known)
     versions.cache_clear()
     with pytest.raises(TripsError, match=r"has numpy \S+, and this machine has 1\.0: results"):
         load_trips("green", MONTHS[:1], months, scheduler=cluster.address)
