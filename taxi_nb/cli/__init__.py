@@ -77,6 +77,8 @@ def _forced_all(arguments: list[str]) -> list[str]:
     """Let `--force` without a name mean all steps: Typer's options always take a value."""
     from taxi_nb.pipeline.plan import EVERY_STEP
 
+    if arguments[:1] not in (["run"], ["plan"]):  # Elsewhere it is a flag.
+        return arguments
     given = []
     for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
         is_bare = argument == "--force" and (following.startswith("-") or ".y" in following)

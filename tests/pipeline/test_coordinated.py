@@ -74,6 +74,12 @@ def test_three_commands_do_what_run_does(
     assert (code, err) == (2, f"run {run} is closed: ok\n")
     assert taxi_nb("run", PARAMS)[1].startswith("test: nothing changed")
 
+    again = taxi_nb("open", PARAMS)[1].removesuffix("\n")
+    code, out, err = taxi_nb("step", PARAMS, "01_a", "--run", again, "--force")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "01_a  started: forced"
+    assert taxi_nb("close", again)[0] == 1  # 02_b has not run.
+
 
 def test_a_failure_is_told_and_what_needs_it_is_skipped(
     project: Project, taxi_nb: CommandLine, store: str
