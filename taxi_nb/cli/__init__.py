@@ -44,6 +44,9 @@ def main() -> None:
     # Every process that a command starts inherits these.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    # nbformat imports jsonschema, which then builds a parser for international addresses: two
+    # seconds for a check that no notebook needs, and that is left out without this package.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     open_streams()
     try:
         if problem := lacking():

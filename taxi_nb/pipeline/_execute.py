@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +16,6 @@ from taxi_nb.secrets.known import KNOWN
 
 if TYPE_CHECKING:
     from jupyter_client import AsyncKernelManager
-
-
-@cache
-def import_papermill() -> None:
-    """Import papermill, in a third of the usual time.
-
-    jsonschema, which nbformat imports, builds a parser for international addresses that takes
-    a second; without the package it does without that check, and no notebook needs it.
-    """
-    blocked = "rfc3987_syntax"
-    is_free = blocked not in sys.modules
-    if is_free:
-        sys.modules[blocked] = None  # type: ignore[assignment]
-    try:
-        import papermill  # noqa: F401
-    finally:
-        if is_free:
-            del sys.modules[blocked]
 
 
 def execute_notebook(
@@ -59,7 +39,6 @@ def execute_notebook(
     The whole notebook may take `timeout` seconds. `before_cells` are pieces of code
     that the kernel executes before the first cell; they leave no trace in the notebook.
     """
-    import_papermill()
     from taxi_nb.pipeline._engine import StepEngine
     from taxi_nb.pipeline._prepared_notebook import prepared_notebook
 

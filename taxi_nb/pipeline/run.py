@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from taxi_nb.pipeline._execute import import_papermill
 from taxi_nb.pipeline._execution import KernelHandle
 from taxi_nb.pipeline._record_keeper import RecordKeeper, books_of, open_run
 from taxi_nb.pipeline._step_run import RunFolder, StepRunner
@@ -107,7 +106,8 @@ def run_step(
     with books_of(pipeline) as tracking:
         made = Plan((planned,))
         run = _Run(pipeline, pool, listener, memory, made, keeper, folder, tracking)
-        import_papermill()
+        import papermill  # noqa: F401  # As below.
+
         try:
             with GATE.opened():
                 run.execute(1, [step])
@@ -151,7 +151,8 @@ class _Run:
         status = Status.FAILED
         try:
             keeper.begin()
-            import_papermill()  # While the kernels' server imports what they need.
+            import papermill  # noqa: F401  # While the kernels' server imports what they need.
+
             with GATE.opened():
                 self.listener.run_started(keeper.record, self.folder.path)
                 self.execute(jobs, list(self.pipeline.steps))
