@@ -3,88 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
+from benchmarks.prefect_flow import PATIENCE, Server
 from tests.conftest import Project, runs_of
 from tests.running import CommandLine, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-
-# The machine may be busy.
-PATIENCE = 240
-
-
-class Server:
-    """Prefect's server, started by Prefect; it can be started again with what it knew."""
-
-    def __init__(self, engines: Path, home: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}/api"
-        self.programs = engines
-        # The server answers 503 while its SQLite is locked: Prefect's own client asks again too.
-        again = Retry(8, backoff_factor=0.5, status_forcelist=[503], allowed_methods=None)
-        self.http = requests.Session()
-        self.http.mount(self.address, HTTPAdapter(max_retries=again))
-        self.environment = {
-            **os.environ,
-            "PREFECT_HOME": str(home),
-            "PREFECT_API_URL": self.address,
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
-            "PREFECT_WORKER_QUERY_SECONDS": "2",
-        }
-        self.start()
-
-    def start(self) -> None:
-        command = [str(self.programs / "prefect"), "server", "start", "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            command,
-            env=self.environment,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_for(self.answers, PATIENCE)
-
-    def answers(self) -> bool:
-        try:
-            return requests.get(f"{self.address}/health", timeout=5).ok
-        except requests.RequestException:
-            return False
-
-    def stop(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def post(self, path: str, asked: dict[str, Any]) -> Any:
-        answer = self.http.post(f"{self.address}/{path}", json=asked, timeout=60)
-        answer.raise_for_status()
-        return answer.json()
-
-    def __call__(self, what: str) -> list[dict[str, Any]]:
-        return self.post(f"{what}/filter", {})
-
-    def states(self) -> dict[str, str]:
-        """Return each task of the newest flow run and how it ended."""
-        newest = max(self("flow_runs"), key=lambda run: run["created"])
-        tasks = [one for one in self("task_runs") if one["flow_run_id"] == newest["id"]]
-        named = {re.sub("-[0-9a-f]{3}$", "", one["name"]): one["state_name"] for one in tasks}
-        return {**named, "flow": newest["state_name"]}
 
 
 @pytest.fixture(scope="module")
