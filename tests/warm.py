@@ -156,6 +156,10 @@ def main() -> None:
     kernels._take_streams(*request["streams"])
     kernels._take_environment(set_by_imports | request["env"])
     os.chdir(request["cwd"])
+    # A suite in the background may have been told to ignore them; a terminal's programs are not.
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.modules["numpy.random"].seed()
     sys.orig_argv[:] = [sys.executable, *request["argv"]]
     become(*request["argv"])

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Project, runs_of
 from tests.running import CommandLine
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.engines, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def run_by_kfp(
