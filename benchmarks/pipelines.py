@@ -27,7 +27,7 @@ import nbformat
 import psutil
 
 from taxi_nb.located_yaml import written_yaml
-from taxi_nb.pipeline.spec import read_pipeline
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent

@@ -23,9 +23,10 @@ import nbformat
 
 from taxi_nb.pipeline.inputs import Inputs, UsedFile
 from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.plan import plan
 from taxi_nb.pipeline.record import StepResult
-from taxi_nb.pipeline.spec import Pipeline, read_pipeline
+from taxi_nb.pipeline.spec import Pipeline
 from taxi_nb.tracking.environment import installed_versions
 
 REPEATS = 5

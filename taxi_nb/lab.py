@@ -126,10 +126,12 @@ def plan_of(line: str) -> Plan:
 
 
 def _read(file: Path, overrides: Sequence[str]) -> Pipeline:
-    from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
+    from taxi_nb.pipeline.pipeline_file import read_pipeline
+    from taxi_nb.pipeline.spec import PipelineFileError
+    from taxi_nb.trips.newest_month import newest_month_of
 
     try:
-        return read_pipeline(project_file(file), project_root(), overrides)
+        return read_pipeline(project_file(file), project_root(), overrides, newest_month_of)
     except PipelineFileError as error:
         raise _usage("\n".join([f"{file} has mistakes", str(error)])) from None
 

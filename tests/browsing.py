@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from taxi_nb.pipeline.kernels.pool import KernelPool, default_kind, in_one_order
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.run import run_pipeline
-from taxi_nb.pipeline.spec import read_pipeline
 from tests.conftest import Project
 from tests.running import Listener
 

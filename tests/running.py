@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from taxi_nb.pipeline.kernels.pool import KernelPool, default_kind, in_one_order
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.record import RunRecord, Status, StepResult
 from taxi_nb.pipeline.run import run_pipeline
-from taxi_nb.pipeline.spec import read_pipeline
 from tests.conftest import Project
 from tests.warm import Forked, WarmPython
 

@@ -10,9 +10,9 @@ import mlflow
 import pytest
 
 from taxi_nb.pipeline.kernels.pool import KernelPool
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.record import Status
 from taxi_nb.pipeline.run import run_pipeline
-from taxi_nb.pipeline.spec import read_pipeline
 from tests.conftest import REPOSITORY, Project, current_project, runs_of, texts
 from tests.running import Listener
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +13,7 @@ from taxi_nb.project import project_file, project_root
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.memory import Memory
+    from taxi_nb.pipeline.pipeline_file import NewestMonth
     from taxi_nb.pipeline.planned import Plan
     from taxi_nb.pipeline.spec import Pipeline
 
@@ -45,12 +47,28 @@ ChosenRun = Annotated[
 ]
 
 
-def read(file: Path, overrides: list[str] | None) -> Pipeline:
+Month = Annotated[
+    str | None,
+    typer.Option(
+        help="What {month-1} and the like in the file are relative to, such as 2023-03; "
+        "latest: the newest month that the source has."
+    ),
+]
+
+
+def read(
+    file: Path,
+    overrides: list[str] | None,
+    month: str | None = None,
+    newest: NewestMonth | None = None,
+) -> Pipeline:
     """Read the pipeline file; every mistake in it is told before anything runs."""
-    from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
+    from taxi_nb.pipeline.pipeline_file import MONTH, read_pipeline
+    from taxi_nb.pipeline.spec import PipelineFileError
 
     try:
-        return read_pipeline(project_file(file), project_root(), overrides or [])
+        given = [*(overrides or []), *([f"{MONTH}={month}"] if month else [])]
+        return read_pipeline(project_file(file), project_root(), given, newest or _newest_month)
     except PipelineFileError as error:
         count = len(error.problems)
         heading = f"{file}: {count} mistake{'s' if count > 1 else ''}; nothing has been run"
@@ -63,6 +81,13 @@ def name_and_value(option: str, text: str, *, may_be_secret: bool = False) -> tu
     if not equals or not name:
         stop(f"{option} must be NAME=VALUE" + ("" if may_be_secret else f", got: {text!r}"), USAGE)
     return name, value
+
+
+def _newest_month(settings: Mapping[str, Any]) -> str:
+    # Only where it is asked for: planning needs no pyarrow.
+    from taxi_nb.trips.newest_month import newest_month_of
+
+    return newest_month_of(settings)
 
 
 def make_plan(pipeline: Pipeline, force: list[str] | None) -> tuple[Memory, Plan]:

@@ -47,7 +47,7 @@ def prefect(
         from taxi_nb.export.prefect import Deployment, prefect_flow
 
         deployment = Deployment(work_pool, image, cron)
-        text = prefect_flow(read(params, None), output, deployment, jobs)
+        text = prefect_flow(read(params, None, newest=_any_month), output, deployment, jobs)
         write_export(output, text, overwrite=overwrite)
     print(output)
 
@@ -72,7 +72,7 @@ def kubeflow(
         from taxi_nb.export.outline import write_export
 
         variables = dict(name_and_value("--env", text, may_be_secret=True) for text in env or [])
-        pipeline = read(params, None)
+        pipeline = read(params, None, newest=_any_month)
         text = kubeflow_pipeline(pipeline, image, variables)
         write_export(output, text, overwrite=overwrite)
     print(output)
@@ -82,6 +82,11 @@ def kubeflow(
             f"containers share no disk: the image has to set {' and '.join(missing)}, or give "
             "them here with --env NAME=VALUE"
         )
+
+
+def _any_month(_: object) -> str:
+    """Stand for the newest month, which is found out when the engine opens a run."""
+    return "2021-01"
 
 
 @contextmanager

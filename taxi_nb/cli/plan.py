@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from taxi_nb.cli._arguments import DEFAULT_FILE, Force, Overrides, ParameterFile, make_plan, read
+from taxi_nb.cli._arguments import (
+    DEFAULT_FILE,
+    Force,
+    Month,
+    Overrides,
+    ParameterFile,
+    make_plan,
+    read,
+)
 
 
 def plan(
-    params: ParameterFile = DEFAULT_FILE, overrides: Overrides = None, force: Force = None
+    params: ParameterFile = DEFAULT_FILE,
+    overrides: Overrides = None,
+    month: Month = None,
+    force: Force = None,
 ) -> None:
     """Say which steps would run, and why, without running anything."""
-    _, made = make_plan(read(params, overrides), force)
+    _, made = make_plan(pipeline := read(params, overrides, month), force)
+    if pipeline.month:
+        print(f"months are relative to {pipeline.month}\n")
     print(made)

@@ -14,6 +14,7 @@ from taxi_nb.cli._arguments import (
     Force,
     Jobs,
     Kernel,
+    Month,
     Overrides,
     ParameterFile,
     make_plan,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 def run(
     params: ParameterFile = DEFAULT_FILE,
     overrides: Overrides = None,
+    month: Month = None,
     jobs: Jobs = 1,
     kernel: Kernel = "auto",
     force: Force = None,
@@ -45,7 +47,7 @@ def run(
     from taxi_nb.pipeline.project_lock import project_lock
     from taxi_nb.pipeline.record import require_latest
 
-    pipeline = _in_project_run(read(params, overrides))
+    pipeline = _in_project_run(read(params, overrides, month))
     with (
         errors_stop({OSError: FAILURE}, "the run could not be finished: "),
         signals_stop("interrupted: kernels ended, runs closed"),

@@ -66,7 +66,8 @@ def score(
         "max_relative_bias": max_relative_bias,
     }
     given = {"taxi": taxi, "source": source, **limits}
-    pipeline = read(params, overrides)
+    # A file whose months are relative is read as for this month.
+    pipeline = read(params, overrides, newest=lambda _: month)
     _point_mlflow_at(pipeline.tracking_uri, experiment or pipeline.experiment)
     settings: dict[str, Any] = {}
     for step in pipeline.steps:

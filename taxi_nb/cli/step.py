@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli._arguments import Kernel, Overrides, make_plan, name_and_value, read
+from taxi_nb.cli._arguments import Kernel, Month, Overrides, make_plan, name_and_value, read
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, signals_stop, stop
 from taxi_nb.cli.run import show_end, show_failure, started_pool
 from taxi_nb.project import project_root
@@ -30,6 +30,7 @@ RunId = Annotated[str, typer.Option("--run", metavar="ID", help="The run, as `op
 def open_run(
     params: File,
     overrides: Overrides = None,
+    month: Month = None,
     run: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Its name; one that is open already is the run."),
@@ -48,7 +49,7 @@ def open_run(
     from taxi_nb.pipeline.record import require_latest
 
     tags = dict(name_and_value("--tag", text) for text in tag or [])
-    pipeline = read(params, overrides)
+    pipeline = read(params, overrides, month)
     with _errors("the run could not be opened: "):
         require_latest(pipeline.root / RUNS)
         memory, made = make_plan(pipeline, None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline.parameters import declared_parameters
+from taxi_nb.pipeline.pipeline_file import MONTH
 from taxi_nb.pipeline.spec import Pipeline, Step
 from taxi_nb.project import path_within, require_replaceable, write_whole
 from taxi_nb.secrets.references import secret_variables
@@ -107,12 +108,24 @@ def _settings(pipeline: Pipeline) -> Iterator[Setting]:
     """Yield what the pipeline file gives values to, unless it decides which steps there are."""
     declared = cache(declared_parameters)
     axes = {axis for step in pipeline.steps for axis in step.axes}
+    if moving := sorted(axes & pipeline.relative):
+        raise ExportError(
+            f"the matrix axis {moving[0]} is relative to a month: an engine's file has its steps "
+            "once and for all"
+        )
+    if pipeline.month:
+        yield Setting(MONTH, "str", None)
     named = dict.fromkeys(name for step in pipeline.steps for name in step.parameters)
     for name in named:
         users = [step for step in pipeline.steps if name in declared(step.notebook)]
         values = [step.parameters[name] for step in users if name in step.parameters]
         # A secret is said where the pipeline runs, never in what an engine shows.
-        if name in axes or any(secret_variables(values)) or not _is_json(values):
+        if (
+            name in axes
+            or name in pipeline.relative
+            or any(secret_variables(values))
+            or not _is_json(values)
+        ):
             continue
         is_shared = len(values) == len(users) and all(value == values[0] for value in values)
         types = {declared(step.notebook)[name].described for step in users}

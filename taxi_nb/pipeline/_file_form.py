@@ -8,8 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from taxi_nb.calendar_months import is_month
 from taxi_nb.located_yaml import Location
 from taxi_nb.pipeline._matrix import Matrix
+from taxi_nb.pipeline._relative_months import LATEST
 from taxi_nb.pipeline.parameters import close_to
 from taxi_nb.secrets.addresses import user_info, without_credentials
 
@@ -61,6 +63,16 @@ def _on_one_line(name: str) -> str:
 _Name = Annotated[str, AfterValidator(_on_one_line)]
 
 
+def _month_or_latest(value: str) -> str:
+    if value != LATEST and not is_month(value):
+        raise ValueError(f"must be a month such as 2023-03, or {LATEST}")
+    return value
+
+
+# What `{month-1}` and the like in the file are relative to, unless `--month` names another.
+_Month = Annotated[str, AfterValidator(_month_or_latest)]
+
+
 class StepForm(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -92,6 +104,7 @@ class PipelineForm(BaseModel):
     tracking_uri: _Address | None = None
     artifact_root: _Address | None = None
     results: _Address | None = None
+    month: _Month | None = None
     params: dict[str, Any] = {}
     timeout: _Seconds | None = None
     steps: Annotated[list[StepForm], Field(min_length=1)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from taxi_nb.calendar_months import month_plus
 from taxi_nb.scoring.result import Scoring
 from taxi_nb.scoring.score import score
 from taxi_nb.trips.arguments import require_months
@@ -44,19 +45,9 @@ def score_next(
     """
     require_months(months)
     newest = max(months)
-    following = month_after(newest)
+    following = month_plus(newest, 1)
     try:
         return score(taxi, following, **arguments)
     except (MissingMonthError, DownloadError) as error:
         why = f"The month after {newest} cannot be had: {one_line(error)}."
         return replace(score(taxi, newest, **arguments), instead=why)
-
-
-def month_after(month: str) -> str:
-    """Return the next month.
-
-    >>> month_after("2021-12")
-    '2022-01'
-    """
-    year, number = map(int, month.split("-"))
-    return f"{year + number // 12:04}-{number % 12 + 1:02}"

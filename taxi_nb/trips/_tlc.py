@@ -58,9 +58,7 @@ class Tlc:
             return found
         path = data_dir() / "tlc" / month_file_name(taxi, month)
         if not path.exists():
-            used_variable("TAXI_NB_TLC_URL")
-            base = os.environ.get("TAXI_NB_TLC_URL") or PUBLISHED_AT
-            url = f"{base.rstrip('/')}/{path.name}"
+            url = _address_of(path.name)
             logger.info("downloading %s", without_credentials(url))
             _remove_stale_parts(path)
             with write_errors_named(path), part_file(path) as part:
@@ -69,6 +67,33 @@ class Tlc:
         content = read_file(path)
         _check_record(content)
         return content
+
+
+def is_published(taxi: str, month: str) -> bool:
+    """Whether the TLC has published a month; DownloadError if it cannot be asked."""
+    import requests
+
+    url = _address_of(month_file_name(taxi, month))
+    try:
+        answer = requests.head(url, timeout=TIMEOUT_SECONDS, allow_redirects=True)
+        reason = f"the server says {answer.status_code} {answer.reason}"
+    except requests.RequestException as error:
+        raise _not_asked(url, _reason(error)) from None
+    if answer.status_code in ABSENT:
+        return False
+    if not answer.ok:
+        raise _not_asked(url, reason)
+    return True
+
+
+def _not_asked(url: str, reason: str) -> DownloadError:
+    return DownloadError(f"the TLC cannot be asked for {without_credentials(url)}: {reason}")
+
+
+def _address_of(name: str) -> str:
+    used_variable("TAXI_NB_TLC_URL")
+    base = os.environ.get("TAXI_NB_TLC_URL") or PUBLISHED_AT
+    return f"{base.rstrip('/')}/{name}"
 
 
 def _fetch_with_retries(url: str, part: Path, taxi: str, month: str) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from taxi_nb.calendar_months import is_month
 from taxi_nb.trips.errors import TripsError
 from taxi_nb.trips.records import STAMP_PREFIX
-
-_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 
 def require(
@@ -33,7 +31,7 @@ def require_taxi(taxi: object) -> None:
 
 def require_month(month: object) -> None:
     """Require one month, such as ``"2021-03"``."""
-    require(_is_month(month), "month", month, "be a month such as '2021-03'", TripsError)
+    require(is_month(month), "month", month, "be a month such as '2021-03'", TripsError)
 
 
 def require_months(months: object) -> None:
@@ -43,14 +41,10 @@ def require_months(months: object) -> None:
     if not isinstance(months, Sequence) or not months:
         raise _wrong_months(months)
     for month in months:
-        if not _is_month(month):
+        if not is_month(month):
             raise _wrong_months(month)
     if repeated := sorted({month for month in months if months.count(month) > 1}):
         raise _wrong_months(repeated[0], "given twice")
-
-
-def _is_month(value: object) -> bool:
-    return isinstance(value, str) and _MONTH.fullmatch(value) is not None
 
 
 def _wrong_months(value: object, why: str = "") -> TripsError:

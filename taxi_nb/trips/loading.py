@@ -152,13 +152,14 @@ def iter_trips(
     require_months(months)
     require_count("batch_rows", batch_rows)
     rules = cleaning_of(cleaning)
-    place = _place_of(source, Sample(seed, sample_rows))
+    place = place_of(source, Sample(seed, sample_rows))
     return TripBatches(
         taxi, tuple(months), place, rules, batch_rows, chosen_engine(engine), scheduler
     )
 
 
-def _place_of(source: str | os.PathLike[str] | None, sample: Sample) -> Source:
+def place_of(source: str | os.PathLike[str] | None, sample: Sample) -> Source:
+    """Return the place that a source names; the sample where it is that."""
     if source is None:
         return local_place() or sample
     if not isinstance(source, str | os.PathLike) or not os.fspath(source):

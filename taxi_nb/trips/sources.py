@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -50,8 +51,7 @@ class Place(ABC):
         if found := self.find(taxi, month):
             return found
         name, names = month_file_name(taxi, month), sorted(self.names())
-        pattern = re.compile(re.escape(f"{taxi}_tripdata_") + r"(\d{4}-\d{2})\.parquet")
-        months = [match[1] for match in map(pattern.fullmatch, names) if match]
+        months = months_among(names, taxi)
         listed = ", ".join(months)
         there = f"months of {taxi} there: {listed}" if months else f"no month of {taxi} there"
         if others := [other for other in names if _is_month_in_another_form(other, name)]:
@@ -62,6 +62,12 @@ class Place(ABC):
 def month_file_name(taxi: str, month: str) -> str:
     """Return the name that the TLC gives to a month's file."""
     return f"{taxi}_tripdata_{month}.parquet"
+
+
+def months_among(names: Iterable[str], taxi: str) -> list[str]:
+    """Return the months whose files are among some names, the newest last."""
+    pattern = re.compile(re.escape(f"{taxi}_tripdata_") + r"(\d{4}-\d{2})\.parquet")
+    return sorted(match[1] for match in map(pattern.fullmatch, names) if match)
 
 
 def open_place(text: str) -> Place:

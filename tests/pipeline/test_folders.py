@@ -15,10 +15,10 @@ import pytest
 
 from taxi_nb.pipeline.kernels.pool import KernelPool
 from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.plan import plan
 from taxi_nb.pipeline.record import Status, make_run_folder
 from taxi_nb.pipeline.run import run_pipeline
-from taxi_nb.pipeline.spec import read_pipeline
 from taxi_nb.tracking.experiments import open_experiment
 from taxi_nb.tracking.file_addresses import sqlite_address, sqlite_file
 from tests.conftest import Project

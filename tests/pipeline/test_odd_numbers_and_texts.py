@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.plan import plan
 from taxi_nb.pipeline.record import RunRecord, Status, StepError, StepResult
 from taxi_nb.pipeline.report.site import write_site
-from taxi_nb.pipeline.spec import read_pipeline
 from taxi_nb.plain_data import plain, restored, to_json
 from taxi_nb.tracking.outcomes import TrainedModel
 from tests.conftest import Project

@@ -15,11 +15,11 @@ import nbformat
 import pytest
 
 from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.plan import EVERY_STEP, UnknownStepError
 from taxi_nb.pipeline.plan import plan as planned
 from taxi_nb.pipeline.planned import Plan
 from taxi_nb.pipeline.record import RunRecord, Status, StepResult
-from taxi_nb.pipeline.spec import read_pipeline
 from tests.conftest import Bucket, Project, runs_of, sample_file, texts
 from tests.running import Run
 

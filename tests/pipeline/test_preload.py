@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.preload import modules_to_preload
-from taxi_nb.pipeline.spec import read_pipeline
 from tests.conftest import REPOSITORY, Project
 
 

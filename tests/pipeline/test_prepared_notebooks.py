@@ -12,7 +12,8 @@ import nbformat
 import pytest
 
 from taxi_nb.pipeline._prepared_notebook import python_literal
-from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
+from taxi_nb.pipeline.pipeline_file import read_pipeline
+from taxi_nb.pipeline.spec import PipelineFileError
 from tests.conftest import Project, texts
 from tests.running import Run
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from taxi_nb.pipeline import resources
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.record import Status
 from taxi_nb.pipeline.resources import fitting
-from taxi_nb.pipeline.spec import PipelineFileError, Step, read_pipeline
+from taxi_nb.pipeline.spec import PipelineFileError, Step
 from tests.conftest import Project
 from tests.running import CommandLine, Run
 

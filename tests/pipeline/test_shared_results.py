@@ -10,11 +10,11 @@ import pytest
 from taxi_nb.pipeline.kernels.pool import KernelPool
 from taxi_nb.pipeline.memory import Memory
 from taxi_nb.pipeline.object_store import ObjectStoreError
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.plan import plan
 from taxi_nb.pipeline.planned import Plan
 from taxi_nb.pipeline.record import RunRecord, Status
 from taxi_nb.pipeline.run import run_pipeline
-from taxi_nb.pipeline.spec import read_pipeline
 from taxi_nb.tracking.file_addresses import sqlite_address
 from tests.conftest import Bucket, Project
 from tests.running import CommandLine, Listener

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.record import RunRecord, StepResult
-from taxi_nb.pipeline.spec import Pipeline, PipelineFileError, read_pipeline
+from taxi_nb.pipeline.spec import Pipeline, PipelineFileError
 from tests.conftest import Project
 from tests.running import run_record
 
@@ -307,10 +308,11 @@ def test_the_projects_own_pipelines_are_right() -> None:
     from tests.conftest import REPOSITORY
 
     for file in (REPOSITORY / "params").glob("*.yaml"):
-        pipeline = read_pipeline(file, REPOSITORY)
-        assert {step.notebook.stem for step in pipeline.steps} == {
-            path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb")
-        }
+        pipeline = read_pipeline(file, REPOSITORY, newest_month=lambda _: "2021-05")
+        names = {path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb")}
+        # Every month nobody explores and tunes again.
+        left_out = {"02_explore", "04_tune"} if file.stem == "monthly" else set()
+        assert {step.notebook.stem for step in pipeline.steps} == names - left_out
 
 
 def written(project: Project, content: bytes) -> Path:

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from taxi_nb.cli import app
 from taxi_nb.pipeline.kernels.pool import KernelPool
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.record import RunRecord, Status
 from taxi_nb.pipeline.run import run_pipeline
-from taxi_nb.pipeline.spec import read_pipeline
 from taxi_nb.review.verify.comparison import StepVerdict
 from taxi_nb.review.verify.verification import Verification, verify_run
 from tests.conftest import REPOSITORY, Project, runs_of

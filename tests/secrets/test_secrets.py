@@ -11,8 +11,9 @@ import pytest
 from nbclient import NotebookClient
 
 from taxi_nb import secret
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.record import Status
-from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
+from taxi_nb.pipeline.spec import PipelineFileError
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.references import SecretError
 from tests.conftest import Project, runs_of, texts

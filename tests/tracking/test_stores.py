@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from taxi_nb.pipeline.spec import PipelineFileError, read_pipeline
+from taxi_nb.pipeline.pipeline_file import read_pipeline
+from taxi_nb.pipeline.spec import PipelineFileError
 from taxi_nb.tracking._reaching import reach
 from taxi_nb.tracking.experiments import artifact_root
 from taxi_nb.tracking.store import address_in, connect

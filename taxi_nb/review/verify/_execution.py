@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.located_yaml import written_yaml
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.record import RUN_FILE, RunRecord
 from taxi_nb.pipeline.report.past import RunOnDisk
-from taxi_nb.pipeline.spec import Step, read_pipeline
+from taxi_nb.pipeline.spec import Step
 from taxi_nb.plain_data import plain, restored
 from taxi_nb.review.verify._registry_state import RegistryBefore, recreate, registry_before
 from taxi_nb.review.verify.checkout import Checkout, VerificationError, ignore_in, without_store

@@ -16,9 +16,10 @@ import pytest
 
 from taxi_nb.pipeline.kernels.pool import KernelPool
 from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.plan import plan
 from taxi_nb.pipeline.run import run_pipeline
-from taxi_nb.pipeline.spec import Pipeline, read_pipeline
+from taxi_nb.pipeline.spec import Pipeline
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.tracking.store_errors import StoreError
 from taxi_nb.tracking.stored_runs import finished_runs
