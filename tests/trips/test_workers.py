@@ -19,8 +19,8 @@ from benchmarks.workers import cluster as started_cluster
 from taxi_nb import iter_trips, load_trips, provenance, train
 from taxi_nb.tracking.environment import installed_versions
 from taxi_nb.training.pair_statistics import pair_statistics
-from taxi_nb.trips._workers import versions
 from taxi_nb.trips.errors import TripsError
+from taxi_nb.trips.workers import versions
 from tests.conftest import Project
 
 pytest.importorskip("distributed", reason="needs the extra distributed")
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_said_in_one_line(
         load_trips("green", ["2019-01"], months, scheduler=cluster.address)
     # This machine alone says that it has another version.
     known = {**installed_versions(), "numpy": "1.0"}
-    monkeypatch.setattr("taxi_nb.trips._workers.installed_versions", lambda: known)
+    monkeypatch.setattr("taxi_nb.trips.workers.installed_versions", lambda: known)
     versions.cache_clear()
     with pytest.raises(TripsError, match=r"has numpy \S+, and this machine has 1\.0: results"):
         load_trips("green", MONTHS[:1], months, scheduler=cluster.address)
