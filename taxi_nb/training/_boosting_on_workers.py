@@ -15,6 +15,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
+from multiprocessing import parent_process
+from multiprocessing.synchronize import Event
 from threading import Thread
 from typing import Any, NamedTuple
 
@@ -28,11 +30,13 @@ from taxi_nb.trips.errors import TripsError, one_line
 from taxi_nb.trips.workers import Part, connected
 
 # Bytes that benchmarks/workers.py compares with what is used: of a worker, of a process below it,
-# of a trip while the matrix is made, and of a column in the histogram of a node. Trees of depth
-# 10 had 400 to 700 nodes whose histograms are held at once.
+# of a trip while the matrix is made, and of a column in a node's histogram.
 _WORKER, _PROCESS, _TRIP, _COLUMN = 300 << 20, 230 << 20, 80, 16
-_MOST_NODES = 1 << 10
-_SECONDS_BETWEEN_LOOKS, _SECONDS_OF_SILENCE, _TRIES_TO_CONNECT = 5, 1800, 10
+_DEEP = 20  # As which a tree counts whose depth has no limit.
+_SECONDS_BETWEEN_LOOKS, _SECONDS_OF_SILENCE, _TRIES_TO_CONNECT = 2, 1800, 60
+
+# On a worker: what ends those that learn there.
+_ENDINGS: list[Event] = []
 
 Counted = Sequence[tuple[Part, int]]
 """Parts of months, and how many trips each has."""
@@ -130,7 +134,9 @@ def _shares(parts: Counted, count: int) -> list[Share]:
 
 def _need(given: Sequence[Sequence[Share]], settings: Settings) -> int:
     """Estimate the bytes of the worker that needs most."""
-    nodes = min(_MOST_NODES, 2 ** (settings.params.get("max_depth") or 10))
+    depth = settings.params.get("max_depth") or _DEEP
+    # Where there are more, few of a full tree's nodes are there.
+    nodes = 2**depth if depth < 9 else 200 * (depth - 6)
     columns = len(settings.features.pairs_) + (settings.max_bin or 256)
     fixed = _PROCESS + nodes * columns * _COLUMN
     return _WORKER + max(sum(fixed + share.rows * _TRIP for share in own) for own in given)
@@ -168,52 +174,68 @@ def _in_step(
     from distributed.comm import get_address_host
 
     meeting = (get_address_host(workers[0].address), workers[0].free_port, sum(map(len, given)))
-    tasks = [
-        # Where its worker is lost another takes the task, and says so: else it would wait for ever.
-        client.submit(
-            *(_learned, worker, own, settings, meeting),
-            **{"workers": [worker.address], "allow_other_workers": True, "pure": False},
+    tasks = {
+        worker.address: client.submit(
+            *(_learned, worker.threads, own, settings, meeting),
+            **{"workers": [worker.address], "pure": False},
         )
         for worker, own in zip(workers, given, strict=False)
-    ]
-    while not all(task.done() for task in tasks):
-        with suppress(TimeoutError):
-            wait(tasks, timeout=_SECONDS_BETWEEN_LOOKS)
-        if not client.nthreads():
-            raise LostError("no worker was left")
-    errors = [task.exception() for task in tasks]
+    }
+    lost: set[str] = set()
+    # A task whose worker is lost waits for ever, and so may XGBoost for those that are lost.
+    end = partial(client.run, _end, on_error="return")
+    try:
+        while left := [task for at, task in tasks.items() if at not in lost and not task.done()]:
+            with suppress(TimeoutError):
+                wait(left, _SECONDS_BETWEEN_LOOKS, "FIRST_COMPLETED")
+            lost |= {at for at, task in tasks.items() if not task.done()} - set(client.nthreads())
+            if lost or any(task.status == "error" for task in tasks.values()):
+                end()
+    except BaseException:  # It was interrupted, say.
+        end()
+        raise
+    errors = [task.exception() for at, task in tasks.items() if at not in lost]
     # What is wrong with the trips comes before what it did to others.
-    for error in sorted(filter(None, errors), key=lambda one: not isinstance(one, TripsError)):
+    for error in sorted(filter(None, errors), key=lambda one: isinstance(one, LostError)):
         raise error
-    return bytearray(tasks[0].result())
+    if lost:
+        raise LostError(f"the worker {min(lost)} was lost")
+    return bytearray(tasks[workers[0].address].result())
 
 
 def _learned(
-    worker: Worker, shares: list[Share], settings: Settings, meeting: tuple[str, int, int]
+    threads: int, shares: list[Share], settings: Settings, meeting: tuple[str, int, int]
 ) -> bytearray:
     """Learn from a worker's shares, on it."""
-    from distributed import get_worker
-
-    if get_worker().address != worker.address:
-        raise LostError(f"the worker {worker.address} was lost")
     # A worker below a nanny may have no children else.
     multiprocessing.current_process().daemon = False
-    spawn, threads = multiprocessing.get_context("spawn"), max(1, worker.threads // len(shares))
+    spawn, threads = multiprocessing.get_context("spawn"), max(1, threads // len(shares))
+    _ENDINGS.append(ending := spawn.Event())
     try:
-        with ProcessPoolExecutor(len(shares), spawn, _end_with_parent) as pool:
+        with ProcessPoolExecutor(len(shares), spawn, _end_at, (ending,)) as pool:
             begun = [pool.submit(_boosted, one, settings, meeting, threads) for one in shares]
             return next(one.result() for one in begun)
     except BrokenProcessPool:
-        raise LostError(f"a process on {worker.address} was ended") from None
+        raise LostError(f"a process on {socket.gethostname()} ended; its log may say why") from None
+    finally:
+        _ENDINGS.remove(ending)
 
 
-def _end_with_parent() -> None:
-    def wait() -> None:
-        if parent := multiprocessing.parent_process():
-            parent.join()
-            os._exit(1)
+def _end() -> None:
+    """End all that learns on a worker."""
+    for ending in _ENDINGS:
+        ending.set()
 
-    Thread(target=wait, daemon=True).start()
+
+def _end_at(ending: Event) -> None:
+    """End this process when it is told to, or with the worker."""
+
+    def look() -> None:
+        while (worker := parent_process()) and worker.is_alive() and not ending.wait(1):
+            pass
+        os._exit(1)
+
+    Thread(target=look, daemon=True).start()
 
 
 def _boosted(
@@ -225,6 +247,7 @@ def _boosted(
     from xgboost.tracker import RabitTracker
 
     host, port, count = meeting
+    tracker = None
     if share.number == 0:
         tracker = RabitTracker(n_workers=count, host_ip=host, port=port, sortby="task")
         tracker.start()
@@ -251,9 +274,12 @@ def _boosted(
             matrix = xgboost.QuantileDMatrix(Pages(), max_bin=settings.max_bin, nthread=threads)
             pages.clear()
             params = {**settings.params, "nthread": threads}
-            return xgboost.train(params, matrix, settings.rounds).save_raw()
+            model = xgboost.train(params, matrix, settings.rounds).save_raw()
     except xgboost.core.XGBoostError as error:
-        raise LostError(str(error).partition("\n")[0]) from None
+        raise LostError(one_line(error).partition(" Stack trace")[0]) from None
+    if tracker is not None:
+        tracker.wait_for()
+    return model
 
 
 def _pages(batches: Iterator[CheckedRecords], features: PairAndDistance) -> list[tuple[Any, Any]]:
