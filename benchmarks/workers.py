@@ -1,13 +1,12 @@
 """Months read by Dask's workers, of 1 GiB each: how quick, and whether the numbers are the same.
 
-    python -m benchmarks.workers [--months 8] [--model xgboost] [--turns 3]
+    python -m benchmarks.workers [--months 8] [--rows 3000000] [--turns 3] [--model xgboost]
 
-Synthetic yellow months of 3,000,000 records each, made on first use below ``data/sample/``.
+Synthetic yellow months of so many records each, made on first use below ``data/sample/``.
 Statistics of all trips are taken by this machine's cores, by one worker, and by two, in turns;
 then by two of which one is killed in the middle. Each time they have to be the same bits.
 
-With `--model xgboost` months of 1,000,000 records each are learned from instead, and one more
-validates: by this machine, by one worker of 2 GiB, and by two. A worker's memory is that of its
+With `--model xgboost` the months are learned from instead, and one more validates: by this machine, by one worker of 2 GiB, and by two. A worker's memory is that of its
 processes together.
 """
 
@@ -33,7 +32,6 @@ from taxi_nb import iter_trips
 from taxi_nb.training.pair_statistics import pair_statistics
 
 ROWS = 3_000_000
-LEARNED_ROWS = 1_000_000
 TURNS = 3
 
 
@@ -68,7 +66,7 @@ def cluster(
     return address, begun
 
 
-def take(months: list[str], scheduler: str | None, rows: int = ROWS) -> tuple[float, str]:
+def take(months: list[str], scheduler: str | None, rows: int) -> tuple[float, str]:
     """Return the seconds that the statistics take, and their digest."""
     started = time.perf_counter()
     batches = iter_trips("yellow", months, "sample", sample_rows=rows, scheduler=scheduler)
@@ -117,10 +115,10 @@ print(json.dumps([result.metrics["fit_seconds"], result.metrics["valid_rmse"], b
 
 
 def learn(
-    model: str, months: list[str], scheduler: str | None, workers: list[int]
+    model: str, months: list[str], rows: int, scheduler: str | None, workers: list[int]
 ) -> tuple[float, float, str, int]:
     """Learn in a process of its own; return seconds, RMSE, digest and the peak of who learned."""
-    asked = json.dumps([model, LEARNED_ROWS, scheduler, *months])
+    asked = json.dumps([model, rows, scheduler, *months])
     with tempfile.TemporaryDirectory() as store:
         places = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db"}
         places["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = store
@@ -136,9 +134,9 @@ def learn(
     return seconds, rmse, digest, max(found)
 
 
-def learn_in_turns(model: str, months: list[str], turns: int) -> None:
+def learn_in_turns(model: str, months: list[str], rows: int, turns: int) -> None:
     """Print how long each takes to learn, in which memory, and how well."""
-    take(months, None, LEARNED_ROWS)  # Makes the months.
+    take(months, None, rows)  # Makes the months.
     with ExitStack() as stack:
         places: dict[str, tuple[str | None, list[int]]] = {"this machine": (None, [])}
         for count in (1, 2):
@@ -147,7 +145,7 @@ def learn_in_turns(model: str, months: list[str], turns: int) -> None:
         taken: dict[str, list[tuple[float, float, str, int]]] = {name: [] for name in places}
         for _ in range(turns):
             for name, place in places.items():
-                taken[name].append(learn(model, months, *place))
+                taken[name].append(learn(model, months, rows, *place))
     print(f"{'':<14}  fit in s   peak RSS        RMSE  model")
     for name, found in taken.items():
         seconds = statistics.median(turn[0] for turn in found)
@@ -163,14 +161,15 @@ def main() -> None:
     parser.add_argument("--months", type=int, default=8)
     parser.add_argument("--model", choices=["xgboost"])
     parser.add_argument("--turns", type=int, default=TURNS)
+    parser.add_argument("--rows", type=int, default=ROWS, help="in a month")
     chosen = parser.parse_args()
     count = chosen.months
     months = [f"{2021 + number // 12}-{number % 12 + 1:02}" for number in range(count + 1)]
     if chosen.model:
-        learn_in_turns(chosen.model, months, chosen.turns)
+        learn_in_turns(chosen.model, months, chosen.rows, chosen.turns)
         return
     del months[count]
-    take(months, None)  # Makes the months.
+    take(months, None, chosen.rows)  # Makes the months.
     with ExitStack() as stack:
         places: dict[str, str | None] = {"this machine": None}
         places |= {f"{n} workers": cluster(stack, n)[0] for n in (1, 2)}
@@ -178,16 +177,18 @@ def main() -> None:
         digests = set()
         for _ in range(chosen.turns):
             for name, scheduler in places.items():
-                seconds, digest = take(months, scheduler)
+                seconds, digest = take(months, scheduler, chosen.rows)
                 taken[name].append(seconds)
                 digests.add(digest)
         for name, seconds_of in taken.items():
             median = statistics.median(seconds_of)
-            print(f"{name:<14} {median:6.1f} s  {count * ROWS / 1e6 / median:5.1f} M records/s")
+            print(
+                f"{name:<14} {median:6.1f} s  {count * chosen.rows / 1e6 / median:5.1f} M records/s"
+            )
         address, workers = cluster(stack, 2)
         killer = threading.Timer(statistics.median(taken["2 workers"]) / 2, workers[0].kill)
         killer.start()
-        seconds, digest = take(months, address)
+        seconds, digest = take(months, address, chosen.rows)
         digests.add(digest)
         print(f"one killed     {seconds:6.1f} s")
     print("the same bits each time" if len(digests) == 1 else f"DIFFERENT: {digests}")

@@ -29,7 +29,7 @@ from taxi_nb.trips.cleaning import CheckedRecords
 from taxi_nb.trips.errors import TripsError, one_line
 from taxi_nb.trips.workers import Part, connected
 
-# Bytes that benchmarks/workers.py compares with what is used: of a worker, of a process below it,
+# Bytes, a little more than were measured: of a worker, of a process below it,
 # of a trip while the matrix is made, and of a column in a node's histogram.
 _WORKER, _PROCESS, _TRIP, _COLUMN = 300 << 20, 230 << 20, 80, 16
 _DEEP = 20  # As which a tree counts whose depth has no limit.
