@@ -6,8 +6,8 @@ Synthetic yellow months of so many records each, made on first use below ``data/
 Statistics of all trips are taken by this machine's cores, by one worker, and by two, in turns;
 then by two of which one is killed in the middle. Each time they have to be the same bits.
 
-With `--model xgboost` the months are learned from instead, and one more validates: by this machine, by one worker of 2 GiB, and by two. A worker's memory is that of its
-processes together.
+With `--model xgboost` the months are learned from instead, and one more validates: by this
+machine, by one worker of 2 GiB, and by two. A worker's memory is that of its processes together.
 """
 
 from __future__ import annotations
