@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.pipeline import Pipeline
 
 from taxi_nb.evaluation.errors import ErrorSums
 from taxi_nb.models.features import PairAndDistance
 from taxi_nb.models.specs import MODELS, ModelChoice
 from taxi_nb.tracking.held_folder import HeldFolder
-from taxi_nb.training.pair_statistics import pair_statistics
+from taxi_nb.training.pair_statistics import of_records, pair_statistics
 from taxi_nb.trips.batches import TripBatches, frames, reopen, scheduler_of
 from taxi_nb.trips.cleaning import CheckedRecords
 from taxi_nb.trips.origin import is_part, provenance
@@ -38,26 +39,47 @@ def require_learns_in_batches(choice: ModelChoice, training: pd.DataFrame) -> No
     )
 
 
-def fit_in_batches(choice: ModelChoice, training: pd.DataFrame) -> Pipeline:
+def fit_in_batches(choice: ModelChoice, training: pd.DataFrame) -> tuple[Pipeline, str]:
     """Fit a model to all trips that a frame stands for, reading them from their files.
 
-    The pipeline is of the same form as one that learned in memory. `ValueError` if the model
-    cannot learn in batches, or not with these parameters.
+    The pipeline is of the same form as one that learned in memory; the text says how it learned.
+    `ValueError` if the model cannot learn in batches, or not with these parameters.
     """
     require_learns_in_batches(choice, training)
     chosen = choice.in_batches()
     batches = reopen(provenance(training), _PAGE_ROWS, scheduler_of(training))
+    regressor, learned = chosen.estimator(), f"in batches, as {chosen.name}"
+    if chosen.name == "xgboost" and batches.scheduler is not None:
+        features, shares = _boosted_on_workers(regressor, batches, batches.scheduler)
+        learned += f", in {shares} shares on workers"
+        return Pipeline([("features", features), ("model", regressor)]), learned
     statistics = pair_statistics(batches)
     features = PairAndDistance.of_pairs(statistics.groups)
-    regressor = chosen.estimator()
     if chosen.name == "xgboost":
-        _fit_xgboost(regressor, features, batches)
+        _take(regressor, _boosted(regressor, features, batches))
     else:
         regressor.fit_statistics(statistics)
-    return Pipeline([("features", features), ("model", regressor)])
+    return Pipeline([("features", features), ("model", regressor)]), learned
 
 
-def _fit_xgboost(regressor: Any, features: PairAndDistance, batches: TripBatches) -> None:
+def _boosted_on_workers(
+    regressor: Any, batches: TripBatches, scheduler: str
+) -> tuple[PairAndDistance, int]:
+    from taxi_nb.training._boosting_on_workers import Settings, boosted_on_workers
+
+    parts, seen = [], np.empty(0, np.int64)
+    for part, found in batches.on_workers(scheduler, lambda _: of_records):
+        parts.append((part, int(found.n.sum())))
+        seen = np.union1d(seen, found.groups[found.n > 0])
+    features = PairAndDistance.of_pairs(seen)
+    params, rounds = regressor.get_xgb_params(), regressor.get_num_boosting_rounds()
+    settings = Settings(features, params, rounds, regressor.max_bin)
+    model, shares = boosted_on_workers(scheduler, parts, settings)
+    _take(regressor, model)
+    return features, shares
+
+
+def _boosted(regressor: Any, features: PairAndDistance, batches: TripBatches) -> bytearray:
     import xgboost
 
     class Pages(xgboost.DataIter):
@@ -81,8 +103,12 @@ def _fit_xgboost(regressor: Any, features: PairAndDistance, batches: TripBatches
         rounds = regressor.get_num_boosting_rounds()
         booster = xgboost.train(regressor.get_xgb_params(), matrix, rounds)
         del matrix
+    return booster.save_raw()
+
+
+def _take(regressor: Any, model: bytearray) -> None:
     params = regressor.get_params()
-    regressor.load_model(booster.save_raw())
+    regressor.load_model(model)
     # Loading writes what training found out among the parameters that somebody chose.
     regressor.set_params(**params)
 

@@ -59,7 +59,7 @@ def pair_statistics(batches: Iterable[Any]) -> GroupStatistics:
     971
     """
     if isinstance(batches, TripBatches):
-        return reduce(add, batches.in_parts(_of_records)).present()
+        return reduce(add, batches.in_parts(of_records)).present()
     sums = _Sums()
     for position, x, y in _chunks(batches):
         sums.add(position, x, y, np.empty(0, np.intp))
@@ -114,7 +114,8 @@ def _centre(x: Floats, y: Floats, left_out: Positions) -> Floats:
     return np.array([np.median(np.delete(values, left_out)) for values in (x, y)])
 
 
-def _of_records(batches: Iterator[CheckedRecords]) -> GroupStatistics:
+def of_records(batches: Iterator[CheckedRecords]) -> GroupStatistics:
+    """Take the statistics of the trips in batches of one part, by all pairs that there are."""
     sums = _Sums()
     for records, kept in batches:
         position = np.multiply(records.pickup_zone, _ZONES, dtype=np.intp)

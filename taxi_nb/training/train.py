@@ -136,8 +136,9 @@ def fit_and_log(
     """Fit a model, measure it on both sets, and log all of it to the active run."""
     require_unchanged()
     started = time.perf_counter()
+    learned: dict[str, str] = {}  # How, where that is not from the frame.
     if is_part(training):
-        estimator = fit_in_batches(choice, training)
+        estimator, learned["learned"] = fit_in_batches(choice, training)
     else:
         estimator = choice.pipeline().fit(training, training["duration"])
     fit_seconds = time.perf_counter() - started
@@ -152,9 +153,8 @@ def fit_and_log(
         "seed": choice.seed,
         "features": choice.spec.features_summary,
         **choice.estimator_params,
+        **learned,
     }
-    if is_part(training):
-        params["learned"] = f"in batches, as {choice.spec.in_batches}"
     contents = RunContents(params, metrics, {"model": choice.name})
     add_trips(contents, provenance(training), "training", training)
     add_trips(contents, provenance(validation), "validation", validation)

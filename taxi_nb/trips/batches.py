@@ -27,6 +27,8 @@ from taxi_nb.trips.sources import Source, open_file
 if TYPE_CHECKING:
     import pandas as pd
 
+    from taxi_nb.trips.workers import Part
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -77,7 +79,7 @@ class TripBatches:
         fetched.
         """
         if self.scheduler is not None:
-            yield from self._on_workers(self.scheduler, lambda _: work)
+            yield from (result for _, result in self.on_workers(self.scheduler, lambda _: work))
             return
         read: list[ReadMonth] = []
         with ThreadPoolExecutor(pa.cpu_count()) as workers:
@@ -97,11 +99,11 @@ class TripBatches:
                 workers.shutdown(cancel_futures=True)
         self._provenance = self._origin(read)
 
-    def _on_workers(
+    def on_workers(
         self, scheduler: str, work_of: Callable[[int], Callable[[Iterator[CheckedRecords]], T]]
-    ) -> Iterator[T]:
+    ) -> Iterator[tuple[Part, T]]:
         """Do the work of each part, by its number among all, on workers."""
-        from taxi_nb.trips._workers import on_workers
+        from taxi_nb.trips.workers import on_workers
 
         read: list[ReadMonth] = []
         settings = (self.place, self.taxi, self.months, self.rules, self.engine)
@@ -153,7 +155,7 @@ class TripBatches:
         rows = self.provenance.cleaning.rows_in
         share = max_trips / max(rows, 1)
         drawn: list[Arrays] = []
-        for part in self._on_workers(
+        for _, part in self.on_workers(
             scheduler, lambda number: partial(drawn_arrays, share=share, start=starts[number])
         ):
             drawn += part

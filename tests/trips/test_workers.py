@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from benchmarks.workers import cluster as started_cluster
 from taxi_nb import iter_trips, load_trips, provenance, train
 from taxi_nb.tracking.environment import installed_versions
 from taxi_nb.training.pair_statistics import pair_statistics
-from taxi_nb.trips._workers import versions
 from taxi_nb.trips.errors import TripsError
-from tests.conftest import Project
+from taxi_nb.trips.workers import versions
+from tests.conftest import Project, runs_of
 
 pytest.importorskip("distributed", reason="needs the extra distributed")
 pytestmark = pytest.mark.slow
@@ -31,7 +33,7 @@ MONTHS = [f"2021-{number:02}" for number in range(1, 9)]
 
 @dataclass
 class Cluster:
-    """A scheduler and two workers, processes that talk over TCP."""
+    """A scheduler and three workers, processes that talk over TCP: two tests kill one."""
 
     address: str
     workers: list[subprocess.Popen[bytes]]
@@ -40,7 +42,7 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with ExitStack() as stack:
-        yield Cluster(*started_cluster(stack, workers=2))
+        yield Cluster(*started_cluster(stack, workers=3))
 
 
 @pytest.fixture
@@ -81,6 +83,92 @@ def test_trips_counts_and_models_are_those_of_one_machine(
         assert results[0][name] == results[1][name], name  # To the last bit.
 
 
+@pytest.fixture
+def drawn(months: Path, cluster: Cluster) -> Callable[[str | None], list[pd.DataFrame]]:
+    """Frames of a few trips of months, whose workers read the others."""
+
+    def drawn(scheduler: str | None) -> list[pd.DataFrame]:
+        return [
+            load_trips("green", few, months, max_trips=1_000, scheduler=scheduler)
+            for few in (MONTHS[:4], MONTHS[4:6])
+        ]
+
+    return drawn
+
+
+def test_xgboost_learns_on_the_workers(
+    drawn: Callable[[str | None], list[pd.DataFrame]],
+    cluster: Cluster,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    params = {"n_estimators": 60, "max_depth": 6}
+    here = train("xgboost", *drawn(None), params=params)
+    training, validation = drawn(cluster.address)
+    # What this machine learns from does not work any more.
+    monkeypatch.setattr("xgboost.ExtMemQuantileDMatrix", None)
+    there = train("xgboost", training, validation, params=params)
+    (run,) = (run for run in runs_of(store) if run.info.run_id == there.run_id)
+    assert run.data.params["learned"] == "in batches, as xgboost, in 3 shares on workers"
+    for name in ("train_rmse", "valid_rmse", "valid_mae"):
+        assert there.metrics[name] == pytest.approx(here.metrics[name], rel=1e-4)
+
+    # Without Dask the logged model predicts the same.
+    validation.to_parquet("validation.parquet")
+    subprocess.run([sys.executable, "-c", PREDICT, store, there.model_uri], check=True)
+    predicted = np.load("predicted.npy")
+    np.testing.assert_array_equal(predicted, there.estimator.predict(validation))
+
+    # The same workers learn the same model, and so do those that are left of them.
+    killer = threading.Thread(target=kill_once_it_learns, args=(cluster.workers[2],))
+    killer.start()
+    again = train("xgboost", training, validation, params=params)
+    killer.join()
+    assert cluster.workers[2].wait(timeout=30) == -9
+    boosters = [result.estimator[-1].get_booster().save_raw() for result in (there, again)]
+    assert boosters[0] == boosters[1]
+
+
+PREDICT = """
+import sys
+sys.modules["distributed"] = sys.modules["dask"] = None
+import mlflow, numpy, pandas
+from taxi_nb import load_model
+mlflow.set_tracking_uri(sys.argv[1])
+model = load_model(sys.argv[2])
+numpy.save("predicted.npy", model.predict(pandas.read_parquet("validation.parquet")))
+"""
+
+
+def kill_once_it_learns(worker: subprocess.Popen[bytes]) -> None:
+    """Kill a worker that has begun to learn: XGBoost runs in a process below it."""
+    while not psutil.Process(worker.pid).children():
+        time.sleep(0.1)
+    time.sleep(2)
+    worker.kill()
+
+
+def test_what_xgboost_cannot_do_on_the_workers_is_said_before_it_learns(
+    drawn: Callable[[str | None], list[pd.DataFrame]],
+    cluster: Cluster,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training, validation = drawn(cluster.address)
+    with pytest.raises(ValueError, match="nothing:known"):
+        train("xgboost", training, validation, params={"objective": "nothing:known"})
+    # As if trips were large: no worker holds those of two months, any holds those of one.
+    monkeypatch.setattr("taxi_nb.training._boosting_on_workers._TRIP", 150_000)
+    refused = (
+        r"to learn from 10,\d+ trips on [23] workers XGBoost needs about 1\.\d GiB on one of "
+        r"them, which may use 1\.0\. Start 4 workers of this size or larger ones, or take fewer"
+    )
+    with pytest.raises(TripsError, match=refused):
+        train("xgboost", training, validation, params={"max_depth": 6})
+    for run in runs_of(store):
+        assert run.info.status == "FAILED"
+
+
 def test_a_worker_that_is_killed_costs_no_number(months: Path, cluster: Cluster) -> None:
     expected = pair_statistics(iter_trips("green", MONTHS, months))
     killer = threading.Timer(0.5, cluster.workers[0].kill)
@@ -112,7 +200,7 @@ def test_what_is_wrong_is_said_in_one_line(
         load_trips("green", ["2019-01"], months, scheduler=cluster.address)
     # This machine alone says that it has another version.
     known = {**installed_versions(), "numpy": "1.0"}
-    monkeypatch.setattr("taxi_nb.trips._workers.installed_versions", lambda: known)
+    monkeypatch.setattr("taxi_nb.trips.workers.installed_versions", lambda: known)
     versions.cache_clear()
     with pytest.raises(TripsError, match=r"has numpy \S+, and this machine has 1\.0: results"):
         load_trips("green", MONTHS[:1], months, scheduler=cluster.address)

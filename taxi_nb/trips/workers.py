@@ -45,7 +45,7 @@ class Look(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a worker has to know to read parts of a month."""
+    """What a worker has to know to read a month."""
 
     place: Source
     # A name for this time through the months.
@@ -56,6 +56,24 @@ class Task(NamedTuple):
     engine: str
 
 
+class Part(NamedTuple):
+    """A part of a month, which any machine of the cluster can read."""
+
+    task: Task
+    look: Look
+    row_groups: list[int]
+
+    def read(self, work: Callable[[Iterator[CheckedRecords]], T]) -> tuple[T, PartCounter]:
+        """Do some work on the part's records; BrokenFileError if they are not those looked at."""
+        task, content = self.task, _content(self.task)
+        if content.size != self.look.size:
+            raise BrokenFileError(f"{self.look.path} is not the same on all workers")
+        reader = MonthReader(content, task.taxi, task.month, task.rules, task.engine, is_part=True)
+        result = work(reader.checked(PART_BATCH_ROWS, self.row_groups))
+        content.check_unchanged()
+        return result, reader.counter.part(self.row_groups[0])
+
+
 def on_workers(
     scheduler: str,
     place: Source,
@@ -64,8 +82,8 @@ def on_workers(
     rules: Cleaning,
     engine: str,
     work_of: Callable[[int], Callable[[Iterator[CheckedRecords]], T]],
-) -> Iterator[T | ReadMonth]:
-    """Yield a month's results in the order of its parts, and then what was read; for each month.
+) -> Iterator[tuple[Part, T] | ReadMonth]:
+    """Yield a month's parts in their order with their results, then what was read; for each month.
 
     A worker that is lost costs its parts, which others do again. TripsError if the scheduler
     cannot be used, or if its workers would compute something else.
@@ -77,15 +95,16 @@ def on_workers(
         for task, looking in zip(tasks, looks, strict=True):
             look = looking.result()
             counter = MonthCounter(task.month)
-            parts = [
-                client.submit(_read, task, look, part, work_of(number), pure=False)
-                for number, part in enumerate(look.parts, done)
+            parts = [Part(task, look, row_groups) for row_groups in look.parts]
+            results = [
+                client.submit(part.read, work_of(number), pure=False)
+                for number, part in enumerate(parts, done)
             ]
             done += len(parts)
-            for part, future in zip(look.parts, parts, strict=True):
+            for part, future in zip(parts, results, strict=True):
                 result, counts = future.result()
-                counter.take(part[0], counts)
-                yield result
+                counter.take(part.row_groups[0], counts)
+                yield part, result
             yield _finished(task, look, counter)
 
 
@@ -139,18 +158,6 @@ def versions() -> dict[str, str]:
 def _look(task: Task) -> Look:
     content = _content(task)
     return Look(content.path, content.sha256, content.size, content.parts(), content.is_synthetic)
-
-
-def _read(
-    task: Task, look: Look, part: list[int], work: Callable[[Iterator[CheckedRecords]], T]
-) -> tuple[T, PartCounter]:
-    content = _content(task)
-    if content.size != look.size:
-        raise BrokenFileError(f"{look.path} is not the same on all workers")
-    reader = MonthReader(content, task.taxi, task.month, task.rules, task.engine, is_part=True)
-    result = work(reader.checked(PART_BATCH_ROWS, part))
-    content.check_unchanged()
-    return result, reader.counter.part(part[0])
 
 
 def _finished(task: Task, look: Look, counter: MonthCounter) -> ReadMonth:
