@@ -38,20 +38,19 @@ params:
   train_months: "{month-2}"
   valid_months: "{month-1}"
   score_month: "{month}"
-steps: [{notebook: 01_train}, {notebook: 02_register}]
+steps: [{notebook: 01_train}]
 """
-PROMOTE = "promote_if_better(trained_models(training, validation).best, validation, "
+PROMOTE = """
+best = trained_models(training, validation).best
+promote_if_better(best, validation, name=registered_model)
+"""
 
 
 @pytest.fixture
 def monthly(project: Project, store: str) -> Project:
     """A project with a model to train, and no months yet."""
-    project.notebook(
-        "01_train", TRIPS, 'train("linear", training, validation)', parameters=PARAMETERS
-    )
-    project.notebook(
-        "02_register", TRIPS, f"{PROMOTE}name=registered_model)", parameters=PARAMETERS
-    )
+    cells = (TRIPS, 'train("linear", training, validation)', PROMOTE)
+    project.notebook("01_train", *cells, parameters=PARAMETERS)
     project.pipeline(FILE, "monthly")
     (project.root / "months").mkdir()
     return project
@@ -110,9 +109,10 @@ def test_months_in_a_row_of_which_some_drift_break_and_come_late(
     # The month was scored before: its scoring is not repeated.
     assert "2021-06: trained, version 3 promoted\n" in out
     last = record_of(monthly, "2021-06")
-    assert last.scored and last.scored_again and last.retraining
-    assert last.scored_again.rmse is not None and last.scored.rmse is not None
-    assert last.scored_again.rmse < last.scored.rmse
+    assert last.scored
+    assert last.scored_again
+    assert last.retraining
+    assert (last.scored_again.rmse or 99) < (last.scored.rmse or 0)
     assert (last.retraining.champion_before, last.retraining.champion_after) == ("1", "3")
     assert last.scored.synthetic
 
