@@ -12,6 +12,7 @@ import typer
 from taxi_nb.cli._limits import lacking, open_streams, system_errors_end
 from taxi_nb.cli._stopping import FAILURE, say
 from taxi_nb.cli.export import export
+from taxi_nb.cli.monthly import monthly
 from taxi_nb.cli.plan import plan
 from taxi_nb.cli.registry import registry
 from taxi_nb.cli.report import report
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run numbered notebooks as a tracked pipeline.",
 )
-for command in (run, plan, report, trace, verify, score, serve, ui, step, close):
+for command in (run, plan, report, trace, verify, score, monthly, serve, ui, step, close):
     app.command()(command)
 app.command("open")(open_run)
 app.add_typer(results, name="results")

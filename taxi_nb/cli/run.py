@@ -42,15 +42,34 @@ def run(
 
     What is up to date is not executed again; `taxi-nb plan` says what would run, and why.
     """
+    pipeline = _in_project_run(read(params, overrides, month))
+    with signals_stop("interrupted: kernels ended, runs closed"):
+        record, folder, is_new = carried_out(pipeline, jobs, kernel, force)
+    if is_new:
+        show_end(record, folder)
+        return
+    print(f"{pipeline.name}: nothing changed, all {len(pipeline.steps)} steps are up to date")
+    print(f"page:   {folder / 'index.html'}")
+
+
+def carried_out(
+    pipeline: Pipeline,
+    jobs: int,
+    kernel: Kernel,
+    force: list[str] | None = None,
+    parent: str | None = None,
+) -> tuple[RunRecord, Path, bool]:
+    """Carry out a pipeline in this project; return its record, its folder, and whether it ran.
+
+    Where nothing has changed they are those of the run that has all the results.
+    """
     from taxi_nb.pipeline.killed_run import clear_half_files, close_killed_run
     from taxi_nb.pipeline.memory import RUNS
     from taxi_nb.pipeline.project_lock import project_lock
-    from taxi_nb.pipeline.record import require_latest
+    from taxi_nb.pipeline.record import RUN_FILE, RunRecord, require_latest
 
-    pipeline = _in_project_run(read(params, overrides, month))
     with (
         errors_stop({OSError: FAILURE}, "the run could not be finished: "),
-        signals_stop("interrupted: kernels ended, runs closed"),
         project_lock(pipeline.root / RUNS, say),
     ):
         require_latest(pipeline.root / RUNS)
@@ -58,8 +77,9 @@ def run(
         clear_half_files(pipeline.root / RUNS)
         planned = make_plan(pipeline, force)
         # A run that is open already has to be filled, if only with what is used again.
-        if pipeline.mlflow_run or not _nothing_to_do(pipeline, *planned):
-            _carry_out(pipeline, planned, jobs, kernel)
+        if not pipeline.mlflow_run and (former := _same_run(*planned)):
+            return RunRecord.read(former / RUN_FILE), former, False
+        return *_carry_out(pipeline, planned, jobs, kernel, parent), True
 
 
 def _in_project_run(pipeline: Pipeline) -> Pipeline:
@@ -72,20 +92,23 @@ def _in_project_run(pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
-def _nothing_to_do(pipeline: Pipeline, memory: Memory, plan: Plan) -> bool:
-    """Point at the run that has all the results, if there is one."""
+def _same_run(memory: Memory, plan: Plan) -> Path | None:
+    """Point at the run that has all the results, if there is one, and return its folder."""
     from taxi_nb.pipeline.record import point_latest_at
 
     folder = None if plan.will_run else memory.results.same_run(plan.results, memory.digests)
-    if folder is None:
-        return False
-    point_latest_at(folder)
-    print(f"{pipeline.name}: nothing changed, all {len(plan.steps)} steps are up to date")
-    print(f"page:   {folder / 'index.html'}")
-    return True
+    if folder is not None:
+        point_latest_at(folder)
+    return folder
 
 
-def _carry_out(pipeline: Pipeline, planned: tuple[Memory, Plan], jobs: int, kernel: Kernel) -> None:
+def _carry_out(
+    pipeline: Pipeline,
+    planned: tuple[Memory, Plan],
+    jobs: int,
+    kernel: Kernel,
+    parent: str | None,
+) -> tuple[RunRecord, Path]:
     from rich.console import Console
 
     from taxi_nb.pipeline.object_store import ObjectStoreError
@@ -102,12 +125,14 @@ def _carry_out(pipeline: Pipeline, planned: tuple[Memory, Plan], jobs: int, kern
         if memory.shared:  # Before hours of work of which nobody else would hear.
             memory.shared.store.require_writing()
         with started_pool(pipeline, kernel, jobs) as pool, show(console) as progress:
-            made = run_pipeline(pipeline, pool=pool, jobs=jobs, listener=progress, planned=planned)
+            made = run_pipeline(
+                pipeline, pool=pool, jobs=jobs, listener=progress, planned=planned, parent=parent
+            )
     for step, problem in memory.not_shared.items():
         say(f"{step}: its result is kept here and could not be shared: {problem}")
     for result in made[0].steps:
         show_failure(result, made[1])
-    show_end(*made)
+    return made
 
 
 def started_pool(pipeline: Pipeline, kernel: Kernel, jobs: int) -> KernelPool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from taxi_nb.cli._arguments import DEFAULT_FILE, Overrides, read
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop
 
 if TYPE_CHECKING:
+    from taxi_nb.pipeline.spec import Pipeline
     from taxi_nb.scoring.result import Scoring
 
 RETRAIN = 3
@@ -68,10 +70,8 @@ def score(
     given = {"taxi": taxi, "source": source, **limits}
     # A file whose months are relative is read as for this month.
     pipeline = read(params, overrides, newest=lambda _: month)
-    _point_mlflow_at(pipeline.tracking_uri, experiment or pipeline.experiment)
-    settings: dict[str, Any] = {}
-    for step in pipeline.steps:
-        settings |= step.parameters
+    point_mlflow_at(pipeline.tracking_uri, experiment or pipeline.experiment)
+    settings = settings_of(pipeline)
     settings |= {name: value for name, value in given.items() if value is not None}
     with signals_stop("interrupted: nothing was written"):
         result = _scored(month, output, model, settings)
@@ -82,7 +82,16 @@ def score(
         raise typer.Exit(NO_VERDICT)
 
 
-def _point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
+def settings_of(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the parameters of all steps; where they differ those of the last that has them."""
+    settings: dict[str, Any] = {}
+    for step in pipeline.steps:
+        settings |= step.parameters
+    return settings
+
+
+def point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
+    """Let a pipeline file's store and experiment be those of this process."""
     from taxi_nb.tracking.names import EXPERIMENT_VARIABLE, URI_VARIABLE
 
     if tracking_uri:
@@ -92,17 +101,29 @@ def _point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
 
 
 def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any]) -> Scoring:
-    from dataclasses import fields
-
     from taxi_nb.scoring.predictions_file import OutputError, OutputPathError
-    from taxi_nb.scoring.result import Thresholds
-    from taxi_nb.scoring.score import CHAMPION_MODEL, check_request, score
+    from taxi_nb.scoring.score import score
     from taxi_nb.scoring.scored_model import ModelError
-    from taxi_nb.tracking.model_address import ModelAddress
-    from taxi_nb.tracking.names import CHAMPION
     from taxi_nb.tracking.store import tracking_uri
     from taxi_nb.tracking.store_errors import StoreError, errors_of_store
     from taxi_nb.trips.errors import TripsError
+
+    request = request_of(month, settings)
+    if model:
+        request["model"] = model
+    failures = dict.fromkeys((ModelError, OutputError, StoreError, TripsError), FAILURE)
+    with errors_stop({OutputPathError: USAGE, **failures}), errors_of_store(tracking_uri()):
+        return score(**request, output=output)
+
+
+def request_of(month: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `score` that a pipeline's parameters name; stop if one is wrong."""
+    from dataclasses import fields
+
+    from taxi_nb.scoring.result import Thresholds
+    from taxi_nb.scoring.score import CHAMPION_MODEL, check_request
+    from taxi_nb.tracking.model_address import ModelAddress
+    from taxi_nb.tracking.names import CHAMPION
 
     def chosen(*names: str) -> dict[str, Any]:
         return {name: settings[name] for name in names if name in settings}
@@ -114,9 +135,7 @@ def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any
     with errors_stop({TypeError: USAGE, ValueError: USAGE}):
         check_request(**request)
         limits = Thresholds(**chosen(*(field.name for field in fields(Thresholds))))
-    failures = dict.fromkeys((ModelError, OutputError, StoreError, TripsError), FAILURE)
-    with errors_stop({OutputPathError: USAGE, **failures}), errors_of_store(tracking_uri()):
-        return score(**request, output=output, model=model or champion, thresholds=limits)
+    return {**request, "model": champion, "thresholds": limits}
 
 
 def _show(result: Scoring, output: Path) -> None:

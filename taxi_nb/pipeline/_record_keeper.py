@@ -56,6 +56,7 @@ def open_run(
     tracking: PipelineTracking,
     *,
     tags: Mapping[str, str] | None = None,
+    parent: str | None = None,
     is_shared: bool = False,
 ) -> RunRecord:
     """Open a pipeline's run in MLflow and return its first record.
@@ -67,6 +68,7 @@ def open_run(
         folder.name,
         "pipeline",
         {**(tags or {}), "pipeline": shown, PIPELINE_RUN_TAG: folder.name},
+        parent=parent,
         source=pipeline.file,
         run_id=pipeline.mlflow_run,
         is_shared=is_shared,

@@ -64,12 +64,14 @@ def run_pipeline(
     jobs: int = 1,
     listener: Listener,
     planned: tuple[Memory, Plan] | None = None,
+    parent: str | None = None,
 ) -> tuple[RunRecord, Path]:
     """Execute those of a pipeline's steps that have to run; keep what a reviewer needs.
 
     The caller holds the project's lock (`project_lock`), and has started the pool. `jobs` steps
     may run at the same time, where none needs the other. `planned` is the plan, where the caller
-    has made it already, and the memory that it was made from.
+    has made it already, and the memory that it was made from. The run in MLflow is below the run
+    `parent`, if there is one.
 
     Returns the record, which is also in ``run.json``, and the folder ``runs/<id>``, which
     ``runs/latest`` points at. Raises StoreError if the MLflow store cannot be used, and
@@ -78,7 +80,7 @@ def run_pipeline(
     memory, made = planned or (memory := Memory(pipeline), plan(pipeline, memory))
     with books_of(pipeline) as tracking:
         folder = make_run_folder(pipeline.root / RUNS, pipeline.name, memory.results.speak_of)
-        record = open_run(pipeline, made, folder, tracking)
+        record = open_run(pipeline, made, folder, tracking, parent=parent)
         keeper = RecordKeeper(record, pipeline.file, folder, tracking)
         run = _Run(pipeline, pool, listener, memory, made, keeper, folder, tracking)
         try:

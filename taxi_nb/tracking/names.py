@@ -64,5 +64,7 @@ WALL_METRIC = "wall_seconds"
 CPU_METRIC = "cpu_seconds"
 PEAK_METRIC = "peak_memory_mb"
 
-Kind = Literal["pipeline", "step", "training", "trial", "registration", "exploration", "scoring"]
+Kind = Literal[
+    "pipeline", "step", "training", "trial", "registration", "exploration", "scoring", "monthly"
+]
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]

@@ -1,0 +1,146 @@
+"""`taxi-nb monthly`: the months that have come are scored, judged, and learned from if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from taxi_nb.cli._arguments import Jobs, Kernel, Overrides, read
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
+from taxi_nb.cli.run import carried_out
+from taxi_nb.cli.score import point_mlflow_at, request_of, settings_of
+
+if TYPE_CHECKING:
+    from taxi_nb.pipeline.spec import Pipeline
+    from taxi_nb.scoring.monthly import MonthRecord, Months
+    from taxi_nb.scoring.result import Scoring
+
+REFUSED = 3
+MONTHLY_FILE = Path("params/monthly.yaml")
+
+
+def monthly(
+    params: Annotated[
+        Path, typer.Argument(help="A pipeline file whose months are relative.")
+    ] = MONTHLY_FILE,
+    overrides: Overrides = None,
+    month: Annotated[
+        str, typer.Option(help="Judge the months up to this one, such as 2023-03.")
+    ] = "latest",
+    jobs: Jobs = 1,
+    kernel: Kernel = "auto",
+) -> None:
+    """Score the months that have come, and train again where the champion no longer fits.
+
+    A month is scored with the champion and judged. Where a limit is passed, the pipeline runs with
+    its months relative to this one, its gate promotes or does not, and a new champion scores the
+    month again. What is done is not done again: call it as often as you like. The exit code is 0
+    when all is well or nothing was to do, 3 when a model was trained and refused, so that a person
+    should look, 1 when a month could not be judged, which the next call tries again.
+
+    Example: taxi-nb monthly params/monthly.yaml
+    """
+    from taxi_nb.pipeline.memory import RUNS
+    from taxi_nb.pipeline.project_lock import project_lock
+    from taxi_nb.scoring.monthly import FOLDER, Months, carry_on
+    from taxi_nb.scoring.months_page import write_page
+    from taxi_nb.tracking.store import tracking_uri
+    from taxi_nb.tracking.store_errors import StoreError, errors_of_store
+
+    pipeline = read(params, overrides, month)
+    if not pipeline.month:
+        stop(f'{params} has no months that move, such as train_months: "{{month-1}}"', USAGE)
+    request_of(pipeline.month, settings_of(pipeline))
+    point_mlflow_at(pipeline.tracking_uri, pipeline.experiment)
+    folder = pipeline.root / RUNS / FOLDER
+    ended: list[MonthRecord] = []
+    with (
+        errors_stop({StoreError: FAILURE, OSError: FAILURE, ValueError: FAILURE}),
+        errors_of_store(tracking_uri()),
+        signals_stop("interrupted: what is done is kept, call again"),
+        project_lock(folder, say),
+    ):
+        months = Months(folder)
+        steps = _Steps(params, overrides, jobs, kernel, months)
+        for record in carry_on(months, months.to_do(pipeline.month), steps, str(params)):
+            page = write_page(folder, months.known)
+            _keep_with_run(record, folder, page)
+            print("\n".join(record.lines), flush=True)
+            ended.append(record)
+        page = write_page(folder, months.known)
+    if not ended:
+        print(f"nothing to do: {pipeline.month} is {months.known[pipeline.month].decision}")
+    print(f"page:   {page}")
+    if any(record.state == "failed" for record in ended):
+        raise typer.Exit(FAILURE)
+    if any(record.refused for record in ended):
+        raise typer.Exit(REFUSED)
+
+
+class _Steps:
+    """What the loop does for a month, by the parts that `taxi-nb score` and `run` are made of."""
+
+    def __init__(
+        self, params: Path, overrides: list[str] | None, jobs: int, kernel: Kernel, months: Months
+    ) -> None:
+        self.params, self.overrides, self.jobs, self.kernel = params, overrides, jobs, kernel
+        self.months = months
+
+    def pipeline(self, month: str) -> Pipeline:
+        return read(self.params, self.overrides, month)
+
+    def request(self, month: str) -> dict[str, Any]:
+        return request_of(month, settings_of(self.pipeline(month)))
+
+    @contextmanager
+    def month(self, record: MonthRecord) -> Iterator[str]:
+        from taxi_nb.tracking.run import tracked_run
+
+        with tracked_run(f"monthly {record.month}", kind="monthly") as run:
+            yield run.info.run_id
+
+    def score(self, month: str) -> Scoring:
+        from taxi_nb.scoring.score import score
+
+        predictions = self.months.folder / f"{month}.parquet"
+        return score(**self.request(month), output=predictions)
+
+    def champion(self) -> str | None:
+        from taxi_nb.registry.versions import DEFAULT_NAME, champion
+
+        settings = settings_of(self.pipeline(max([*self.months.known, "2021-01"])))
+        found = champion(settings.get("registered_model", DEFAULT_NAME))
+        return str(found.version) if found else None
+
+    def retrain(self, month: str, parent: str) -> tuple[str, str, str | None]:
+        from taxi_nb.scoring.monthly import RetrainingError
+
+        record, folder, _ = carried_out(self.pipeline(month), self.jobs, self.kernel, parent=parent)
+        if not record.status.is_good:
+            bad = ", ".join(step.name for step in record.steps if not step.status.is_good)
+            raise RetrainingError(f"the pipeline is {record.status} at {bad}: {folder}/index.html")
+        return folder.name, str(record.mlflow_run_id), record.decision
+
+
+def _keep_with_run(record: MonthRecord, folder: Path, page: Path) -> None:
+    """Keep record and page in MLflow, and all runs of the month below its own."""
+    from mlflow import MlflowClient
+
+    from taxi_nb.tracking.names import PARENT_TAG
+
+    client = MlflowClient()
+    run_id = str(record.mlflow_run_id)
+    for file in (folder / f"{record.month}.json", page):
+        client.log_artifact(run_id, str(file), "monthly")
+    client.set_tag(run_id, "decision", record.decision)
+    below = (record.scored, record.scored_again)
+    ids: list[str | None] = [one.run_id for one in below if one]
+    ids += [record.retraining.mlflow_run_id] if record.retraining else []
+    for one in ids:
+        # A month that was taken up again has runs of the call that was killed.
+        if one:
+            client.set_tag(one, PARENT_TAG, run_id)

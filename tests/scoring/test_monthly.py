@@ -1,0 +1,152 @@
+"""One month after another by `taxi-nb monthly`: kept, trained again, refused, broken, late."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from taxi_nb.scoring.monthly import MonthRecord, read_month
+from taxi_nb.trips._made_month import make_month
+from tests.conftest import Project, runs_of
+from tests.running import CommandLine
+
+ROWS = 2_000
+PARAMETERS = """
+source: str = ""
+train_months: list[str] = []
+valid_months: list[str] = []
+score_month: str = ""
+registered_model: str = ""
+"""
+TRIPS = """
+from taxi_nb import load_split, promote_if_better, train, trained_models
+training, validation = load_split("green", train_months, valid_months, source=source)
+"""
+FILE = """
+experiment: monthly
+month: latest
+params:
+  source: months
+  registered_model: monthly
+  train_months: "{month-2}"
+  valid_months: "{month-1}"
+  score_month: "{month}"
+steps: [{notebook: 01_train}]
+"""
+PROMOTE = """
+best = trained_models(training, validation).best
+promote_if_better(best, validation, name=registered_model)
+"""
+
+
+@pytest.fixture
+def monthly(project: Project, store: str) -> Project:
+    """A project with a model to train, and no months yet."""
+    cells = (TRIPS, 'train("linear", training, validation)', PROMOTE)
+    project.notebook("01_train", *cells, parameters=PARAMETERS)
+    project.pipeline(FILE, "monthly")
+    (project.root / "months").mkdir()
+    return project
+
+
+def comes(project: Project, month: str, *, times: int = 1, broken: bool = False) -> None:
+    """Let a month be published whose trips take so many times as long."""
+    table = make_month("green", month, 42, ROWS)
+    begun, ended = "lpep_pickup_datetime", "lpep_dropoff_datetime"
+    taken = pc.subtract(table[ended], table[begun])
+    longer = pc.cast(pc.multiply(pc.cast(taken, pa.int64()), times), taken.type)
+    at = table.schema.get_field_index(ended)
+    table = table.set_column(at, table.schema.field(ended), pc.add(table[begun], longer))
+    file = project.root / "months" / f"green_tripdata_{month}.parquet"
+    pq.write_table(table, file)
+    if broken:
+        file.write_bytes(file.read_bytes()[:3000])
+
+
+def record_of(project: Project, month: str) -> MonthRecord:
+    return read_month(project.root / "runs" / "monthly" / f"{month}.json")
+
+
+@pytest.mark.slow
+def test_months_in_a_row_of_which_some_drift_break_and_come_late(
+    monthly: Project, taxi_nb: CommandLine, store: str
+) -> None:
+    for month in ("2021-01", "2021-02", "2021-03"):
+        comes(monthly, month)
+    code, out, err = taxi_nb("monthly")
+    assert (code, err) == (0, "")
+    assert "2021-03: trained, version 1 promoted\n" in out
+    assert "there was no champion" in out
+    assert taxi_nb("monthly")[1].startswith("nothing to do: 2021-03 is trained, version 1 promoted")
+
+    # The city is slow all of a sudden: what is learned from the months before is no better.
+    comes(monthly, "2021-04", times=2)
+    code, out, _ = taxi_nb("monthly")
+    assert code == 3
+    assert "2021-04: trained, and refused\n" in out
+    assert "minutes too short on average" in out
+    assert taxi_nb("monthly")[0] == 0
+
+    comes(monthly, "2021-05", broken=True)
+    comes(monthly, "2021-06", times=2)
+    code, out, _ = taxi_nb("monthly")
+    assert code == 1
+    assert "2021-05: failed\n  why:      " in out
+    assert "is cut short" in out
+    assert "2021-06: failed\n  why:      the pipeline is failed at 01_train" in out
+
+    comes(monthly, "2021-05", times=2)
+    code, out, _ = taxi_nb("monthly", "--jobs", "2")
+    assert code == 0
+    assert "2021-05: scored late\n" in out
+    # The month was scored before: its scoring is not repeated.
+    assert "2021-06: trained, version 3 promoted\n" in out
+    last = record_of(monthly, "2021-06")
+    assert last.scored
+    assert last.scored_again
+    assert last.retraining
+    assert (last.scored_again.rmse or 99) < (last.scored.rmse or 0)
+    assert (last.retraining.champion_before, last.retraining.champion_after) == ("1", "3")
+    assert last.scored.synthetic
+
+    page = (monthly.root / "runs" / "monthly" / "index.html").read_text()
+    assert "<h1>2021-06: trained, version 3 promoted</h1>" in page
+    assert "sample (synthetic)" in page
+    assert page.index("2021-06") < page.index("<th>2021-05") < page.index("<th>2021-03")
+    assert f'href="../{last.retraining.run}/index.html"' in page
+    assert not [run for run in runs_of(store) if run.info.status == "RUNNING"]
+    # All of a month is below one run.
+    for run_id in (last.scored.run_id, last.scored_again.run_id, last.retraining.mlflow_run_id):
+        assert mlflow.get_run(str(run_id)).data.tags["mlflow.parentRunId"] == last.mlflow_run_id
+    predictions = pq.read_table(monthly.root / "runs" / "monthly" / "2021-06.parquet")
+    assert predictions.num_rows == last.scored_again.predicted
+
+
+@pytest.mark.parametrize("key", ["month", "state", "scored"])
+def test_a_record_that_is_none_is_named(monthly: Project, taxi_nb: CommandLine, key: str) -> None:
+    comes(monthly, "2021-03")
+    folder = monthly.root / "runs" / "monthly"
+    folder.mkdir(parents=True)
+    known: dict[str, Any] = {"month": "2021-02", "state": "done", key: 5}
+    (folder / "2021-02.json").write_text(json.dumps(known))
+    code, _, err = taxi_nb("monthly")
+    assert code == 1
+    assert f"{folder / '2021-02.json'} is not a month's record" in err
+    assert "Traceback" not in err
+
+
+def test_a_file_whose_months_stand_still_is_refused(monthly: Project, taxi_nb: CommandLine) -> None:
+    monthly.pipeline("steps: [{notebook: 01_train}]", "still")
+    code, _, err = taxi_nb("monthly", "params/still.yaml", "--month", "2021-03")
+    assert (code, Path("params/still.yaml").name in err) == (2, True)
+    code, _, err = taxi_nb("monthly")
+    assert code == 2
+    assert "latest cannot be found out" in err
+    assert "has no month of green" in err
