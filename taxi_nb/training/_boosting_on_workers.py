@@ -29,8 +29,8 @@ from taxi_nb.trips.cleaning import CheckedRecords
 from taxi_nb.trips.errors import TripsError, one_line
 from taxi_nb.trips.workers import Part, connected
 
-# Bytes, a little more than were measured: of a worker, of a process below it,
-# of a trip while the matrix is made, and of a column in a node's histogram.
+# Bytes, an estimate: of a worker, of a process below it, of a trip while the matrix is made, and
+# of a column in a node's histogram. The last two were measured; no cluster's peak was.
 _WORKER, _PROCESS, _TRIP, _COLUMN = 300 << 20, 230 << 20, 80, 16
 _DEEP = 20  # As which a tree counts whose depth has no limit.
 _SECONDS_BETWEEN_LOOKS, _SECONDS_OF_SILENCE, _TRIES_TO_CONNECT = 2, 1800, 60

@@ -102,7 +102,7 @@ def test_xgboost_learns_on_the_workers(
     store: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    params = {"n_estimators": 60, "max_depth": 6}
+    params = {"n_estimators": 20, "max_depth": 4}
     here = train("xgboost", *drawn(None), params=params)
     training, validation = drawn(cluster.address)
     # What this machine learns from does not work any more.
