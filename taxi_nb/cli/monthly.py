@@ -65,10 +65,9 @@ def monthly(
         project_lock(folder, say),
     ):
         months = Months(folder)
-        steps = _Steps(params, overrides, jobs, kernel, months)
+        registered = settings_of(pipeline).get("registered_model")
+        steps = _Steps(params, overrides, jobs, kernel, months, registered)
         for record in carry_on(months, months.to_do(pipeline.month), steps, str(params)):
-            page = write_page(folder, months.known)
-            _keep_with_run(record, folder, page)
             print("\n".join(record.lines), flush=True)
             ended.append(record)
         page = write_page(folder, months.known)
@@ -85,10 +84,16 @@ class _Steps:
     """What the loop does for a month, by the parts that `taxi-nb score` and `run` are made of."""
 
     def __init__(
-        self, params: Path, overrides: list[str] | None, jobs: int, kernel: Kernel, months: Months
+        self,
+        params: Path,
+        overrides: list[str] | None,
+        jobs: int,
+        kernel: Kernel,
+        months: Months,
+        registered: str | None,
     ) -> None:
         self.params, self.overrides, self.jobs, self.kernel = params, overrides, jobs, kernel
-        self.months = months
+        self.months, self.registered = months, registered
 
     def pipeline(self, month: str) -> Pipeline:
         return read(self.params, self.overrides, month)
@@ -112,8 +117,7 @@ class _Steps:
     def champion(self) -> str | None:
         from taxi_nb.registry.versions import DEFAULT_NAME, champion
 
-        settings = settings_of(self.pipeline(max([*self.months.known, "2021-01"])))
-        found = champion(settings.get("registered_model", DEFAULT_NAME))
+        found = champion(self.registered or DEFAULT_NAME)
         return str(found.version) if found else None
 
     def retrain(self, month: str, parent: str) -> tuple[str, str, str | None]:
@@ -125,22 +129,20 @@ class _Steps:
             raise RetrainingError(f"the pipeline is {record.status} at {bad}: {folder}/index.html")
         return folder.name, str(record.mlflow_run_id), record.decision
 
+    def keep(self, record: MonthRecord) -> None:
+        from mlflow import MlflowClient
 
-def _keep_with_run(record: MonthRecord, folder: Path, page: Path) -> None:
-    """Keep record and page in MLflow, and all runs of the month below its own."""
-    from mlflow import MlflowClient
+        from taxi_nb.plain_data import to_json
+        from taxi_nb.scoring.months_page import write_page
+        from taxi_nb.tracking.names import DECISION_TAG, PARENT_TAG
 
-    from taxi_nb.tracking.names import PARENT_TAG
-
-    client = MlflowClient()
-    run_id = str(record.mlflow_run_id)
-    for file in (folder / f"{record.month}.json", page):
-        client.log_artifact(run_id, str(file), "monthly")
-    client.set_tag(run_id, "decision", record.decision)
-    below = (record.scored, record.scored_again)
-    ids: list[str | None] = [one.run_id for one in below if one]
-    ids += [record.retraining.mlflow_run_id] if record.retraining else []
-    for one in ids:
-        # A month that was taken up again has runs of the call that was killed.
-        if one:
+        client, run_id = MlflowClient(), str(record.mlflow_run_id)
+        page = write_page(self.months.folder, self.months.known)
+        client.log_artifact(run_id, str(page), "monthly")
+        client.log_text(run_id, to_json(record, indent=2), f"monthly/{record.month}.json")
+        client.set_tag(run_id, DECISION_TAG, record.decision)
+        below = [one.run_id for one in (record.scored, record.scored_again) if one]
+        if record.retraining and record.retraining.mlflow_run_id:
+            below.append(record.retraining.mlflow_run_id)
+        for one in below:  # Some may be of a call that was killed, and below its run.
             client.set_tag(one, PARENT_TAG, run_id)

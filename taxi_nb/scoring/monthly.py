@@ -168,6 +168,9 @@ class Steps(Protocol):
     def retrain(self, month: str, parent: str) -> tuple[str, str, str | None]:
         """Run the pipeline of a month; return its folder, its run in MLflow and its decision."""
 
+    def keep(self, record: MonthRecord) -> None:
+        """Keep page and record in MLflow, before the record says that the month has ended."""
+
 
 @dataclass
 class Months:
@@ -185,10 +188,10 @@ class Months:
 
     def to_do(self, newest: str) -> list[str]:
         """Return the months that are to be judged, oldest first: new ones and those not done."""
-        first = min(self.known, default=newest)
+        first = min([*self.known, newest])
         return [
             month
-            for month in months_between(first, max(newest, first))
+            for month in months_between(first, newest)
             if month not in self.known or self.known[month].state != "done"
         ]
 
@@ -235,10 +238,13 @@ def carry_on(
             try:
                 for after in _stages(record, steps):
                     record = months.write(after)
-                record = months.write(replace(record, state="done"))
+                record = replace(record, state="done")
             except (TripsError, ModelError, RetrainingError) as error:
-                record = months.write(replace(record, state="failed", error=one_line(error)))
-            yield record
+                record = replace(record, state="failed", error=one_line(error))
+            months.known[month] = record
+            steps.keep(record)
+            record = months.write(record)
+        yield record
 
 
 class RetrainingError(RuntimeError):
@@ -254,9 +260,12 @@ def _stages(record: MonthRecord, steps: Steps) -> Iterator[MonthRecord]:
         yield (record := _trained(record, steps))
     if record.scored is None:
         yield (record := replace(record, scored=MonthScore.of(steps.score(record.month))))
-    assert record.scored
-    if record.scored.should_retrain and record.retraining is None and not record.late:
-        why = record.scored.verdict.removeprefix("retrain: ")
+    scored = record.scored
+    assert scored
+    if record.late and record.retraining and record.retraining.run is None:
+        yield (record := replace(record, retraining=None))  # A newer month was judged meanwhile.
+    if scored.should_retrain and record.retraining is None and not record.late:
+        why = scored.verdict.removeprefix("retrain: ")
         yield (record := replace(record, retraining=Retraining(why, steps.champion())))
     if record.retraining is None:
         return
