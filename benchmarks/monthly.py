@@ -103,7 +103,7 @@ def outcome(root: Path) -> dict[str, Any]:
     mlflow.set_tracking_uri(f"sqlite:///{root / 'mlflow.db'}")
     client = mlflow.MlflowClient()
     found: dict[str, Any] = {}
-    for file in sorted((root / "runs" / "monthly").glob("*.json")):
+    for file in sorted((root / "runs" / "monthly").glob("2*.json")):
         known = json.loads(file.read_text())
         again, training = known["scored_again"], known["retraining"]
         promoted = training and training["champion_before"] != training["champion_after"]
