@@ -60,9 +60,14 @@ class Listener:
 
 
 @pytest.fixture(scope="session")
-def warm_pool() -> Iterator[KernelPool]:
+def warm_pool(warm_python: WarmPython) -> Iterator[KernelPool]:
     """Kernels for all tests of a worker: the libraries are imported once."""
-    with KernelPool(default_kind(), env=in_one_order(os.environ)) as pool:
+    pool = KernelPool(default_kind(), env=in_one_order(os.environ))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", subprocess.Popen)
+        warm_python.kernel_servers.take_over()
+        pool.start()
+    with pool:
         yield pool
 
 
