@@ -33,6 +33,8 @@ LIBRARIES = (
     *("papermill", "nbclient", "nbconvert", "nbformat", "jupyter_client.asynchronous", "git"),
     *("ipykernel.kernelspec", "typer", "rich.live", "ruamel.yaml", "jinja2.ext", "nh3", "psutil"),
     *("latex2mathml", "pydantic.dataclasses", "filelock", "pandas", "pyarrow.parquet"),
+    *("IPython.lib.lexers", "pygments.lexers.shell", "pygments.lexers.lilypond", "alembic.config"),
+    *("mlflow.tracing.processor.otel", "rich.table", "rich.padding"),
 )
 KERNELS = Path(__file__).resolve().parent.parent / "taxi_nb" / "pipeline" / "kernels"
 
