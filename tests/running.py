@@ -143,8 +143,8 @@ def all_dead(pids: Sequence[int]) -> bool:
     )
 
 
-def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str]:
+def end(process: subprocess.Popen[str] | Forked, number: signal.Signals) -> tuple[int, str, str]:
     """Send a signal and wait for the end."""
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+    return process.wait(), out, err
