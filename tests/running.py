@@ -60,9 +60,14 @@ class Listener:
 
 
 @pytest.fixture(scope="session")
-def warm_pool() -> Iterator[KernelPool]:
+def warm_pool(warm_python: WarmPython) -> Iterator[KernelPool]:
     """Kernels for all tests of a worker: the libraries are imported once."""
-    with KernelPool(default_kind(), env=in_one_order(os.environ)) as pool:
+    pool = KernelPool(default_kind(), env=in_one_order(os.environ))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", subprocess.Popen)
+        warm_python.kernel_servers.take_over()
+        pool.start()
+    with pool:
         yield pool
 
 
@@ -138,8 +143,8 @@ def all_dead(pids: Sequence[int]) -> bool:
     )
 
 
-def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str]:
+def end(process: subprocess.Popen[str] | Forked, number: signal.Signals) -> tuple[int, str, str]:
     """Send a signal and wait for the end."""
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+    return process.wait(), out, err

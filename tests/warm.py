@@ -1,17 +1,21 @@
 """Python programs in processes that are forked from one in which the libraries are imported.
 
 Importing MLflow, papermill and nbconvert takes four seconds of processor time, and the command
-line is called a hundred times. All else is as in a process that is started: it has its own
-environment, folder, streams and signals, and it reads this project's code itself. This file, run
-by path, is the process that is forked; it imports and forks, and nothing else.
+line is called hundreds of times. All else is as in a process that is started: it has its own
+environment, folder, streams and signals, and it reads this project's code itself. The process
+that a command starts to fork its kernels from is forked, too, from a second one that has imported
+what kernels use. This file, run by path, is the process that is forked; it imports and forks, and
+nothing else.
 """
 
 from __future__ import annotations
 
 import gc
+import io
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -19,6 +23,7 @@ import sys
 import types
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +33,8 @@ LIBRARIES = (
     *("papermill", "nbclient", "nbconvert", "nbformat", "jupyter_client.asynchronous", "git"),
     *("ipykernel.kernelspec", "typer", "rich.live", "ruamel.yaml", "jinja2.ext", "nh3", "psutil"),
     *("latex2mathml", "pydantic.dataclasses", "filelock", "pandas", "pyarrow.parquet"),
+    *("IPython.lib.lexers", "pygments.lexers.shell", "pygments.lexers.lilypond", "alembic.config"),
+    *("mlflow.tracing.processor.otel", "rich.table", "rich.padding"),
 )
 KERNELS = Path(__file__).resolve().parent.parent / "taxi_nb" / "pipeline" / "kernels"
 
@@ -66,22 +73,108 @@ class Forked:
         return out, err
 
 
+class ForkedServer(Forked):
+    """The process that kernels are forked from, as its client knows it."""
+
+    def __init__(self, status: IO[str]) -> None:
+        super().__init__(status, io.StringIO(), io.StringIO())
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def wait(self, timeout: float | None = None) -> int:
+        try:
+            return super().wait(timeout)
+        except TimeoutError:
+            raise subprocess.TimeoutExpired("a forked server", timeout or 0) from None
+
+
+@dataclass(frozen=True)
+class KernelServers:
+    """Where `_fork_server.py` is forked instead of started, and with which environment that fits.
+
+    The client of `control` is any process that was forked from here.
+    """
+
+    control: int
+    script: str
+    environment: Mapping[str, str]
+    read_before_fork: Sequence[str]
+    set_after_fork: Sequence[str]
+
+    def take_over(self) -> None:
+        """Fork from now on what this process would start of these."""
+        servers = self
+
+        class Popen(subprocess.Popen):  # type: ignore[type-arg]
+            def __new__(cls, args: Any, *_: Any, **options: Any) -> Any:
+                if servers._fits(args, options):
+                    return servers._fork(args, **options)
+                return super().__new__(cls)
+
+        subprocess.Popen = Popen  # type: ignore[misc]
+
+    def _fits(self, args: Any, options: Mapping[str, Any]) -> bool:
+        if not (isinstance(args, list) and args[:2] == [sys.executable, self.script]):
+            return False
+        env = options["env"]
+        differing = {name for name in env | self.environment if self._differs(name, env)}
+        return not differing.difference(self.set_after_fork)
+
+    def _differs(self, name: str, env: Mapping[str, str]) -> bool:
+        read_before = name.startswith(tuple(self.read_before_fork))
+        return read_before and env.get(name) != self.environment.get(name)
+
+    def _fork(self, args: list[str], **options: Any) -> ForkedServer:
+        request = {"argv": args[2:], "cwd": os.getcwd(), "env": dict(options["env"])}
+        ours, theirs = os.pipe()
+        streams = [theirs, options["stderr"].fileno(), *options["pass_fds"]]
+        with socket.socket(fileno=os.dup(self.control)) as control:
+            socket.send_fds(control, [json.dumps(request).encode()], streams)
+        os.close(theirs)
+        return ForkedServer(open(ours, encoding="utf-8"))
+
+
 class WarmPython:
     """Starts programs as the interpreter does, after `-m` or `-c`; ends with `close`."""
 
     def __init__(self) -> None:
         # No library may start a thread where processes are forked, for kernels as for these.
-        from taxi_nb.pipeline.kernels._client import SERVER_ENVIRONMENT
+        from taxi_nb.pipeline.kernels import _client
+        from taxi_nb.pipeline.kernels.pool import DEFAULT_PRELOAD, in_one_order
 
-        self._control, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        env = {**os.environ, **_client.SERVER_ENVIRONMENT}
+        kernel_env = {
+            name: value
+            for name, value in in_one_order(env).items()
+            if name not in _client.KERNEL_ONLY
+        }
+        self._kernels, self._kernels_control = self._begin([*DEFAULT_PRELOAD], kernel_env)
+        servers: list[Any] = [
+            *(self._kernels_control.fileno(), str(_client.SCRIPT), kernel_env),
+            *(_client.READ_BEFORE_FORK, sorted(_client.SET_AFTER_FORK)),
+        ]
+        self.kernel_servers = KernelServers(*servers)
+        self._process, self._control = self._begin(
+            LIBRARIES, {**env, "PYTHONUNBUFFERED": "1"}, servers
+        )
+
+    @staticmethod
+    def _begin(
+        modules: Sequence[str], env: Mapping[str, str], kernels: Sequence[Any] = ()
+    ) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        """Start a process that forks, and return it with our end of its socket."""
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
-                env={**os.environ, **SERVER_ENVIRONMENT, "PYTHONUNBUFFERED": "1"},
-                pass_fds=[theirs.fileno()],
+            settings = json.dumps([theirs.fileno(), modules, kernels])
+            process = subprocess.Popen(
+                [sys.executable, __file__, settings],
+                env=env,
+                pass_fds=[theirs.fileno(), *kernels[:1]],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        return process, ours
 
     def start(self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Forked:
         """Start ``python ARGUMENTS``, with pipes for output and errors, and return at once."""
@@ -95,8 +188,10 @@ class WarmPython:
         return Forked(*(open(ours, encoding="utf-8") for ours, _ in pipes))
 
     def close(self) -> None:
-        self._control.close()
-        self._process.wait(60)
+        for control in (self._control, self._kernels_control):
+            control.close()
+        for process in (self._process, self._kernels):
+            process.wait(60)
 
 
 def serve(control: socket.socket) -> dict[str, Any]:
@@ -128,6 +223,23 @@ def _watch(pid: int, status: int) -> None:
     os._exit(0)
 
 
+def be_kernel_server(request: Mapping[str, Any], kernels: Any, imported: Any) -> None:
+    """Be ``python _fork_server.py SETTINGS``, with its libraries imported already."""
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    log, control = request["streams"]
+    kernels._take_streams(nothing, log)
+    kernels._take_environment(request["env"] | imported)
+    os.chdir(request["cwd"])
+    settings = json.loads(request["argv"][0]) | {"control": control}
+    sys.argv[:] = [str(KERNELS / "_fork_server.py"), json.dumps(settings)]
+    sys.path.insert(0, str(KERNELS))  # Which it takes away.
+    sys.modules.pop(kernels.__name__)
+    import_rest = kernels.preload
+    kernels.preload = lambda modules: imported | import_rest(modules)
+    kernels.main()
+
+
 def become(option: str, program: str, *arguments: str) -> None:
     """Be ``python -m MODULE ...`` or ``python -c CODE ...``."""
     sys.argv[:] = [option, *arguments]
@@ -141,18 +253,23 @@ def become(option: str, program: str, *arguments: str) -> None:
 
 
 def main() -> None:
-    """Import, then serve."""
+    """Import, when somebody asks for something, then serve."""
     sys.path[0] = str(KERNELS)
     import _fork_server as kernels  # type: ignore[import-not-found]
 
     del sys.path[0]
-    set_by_imports = kernels.preload(LIBRARIES)
+    control, modules, servers = json.loads(sys.argv[1])
+    select.select([control], [], [])
+    set_by_imports = kernels.preload(modules)
     gc.collect()
     gc.freeze()
     kernels.end_library_threads()
     if threads := kernels.extra_threads():
         raise SystemExit(f"threads would be lost by a fork: {', '.join(threads)}")
-    request = serve(socket.socket(fileno=int(sys.argv[1])))
+    request = serve(socket.socket(fileno=control))
+    if not servers:
+        be_kernel_server(request, kernels, set_by_imports)
+        return
     kernels._take_streams(*request["streams"])
     kernels._take_environment(set_by_imports | request["env"])
     os.chdir(request["cwd"])
@@ -162,6 +279,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.modules["numpy.random"].seed()
     sys.orig_argv[:] = [sys.executable, *request["argv"]]
+    KernelServers(*servers).take_over()
     become(*request["argv"])
 
 

@@ -7,7 +7,6 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from taxi_nb.pipeline.inputs import CHANGED_MEANWHILE, AskedRuns, Inputs, UsedFi
 from taxi_nb.pipeline.remote_file import is_remote, remote_stamp
 from taxi_nb.pipeline.spec import Step
 from taxi_nb.project import path_within
-from taxi_nb.tracking.environment import canonical, installed_versions
+from taxi_nb.tracking.environment import installed_versions, packages_with_modules
 
 
 class InputsLostError(RuntimeError):
@@ -150,14 +149,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 def versions_of(modules: Iterable[str]) -> dict[str, str]:
     """Return the versions of Python and of the packages that have some top-level modules."""
-    installed = installed_versions()
-    packages = {canonical(package) for module in modules for package in _packages().get(module, ())}
-    found = {package: installed[package] for package in sorted(packages) if package in installed}
+    installed, having = installed_versions(), packages_with_modules()
+    packages = {package for module in modules for package in having.get(module, ())}
+    found = {package: installed[package] for package in sorted(packages)}
     return {"python": platform.python_version(), **found}
-
-
-@cache
-def _packages() -> Mapping[str, list[str]]:
-    from importlib.metadata import packages_distributions
-
-    return packages_distributions()

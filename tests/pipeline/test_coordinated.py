@@ -118,7 +118,7 @@ def test_a_step_that_is_ended_can_be_called_again(
     )
     project.pipeline("steps: [{notebook: 01_a}]")
     run = taxi_nb("open", PARAMS)[1].strip()
-    process = taxi_nb.start("step", PARAMS, "01_a", "--run", run)
+    process = taxi_nb.fork("step", PARAMS, "01_a", "--run", run)
     state = project.root / "runs" / run / ".steps" / "01_a.json"
     wait_for(lambda: state.exists() and json.loads(state.read_text())["step"]["mlflow_run_id"])
     # While it lives nobody else carries it out, and nobody closes the run.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
+from types import CodeType
 from typing import Any
 from urllib.parse import quote
 
 import nbformat
+from jinja2.bccache import Bucket, BytecodeCache
 from nbconvert.exporters import TemplateExporter
 from nbconvert.filters.highlight import Highlight2HTML
 
@@ -107,9 +109,28 @@ def _exporter(prose: Prose, outputs: OutputHtml, language: str) -> Any:
         "prose": lambda cell: outputs.noted(prose.cell(cell.source, cell.get("attachments", {}))),
         "shown_outputs": lambda cell: outputs.cell(cell.outputs, cell.metadata.above),
     }
-    return TemplateExporter(
+    exporter = TemplateExporter(
         template_name="cells",
         template_extension=".html.j2",
         extra_template_basedirs=[str(_TEMPLATES)],
         filters=filters,
     )
+    exporter.environment.bytecode_cache = _COMPILED
+    return exporter
+
+
+class _Compiled(BytecodeCache):
+    """Keeps templates for the next page: each exporter would compile nbconvert's again."""
+
+    def __init__(self) -> None:
+        self._code: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._code.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if bucket.code is not None:
+            self._code[bucket.key, bucket.checksum] = bucket.code
+
+
+_COMPILED = _Compiled()
