@@ -129,6 +129,17 @@ def test_months_in_a_row_of_which_some_drift_break_and_come_late(
     assert predictions.num_rows == last.scored_again.predicted
 
 
+def test_a_record_of_an_older_commit_is_read() -> None:
+    record = read_month(Path(__file__).parent / "data" / "month-2021-08.json")
+    assert record.decision == "trained, version 3 promoted"
+    assert record.retraining
+    assert record.retraining.champion_before == "1"
+    assert record.lines[1] == (
+        "  scored:   monthly, version 1: RMSE 16.869 ± 0.327 minutes, bias -13.053 ± 0.328"
+    )
+    assert not record.refused
+
+
 @pytest.mark.parametrize("key", ["month", "state", "scored"])
 def test_a_record_that_is_none_is_named(monthly: Project, taxi_nb: CommandLine, key: str) -> None:
     comes(monthly, "2021-03")
