@@ -85,9 +85,11 @@ def name_and_value(option: str, text: str, *, may_be_secret: bool = False) -> tu
 
 def _newest_month(settings: Mapping[str, Any]) -> str:
     # Only where it is asked for: planning needs no pyarrow.
+    from taxi_nb.trips.errors import DownloadError
     from taxi_nb.trips.newest_month import newest_month_of
 
-    return newest_month_of(settings)
+    with errors_stop({DownloadError: FAILURE}):  # Nobody's mistake: later it may go well.
+        return newest_month_of(settings)
 
 
 def make_plan(pipeline: Pipeline, force: list[str] | None) -> tuple[Memory, Plan]:

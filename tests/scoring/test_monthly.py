@@ -153,7 +153,9 @@ def test_a_record_that_is_none_is_named(monthly: Project, taxi_nb: CommandLine, 
     assert "Traceback" not in err
 
 
-def test_a_file_whose_months_stand_still_is_refused(monthly: Project, taxi_nb: CommandLine) -> None:
+def test_a_file_whose_months_stand_still_is_refused(
+    monthly: Project, taxi_nb: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monthly.pipeline("steps: [{notebook: 01_train}]", "still")
     code, _, err = taxi_nb("monthly", "params/still.yaml", "--month", "2021-03")
     assert (code, Path("params/still.yaml").name in err) == (2, True)
@@ -161,3 +163,8 @@ def test_a_file_whose_months_stand_still_is_refused(monthly: Project, taxi_nb: C
     assert code == 2
     assert "latest cannot be found out" in err
     assert "has no month of green" in err
+    # Without a network it is nobody's mistake, and the next call may go well.
+    monkeypatch.setenv("TAXI_NB_TLC_URL", "http://127.0.0.1:9")
+    code, _, err = taxi_nb("monthly", "--set", "source=tlc")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "the TLC cannot be asked for" in err
