@@ -19,7 +19,7 @@ from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.record import RunRecord, Status, StepResult
 from taxi_nb.pipeline.run import run_pipeline
 from tests.conftest import Project
-from tests.warm import Forked, WarmPython
+from tests.warm import Forked, WarmPython, listen
 
 Run = Callable[..., tuple[RunRecord, Path]]
 
@@ -113,6 +113,7 @@ class CommandLine:
             text=True,
             cwd=self.root,
             env={**os.environ, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
+            preexec_fn=listen,
         )
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:

@@ -252,6 +252,13 @@ def become(option: str, program: str, *arguments: str) -> None:
         exec(compile(program, "<string>", "exec"), main.__dict__)
 
 
+def listen() -> None:
+    """Hear signals that a suite in the background may be told to ignore, as in a terminal."""
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def main() -> None:
     """Import, when somebody asks for something, then serve."""
     sys.path[0] = str(KERNELS)
@@ -273,10 +280,7 @@ def main() -> None:
     kernels._take_streams(*request["streams"])
     kernels._take_environment(set_by_imports | request["env"])
     os.chdir(request["cwd"])
-    # A suite in the background may have been told to ignore them; a terminal's programs are not.
-    for number in (signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    listen()
     sys.modules["numpy.random"].seed()
     sys.orig_argv[:] = [sys.executable, *request["argv"]]
     KernelServers(*servers).take_over()
