@@ -20,6 +20,7 @@ from taxi_nb.pipeline.plan import EVERY_STEP, UnknownStepError
 from taxi_nb.pipeline.plan import plan as planned
 from taxi_nb.pipeline.planned import Plan
 from taxi_nb.pipeline.record import RunRecord, Status, StepResult
+from taxi_nb.tracking.environment import packages_with_modules
 from tests.conftest import Bucket, Project, runs_of, sample_file, texts
 from tests.running import Run
 
@@ -355,8 +356,10 @@ def test_another_version_of_a_package(
     (site / "abacus-1.0.0.dist-info" / "RECORD").write_text("abacus.py,,\n")
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.syspath_prepend(str(site))
+    # Another process would look at the packages anew.
     monkeypatch.setattr(
-        "taxi_nb.pipeline._recorded_inputs._packages", lambda: {"abacus": ["abacus"]}
+        "taxi_nb.pipeline._recorded_inputs.packages_with_modules",
+        packages_with_modules.__wrapped__,
     )
     project.notebook("01_a", "import abacus\nprint(abacus.beads)")
     project.notebook("02_b", "print('no beads')")
