@@ -26,7 +26,7 @@ score_month: str = ""
 registered_model: str = ""
 """
 TRIPS = """
-from taxi_nb import load_split, promote_if_better, train, trained_models
+from taxi_nb import load_split, promote_if_better, train
 training, validation = load_split("green", train_months, valid_months, source=source)
 """
 FILE = """
@@ -41,15 +41,15 @@ params:
 steps: [{notebook: 01_train}]
 """
 PROMOTE = """
-best = trained_models(training, validation).best
-promote_if_better(best, validation, name=registered_model)
+import mlflow
+promote_if_better(mlflow.get_run(result.run_id), validation, name=registered_model)
 """
 
 
 @pytest.fixture
 def monthly(project: Project, store: str) -> Project:
     """A project with a model to train, and no months yet."""
-    cells = (TRIPS, 'train("linear", training, validation)', PROMOTE)
+    cells = (TRIPS, 'result = train("linear", training, validation)', PROMOTE)
     project.notebook("01_train", *cells, parameters=PARAMETERS)
     project.pipeline(FILE, "monthly")
     (project.root / "months").mkdir()
