@@ -79,10 +79,10 @@ def _leave(code: str | int | None) -> NoReturn:
 
 def _forced_all(arguments: list[str]) -> list[str]:
     """Let `--force` without a name mean all steps: Typer's options always take a value."""
-    from taxi_nb.pipeline.plan import EVERY_STEP
-
     if arguments[:1] not in (["run"], ["plan"]):  # Elsewhere it is a flag.
         return arguments
+    from taxi_nb.pipeline.plan import EVERY_STEP
+
     given = []
     for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
         is_bare = argument == "--force" and (following.startswith("-") or ".y" in following)

@@ -7,50 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.monthly import CODE, FILE, PARAMETERS, publish
 from taxi_nb.scoring.monthly import MonthRecord, read_month
-from taxi_nb.trips._made_month import make_month
 from tests.conftest import Project, runs_of
 from tests.running import CommandLine
-
-ROWS = 2_000
-PARAMETERS = """
-source: str = ""
-train_months: list[str] = []
-valid_months: list[str] = []
-score_month: str = ""
-registered_model: str = ""
-"""
-TRIPS = """
-from taxi_nb import load_split, promote_if_better, train
-training, validation = load_split("green", train_months, valid_months, source=source)
-"""
-FILE = """
-experiment: monthly
-month: latest
-params:
-  source: months
-  registered_model: monthly
-  train_months: "{month-2}"
-  valid_months: "{month-1}"
-  score_month: "{month}"
-steps: [{notebook: 01_train}]
-"""
-PROMOTE = """
-import mlflow
-promote_if_better(mlflow.get_run(result.run_id), validation, name=registered_model)
-"""
 
 
 @pytest.fixture
 def monthly(project: Project, store: str) -> Project:
     """A project with a model to train, and no months yet."""
-    cells = (TRIPS, 'result = train("linear", training, validation)', PROMOTE)
-    project.notebook("01_train", *cells, parameters=PARAMETERS)
+    project.notebook("01_train", CODE, parameters=PARAMETERS)
     project.pipeline(FILE, "monthly")
     (project.root / "months").mkdir()
     return project
@@ -58,14 +27,7 @@ def monthly(project: Project, store: str) -> Project:
 
 def comes(project: Project, month: str, *, times: int = 1, broken: bool = False) -> None:
     """Let a month be published whose trips take so many times as long."""
-    table = make_month("green", month, 42, ROWS)
-    begun, ended = "lpep_pickup_datetime", "lpep_dropoff_datetime"
-    taken = pc.subtract(table[ended], table[begun])
-    longer = pc.cast(pc.multiply(pc.cast(taken, pa.int64()), times), taken.type)
-    at = table.schema.get_field_index(ended)
-    table = table.set_column(at, table.schema.field(ended), pc.add(table[begun], longer))
-    file = project.root / "months" / f"green_tripdata_{month}.parquet"
-    pq.write_table(table, file)
+    file = publish(project.root, month, times)
     if broken:
         file.write_bytes(file.read_bytes()[:3000])
 
