@@ -73,11 +73,11 @@ def serve(
             minutely = Minutely(answers, registry.client, run_id, say)
             app = answers.application(threads(models, minutely))
             greeting = f"{registry.name} version {models.champion.version}"
-            ended: BaseException | None = None
+            ended = None
             try:
                 keep_open(app, place, "/invocations", greeting, most_requests=_MOST_REQUESTS)
-            except (typer.Exit, Interrupted) as signal:  # That is how a server ends well.
-                ended = signal
+            except Interrupted as signal:  # That is how a server ends well.
+                ended = typer.Exit(128 + signal.signal_number)
         if ended:
             raise ended
 
