@@ -24,7 +24,7 @@ KNOWN_AT_PICKUP = ("pickup_datetime", "PULocationID", "DOLocationID")
 # of a mile in over a minute is a meter that did not count.
 _PLAUSIBLE_MILES = (0.1, 60.0)
 # Zone numbers, which are their own codes.
-_ZONE = pd.CategoricalDtype(list(range(ZONES)))
+_ZONE = pd.CategoricalDtype(pd.RangeIndex(ZONES))
 
 
 class TripFeatures(TripTransformer):
