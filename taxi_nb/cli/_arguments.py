@@ -56,19 +56,38 @@ Month = Annotated[
 ]
 
 
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        metavar="CHECK[=REASON]",
+        help="Let data pass this time though they fail a check; the reason is kept.",
+    ),
+]
+
+
 def read(
     file: Path,
     overrides: list[str] | None,
     month: str | None = None,
     newest: NewestMonth | None = None,
+    accept: list[str] | None = None,
 ) -> Pipeline:
     """Read the pipeline file; every mistake in it is told before anything runs."""
     from taxi_nb.pipeline.pipeline_file import MONTH, read_pipeline
     from taxi_nb.pipeline.spec import PipelineFileError
+    from taxi_nb.trips.checks import check_names_and_mistakes
 
     try:
         given = [*(overrides or []), *([f"{MONTH}={month}"] if month else [])]
-        return read_pipeline(project_file(file), project_root(), given, newest or _newest_month)
+        return read_pipeline(
+            project_file(file),
+            project_root(),
+            given,
+            newest or _newest_month,
+            read_checks=check_names_and_mistakes,
+            accept=accept or (),
+        )
     except PipelineFileError as error:
         count = len(error.problems)
         heading = f"{file}: {count} mistake{'s' if count > 1 else ''}; nothing has been run"

@@ -11,6 +11,7 @@ import typer
 
 from taxi_nb.cli._arguments import (
     DEFAULT_FILE,
+    Accept,
     Force,
     Jobs,
     Kernel,
@@ -37,12 +38,13 @@ def run(
     jobs: Jobs = 1,
     kernel: Kernel = "auto",
     force: Force = None,
+    accept: Accept = None,
 ) -> None:
     """Execute the notebooks that have to run, in order, each in a fresh kernel.
 
     What is up to date is not executed again; `taxi-nb plan` says what would run, and why.
     """
-    pipeline = _in_project_run(read(params, overrides, month))
+    pipeline = _in_project_run(read(params, overrides, month, accept=accept))
     with signals_stop("interrupted: kernels ended, runs closed"):
         record, folder, is_new = carried_out(pipeline, jobs, kernel, force)
     if is_new:
@@ -166,6 +168,9 @@ def show_failure(step: StepResult, folder: Path) -> None:
 def show_end(record: RunRecord, folder: Path) -> None:
     """Say how a run ended, and where to look; stop if not all is good."""
     print(f"\n{record.pipeline}: {record.status} in {record.seconds or 0:.1f} s")
+    for check in record.checks:
+        if check.verdict != "pass":
+            print(f"check:  {check}")
     print(f"page:   {folder / 'index.html'}")
     print(f"MLflow: {record.experiment}, run {record.mlflow_run_id} (make ui)")
     if not record.status.is_good:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli._arguments import Kernel, Month, Overrides, make_plan, name_and_value, read
+from taxi_nb.cli._arguments import (
+    Accept,
+    Kernel,
+    Month,
+    Overrides,
+    make_plan,
+    name_and_value,
+    read,
+)
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, signals_stop, stop
 from taxi_nb.cli.run import show_end, show_failure, started_pool
 from taxi_nb.project import project_root
@@ -39,6 +47,7 @@ def open_run(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A tag for the run in MLflow; may be repeated."),
     ] = None,
+    accept: Accept = None,
 ) -> None:
     """Open a run whose steps are carried out by `taxi-nb step`; print its id.
 
@@ -49,7 +58,7 @@ def open_run(
     from taxi_nb.pipeline.record import require_latest
 
     tags = dict(name_and_value("--tag", text) for text in tag or [])
-    pipeline = read(params, overrides, month)
+    pipeline = read(params, overrides, month, accept=accept)
     with _errors("the run could not be opened: "):
         require_latest(pipeline.root / RUNS)
         memory, made = make_plan(pipeline, None)
@@ -68,6 +77,7 @@ def step(
         typer.Option(min=0, help="Tries after the first, in place of the file's; an engine's own."),
     ] = None,
     kernel: Kernel = "auto",
+    accept: Accept = None,
 ) -> None:
     """Carry out one step of a run that `taxi-nb open` has opened.
 
@@ -83,7 +93,7 @@ def step(
     from taxi_nb.pipeline.record import Status
     from taxi_nb.pipeline.resources import require_resources
 
-    opened, pipeline = _opened(run, params)
+    opened, pipeline = _opened(run, params, accept)
     chosen = _step(pipeline, name)
     if retries is not None:
         chosen = replace(chosen, retries=retries)
@@ -163,8 +173,10 @@ def _carried_out(
     return result
 
 
-def _opened(run: str, params: Path | None = None) -> tuple[CoordinatedRun, Pipeline]:
-    """Find the run, and read the pipeline file as it was opened with."""
+def _opened(
+    run: str, params: Path | None = None, accept: list[str] | None = None
+) -> tuple[CoordinatedRun, Pipeline]:
+    """Find the run, and read the pipeline file as it was opened with; `accept` goes before."""
     from taxi_nb.pipeline.coordinated import CoordinatedRun
     from taxi_nb.pipeline.memory import RESULTS_VARIABLE, RUNS
     from taxi_nb.pipeline.shared_results import SharedResults
@@ -179,7 +191,11 @@ def _opened(run: str, params: Path | None = None) -> tuple[CoordinatedRun, Pipel
     with _errors("the run could not be found: "):
         pipeline = read(params, None) if params else None
         opened = found((pipeline and pipeline.results) or given)
-        pipeline = read(params or Path(opened.opened.parameter_file), [*opened.opened.overrides])
+        before = opened.opened
+        own = {text.partition("=")[0] for text in accept or []}
+        kept = ["=".join(one) for one in before.accepted.items() if one[0] not in own]
+        file = params or Path(before.parameter_file)
+        pipeline = read(file, [*before.overrides], accept=[*kept, *(accept or [])])
         if pipeline.results and not (params or given):
             opened = found(pipeline.results)
     return opened, pipeline

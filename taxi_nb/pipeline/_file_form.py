@@ -106,6 +106,8 @@ class PipelineForm(BaseModel):
     results: _Address | None = None
     month: _Month | None = None
     params: dict[str, Any] = {}
+    # What data have to pass; who loads them knows what may stand here.
+    checks: dict[str, Any] = {}
     timeout: _Seconds | None = None
     steps: Annotated[list[StepForm], Field(min_length=1)]
 

@@ -19,6 +19,7 @@ from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.project import private_folder, write_whole
 from taxi_nb.scoring.result import Scoring
 from taxi_nb.scoring.scored_model import ModelError
+from taxi_nb.tracking.judgements import Judgement
 from taxi_nb.trips.errors import TripsError, one_line
 
 FOLDER = "monthly"
@@ -41,6 +42,8 @@ class MonthScore:
     bias: float | None = None
     bias_error: float | None = None
     synthetic: bool = False
+    # What checks found that does not simply pass.
+    checks: tuple[Judgement, ...] = ()
 
     @classmethod
     def of(cls, scored: Scoring) -> MonthScore:
@@ -59,6 +62,7 @@ class MonthScore:
             rmse=error.rmse if error else None,
             bias=error.bias if error else None,
             synthetic=scored.origin.synthetic,
+            checks=tuple(one for one in scored.checks if one.verdict != "pass"),
             **{f"{name}_error": one.error for name, one in days.items() if one.days > 1},
         )
 
@@ -133,7 +137,7 @@ class MonthRecord:
 
     @property
     def lines(self) -> list[str]:
-        """What happened, in at most ten lines; the decision first."""
+        """What happened, in about ten lines; the decision first."""
         said = [f"{self.month}: {self.decision}"]
         if self.error:
             said.append(f"  why:      {self.error}")
@@ -141,6 +145,7 @@ class MonthRecord:
             said.append(f"  scored:   {self.scored.model}: {self.scored.shown_error}")
             name, index = self.scored.most_drifted, self.scored.largest_psi
             said.append(f"            largest drift: {name}, PSI {index:.3f}")
+            said += [f"  check:    {one}" for one in self.scored.checks]
             said.append(f"  verdict:  {self.scored.verdict}")
         if self.retraining:
             where = f"runs/{self.retraining.run}" if self.retraining.run else "not ended"

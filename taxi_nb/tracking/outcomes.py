@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.tracking.judgements import without_checks
 from taxi_nb.tracking.model_address import ModelAddress
 from taxi_nb.tracking.names import CHAMPION, DECISION_TAG, KIND_TAG, PARENT_TAG, REGISTERED_PARAM
 
@@ -45,7 +46,7 @@ def model_outcomes(
         id_, version = run.info.run_id, versions.get(run.info.run_id)
         title = ModelAddress.of(version).title if version else None
         name = str(run.data.tags.get("model") or run.info.run_name)
-        metrics = dict(run.data.metrics)
+        metrics = without_checks(run.data.metrics)
         models.append(TrainedModel(name, step, id_, metrics, title, title in champions))
     outcomes: dict[str, Any] = {"models": tuple(models)}
     for _, run in runs:  # The last decision counts.
