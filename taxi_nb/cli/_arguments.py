@@ -13,6 +13,7 @@ from taxi_nb.project import project_file, project_root
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.memory import Memory
+    from taxi_nb.pipeline.notify import Notifier
     from taxi_nb.pipeline.pipeline_file import NewestMonth
     from taxi_nb.pipeline.planned import Plan
     from taxi_nb.pipeline.spec import Pipeline
@@ -92,6 +93,14 @@ def read(
         count = len(error.problems)
         heading = f"{file}: {count} mistake{'s' if count > 1 else ''}; nothing has been run"
         stop("\n".join([heading, *(f"  {problem}" for problem in error.problems)]), USAGE)
+
+
+def notifier_of(pipeline: Pipeline) -> Notifier:
+    """Return those who are to be told of a run; stop if they could not be."""
+    from taxi_nb.pipeline.notify import Notifier, NotifyError
+
+    with errors_stop({NotifyError: USAGE}):
+        return Notifier.of(pipeline)
 
 
 def name_and_value(option: str, text: str, *, may_be_secret: bool = False) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taxi_nb.cli._arguments import Accept, Jobs, Kernel, Overrides, read
+from taxi_nb.cli._arguments import Accept, Jobs, Kernel, Overrides, notifier_of, read
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 from taxi_nb.cli.run import carried_out
 from taxi_nb.cli.score import checks_of_file, point_mlflow_at, request_of, settings_of
@@ -47,6 +47,7 @@ def monthly(
     Example: taxi-nb monthly params/monthly.yaml
     """
     from taxi_nb.pipeline.memory import RUNS
+    from taxi_nb.pipeline.notify import Message
     from taxi_nb.pipeline.project_lock import project_lock
     from taxi_nb.scoring.monthly import FOLDER, Months, carry_on
     from taxi_nb.scoring.months_page import write_page
@@ -56,6 +57,7 @@ def monthly(
     pipeline = read(params, overrides, month, accept=accept)
     if not pipeline.month:
         stop(f'{params} has no months that move, such as train_months: "{{month-1}}"', USAGE)
+    notifier = notifier_of(pipeline)
     request_of(pipeline.month, settings_of(pipeline))
     point_mlflow_at(pipeline.tracking_uri, pipeline.experiment)
     folder = pipeline.root / RUNS / FOLDER
@@ -72,6 +74,9 @@ def monthly(
         for record in carry_on(months, months.to_do(pipeline.month), steps, str(params)):
             print("\n".join(record.lines), flush=True)
             ended.append(record)
+            lines = [*record.lines[1:], f"page: {folder / 'index.html'}"]
+            title = f"{pipeline.name} {record.lines[0]}"
+            notifier.tell(Message(title, lines, record.events), say)
         page = write_page(folder, months.known)
     if not ended:
         print(f"nothing to do: {pipeline.month} is {months.known[pipeline.month].decision}")
@@ -132,9 +137,11 @@ class _Steps:
         record, folder, _ = carried_out(self.pipeline(month), self.jobs, self.kernel, parent=parent)
         if not record.status.is_good:
             bad = ", ".join(step.name for step in record.steps if not step.status.is_good)
-            failed = "".join(f"; {one}" for one in record.checks if one.verdict == "fail")
+            failed = [one for one in record.checks if one.verdict == "fail"]
+            why = "".join(f"; {one}" for one in failed)
             raise RetrainingError(
-                f"the pipeline is {record.status} at {bad}: {folder}/index.html{failed}"
+                f"the pipeline is {record.status} at {bad}: {folder}/index.html{why}",
+                tuple(sorted({one.check for one in failed})),
             )
         return folder.name, str(record.mlflow_run_id), record.decision
 

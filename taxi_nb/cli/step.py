@@ -18,9 +18,10 @@ from taxi_nb.cli._arguments import (
     Overrides,
     make_plan,
     name_and_value,
+    notifier_of,
     read,
 )
-from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, signals_stop, stop
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 from taxi_nb.cli.run import show_end, show_failure, started_pool
 from taxi_nb.project import project_root
 
@@ -59,6 +60,7 @@ def open_run(
 
     tags = dict(name_and_value("--tag", text) for text in tag or [])
     pipeline = read(params, overrides, month, accept=accept)
+    notifier_of(pipeline)  # Before hours of work of which nobody would hear.
     with _errors("the run could not be opened: "):
         require_latest(pipeline.root / RUNS)
         memory, made = make_plan(pipeline, None)
@@ -131,11 +133,21 @@ def close(
     Example: taxi-nb close 20260203-140501-smoke
     """
     from taxi_nb.pipeline.coordinated import close_coordinated
+    from taxi_nb.pipeline.notify import Notifier, NotifyError
+    from taxi_nb.pipeline.record import Status
 
     opened, pipeline = _opened(run)
+    # Of a run that is closed already all were told.
+    is_open = opened.opened.status is Status.RUNNING
+    notifier = None
+    if is_open:
+        try:
+            notifier = Notifier.of(pipeline)
+        except NotifyError as error:  # The run is closed for all that.
+            say(f"nobody is told: {error}")
     with _errors("the run could not be closed: "), signals_stop("interrupted"):
         record = close_coordinated(pipeline, opened)
-    show_end(record, opened.folder)
+    show_end(record, opened.folder, notifier)
 
 
 def _carried_out(

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from taxi_nb.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm, in_words, place_of
 from taxi_nb.pipeline._notebook_file import NotebookError
+from taxi_nb.pipeline._recipients import Mistake, recipients_of
 from taxi_nb.pipeline._relative_months import (
     NewestMonth,
     RelativeMonthError,
@@ -118,6 +119,10 @@ class _Reader:
         checks, mistakes = read_checks(self.form.checks)
         for place, message in mistakes:
             self._wrong(("checks", *place), message)
+        wrong: list[Mistake] = []
+        recipients = recipients_of(self.form.notify, wrong)
+        for place, message in wrong:
+            self._wrong(("notify", *place), message)
         accepted = dict(self._accepted(accept, checks))
         self._stop_if_wrong()
         return Pipeline(
@@ -135,6 +140,7 @@ class _Reader:
             secrets=frozenset(self.secrets),
             checks=self.form.checks,
             accepted=accepted,
+            recipients=recipients,
         )
 
     def _wrong(self, location: Location, message: str) -> None:

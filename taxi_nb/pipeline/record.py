@@ -19,7 +19,7 @@ from taxi_nb.plain_data import from_plain, plain, restored, shortened, to_json
 from taxi_nb.project import is_inside, private_folder, read_regular
 from taxi_nb.tracking.judgements import Judgement, worst_first
 from taxi_nb.tracking.names import RunStatus
-from taxi_nb.tracking.outcomes import TrainedModel
+from taxi_nb.tracking.outcomes import Decided, TrainedModel
 
 RUN_FILE = "run.json"
 # In bytes. A file's name has 255 at most: parts of it are written beside, under longer ones.
@@ -218,6 +218,8 @@ class RunRecord:
     overrides: tuple[str, ...] = ()
     # Of each kernel's numerical libraries; None: as many as they like.
     threads: int | None = None
+    # The step that made the decision, and which it was.
+    decided: Decided | None = None
     # The checks that were let pass, with the reasons.
     accepted: Mapping[str, str] = field(default_factory=dict)
 
@@ -237,8 +239,9 @@ class RunRecord:
     def to_json(self) -> str:
         """Return the text of ``run.json``."""
         plain = {**vars(self), "steps": [step.recorded() for step in self.steps]}
-        if not self.accepted:  # As older commits wrote it.
-            del plain["accepted"]
+        for name in ("decided", "accepted"):
+            if not plain[name]:  # As older commits wrote it.
+                del plain[name]
         return to_json(plain, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.pipeline._recipients import Recipient
 from taxi_nb.plain_data import shortened
 from taxi_nb.tracking.names import CHECKS_VARIABLE
 
@@ -92,6 +93,8 @@ class Pipeline:
     checks: Mapping[str, Any] = field(default_factory=dict)
     # The checks that are let pass this time, each with the reason.
     accepted: Mapping[str, str] = field(default_factory=dict)
+    # Who is told how a run ended.
+    recipients: tuple[Recipient, ...] = ()
 
     @property
     def variables(self) -> dict[str, str | None]:

@@ -48,6 +48,8 @@ PEAK_TAG = "taxi_nb.peak_memory"
 
 # What a registration decided, in one sentence, and about which registered model.
 DECISION_TAG = "promotion"
+# Whether that made another model the one to use: "true" or "false".
+PROMOTED_TAG = "taxi_nb.promoted"
 REGISTERED_PARAM = "registered_model"
 CHAMPION = "champion"
 

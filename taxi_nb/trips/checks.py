@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Literal, NoReturn
 
@@ -73,7 +74,7 @@ class _Kind:
 def _share(value: Any, most: float = 1.0) -> float:
     """Read ``5%``, or ``0.05``: a bare 5 could be either."""
     if isinstance(value, str) and (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip())):
-        share = float(found[1]) / 100
+        share = float(Decimal(found[1]) / 100)  # As near to it as counts divided are.
         if share <= most:
             return share
     elif _is_number(value) and (value == 0 or 0 < value < 1):

@@ -31,6 +31,10 @@ _ZONES = 1 << 16
 class CheckError(TripsError):
     """Data do not pass a check."""
 
+    def __init__(self, message: str, checks: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.checks = checks
+
 
 # A value and what it is, in words.
 _Found = tuple[float, str]
@@ -64,7 +68,8 @@ def judge(
         accept = " ".join(f"--accept {name}" for name in names)
         raise CheckError(
             f"{'; '.join(map(str, failed))}. To let it pass once: {accept}, or with the reason, "
-            f"--accept '{names[0]}=WHY'"
+            f"--accept '{names[0]}=WHY'",
+            tuple(names),
         )
     return tuple(found)
 
@@ -95,13 +100,19 @@ def _number(value: float, limit: Limit, name: str) -> str:
     if not limit.is_share:
         return f"{value:,.0f}"
     sign = "+" if name in _CHANGES else ""
-    shown = f"{100 * value:{sign}.2f} %"
+    bounds = [100 * bound for bound in (limit.bound, limit.warn) if bound is not None]
+    percent = 100 * value
+    shown = f"{percent:{sign}.2f}"
     for digits in range(3, 9):
-        limits = [bound for bound in (limit.bound, limit.warn) if bound is not None]
-        if all(float(shown[:-2]) != 100 * bound or abs(value) == bound for bound in limits):
+        if not any(_looks_like(shown, bound, percent) for bound in bounds):
             break
-        shown = f"{100 * value:{sign}.{digits}f} %"
-    return shown
+        shown = f"{percent:{sign}.{digits}f}"
+    return f"{shown} %"
+
+
+def _looks_like(shown: str, bound: float, percent: float) -> bool:
+    """Whether a number is shown as one that it is not."""
+    return abs(abs(float(shown)) - bound) < 1e-9 < abs(abs(percent) - bound)
 
 
 @dataclass
@@ -156,7 +167,7 @@ def _pairs_of(numbers: npt.NDArray[np.int64]) -> Counter[tuple[int, int]]:
 
 
 def _left_out(_: _Months, counts: MonthCounts) -> _Found:
-    share = 1 - counts.rows_kept / _some(counts.rows_in, "records")
+    share = (counts.rows_in - counts.rows_kept) / _some(counts.rows_in, "records")
     return share, f"of {counts.rows_in:,} records of {counts.month}"
 
 
@@ -178,7 +189,7 @@ def _rows(_: _Months, counts: MonthCounts) -> _Found:
 def _rows_against_last(months: _Months, counts: MonthCounts) -> _Found:
     earlier = months.before(counts.month)
     before = _some(months.content(earlier).rows, f"records of {earlier}")
-    change = counts.rows_in / before - 1
+    change = (counts.rows_in - before) / before
     return change, f"from {before:,} records of {earlier} to {counts.rows_in:,} of {counts.month}"
 
 

@@ -60,7 +60,7 @@ def test_a_check_stops_the_steps_that_load_until_it_is_accepted(
     run = mlflow.get_run(str(record.steps[0].mlflow_run_id))
     assert run.data.tags["taxi_nb.checks"] == f"{FAILS}: FAIL"
     assert run.data.metrics["check/left_out/green 2021-01"] == pytest.approx(0.029)
-    kept = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/checks.json")
+    kept: Any = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/checks.json")
     assert [one["verdict"] for one in kept] == ["fail", "pass"]
     # What failed is not used again; a step that loads nothing is.
     code, out, _ = taxi_nb("plan", "params/test.yaml")

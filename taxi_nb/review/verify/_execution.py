@@ -92,6 +92,7 @@ class ScratchExecution:
             **threads,
             "PYTHONPATH": os.pathsep.join(code),
             "TAXI_NB_ROOT": str(self.root),
+            "TAXI_NB_NOTIFY": "off",  # Nobody is told of a run that only repeats another.
             names.URI_VARIABLE: self.uri,
         }
 
