@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from taxi_nb.plain_data import from_plain, to_json
-from taxi_nb.tracking.contents import RunContents
-from taxi_nb.tracking.held_folder import HeldFolder
 from taxi_nb.tracking.inputs import not_inputs
 from taxi_nb.tracking.names import CHECK_METRICS, CHECKS_FILE, CHECKS_TAG
-from taxi_nb.tracking.plain_mlflow import StepRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,6 +60,10 @@ _noted: dict[str, dict[tuple[str, str], Judgement]] = {}
 
 def note(judgements: Iterable[Judgement]) -> None:
     """Log judgements to the step's run, elsewhere to the run that is open; without one nowhere."""
+    # Records are read where nothing is logged.
+    from taxi_nb.tracking.contents import RunContents
+    from taxi_nb.tracking.plain_mlflow import StepRun
+
     mlflow, step = sys.modules.get("mlflow"), StepRun.here()
     active = mlflow.active_run() if mlflow and step is None else None
     run_id = step.run_id if step else active and str(active.info.run_id)
@@ -90,6 +91,8 @@ def judgements_of(client: MlflowClient, run: Run) -> tuple[Judgement, ...]:
     """Return what the checks of a run found; nothing where none was asked for."""
     if CHECKS_TAG not in run.data.tags:
         return ()
+    from taxi_nb.tracking.held_folder import HeldFolder
+
     with HeldFolder() as folder:
         file = client.download_artifacts(run.info.run_id, CHECKS_FILE, str(folder))
         with open(file, encoding="utf-8") as opened:

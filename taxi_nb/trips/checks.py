@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import Any, Literal, NoReturn
 
 from taxi_nb.tracking.inputs import used_variable
@@ -196,5 +195,7 @@ def _are_equal(numbers: Mapping[str, float]) -> bool:
 
 
 def _hint(name: object, known: Mapping[str, Any] | tuple[str, ...]) -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else "."
