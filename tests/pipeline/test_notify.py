@@ -65,9 +65,9 @@ def test_a_run_is_told_of_by_mail_and_webhook_with_its_numbers_and_page(
     letter = message_from_string(text, policy=default)
     assert letter["subject"] == "green: failed, check failed"
     assert "ops@example.com" in letter["to"]
-    assert (
-        "left_out 7.3 % of 9, at most 5 %: FAIL" in letter.get_body(("plain", "html")).get_content()
-    )
+    body = letter.get_body(("plain", "html"))
+    assert body is not None
+    assert "left_out 7.3 % of 9, at most 5 %: FAIL" in body.get_content()
 
 
 def test_only_events_that_somebody_asked_for_are_told(project: Project, webhook: Any) -> None:
