@@ -138,6 +138,8 @@ def _carry_out(
         say(f"{step}: its result is kept here and could not be shared: {problem}")
     for result in made[0].steps:
         show_failure(result, made[1])
+    if pipeline.checks and made[0].status.is_good and not made[0].checks:
+        say(f"note: no step of {pipeline.name} loaded data that its checks could judge")
     return made
 
 

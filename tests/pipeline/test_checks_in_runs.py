@@ -148,6 +148,16 @@ def test_a_failing_check_is_not_tried_again(project: Project, taxi_nb: CommandLi
     assert (step.status, step.attempts) == (Status.FAILED, 1)
 
 
+def test_checks_that_nothing_was_judged_by_are_said(
+    project: Project, taxi_nb: CommandLine, store: str
+) -> None:
+    project.notebook("01_plain", "1 + 1")
+    project.pipeline("checks: {left_out: 0}\nsteps: [{notebook: 01_plain}]")
+    code, _, err = taxi_nb("run", "params/test.yaml")
+    assert code == 0
+    assert "note: no step of test loaded data that its checks could judge" in err
+
+
 def test_a_record_without_checks_is_written_as_before(project: Project) -> None:
     text = (Path(__file__).parent / "data" / "run_of_3c1461c.json").read_text()
     record = RunRecord.from_json(text)
