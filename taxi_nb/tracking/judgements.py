@@ -36,6 +36,8 @@ class Judgement:
     says: str
     limit: str
     value: float | None = None
+    # Whether less is nearer to the limit, or beyond it.
+    is_least: bool = False
     # Why it was accepted, or cannot be judged.
     reason: str | None = None
 

@@ -82,13 +82,14 @@ def _judged(
         value, says = _MEASURES[name](months, counts)
     except _NotKnownError as error:
         limit_says = limit.words("pass")
-        return Judgement(name, about, "not judged", f"of {about}", limit_says, None, str(error))
+        return Judgement(name, about, "not judged", f"of {about}", limit_says, reason=str(error))
     verdict = limit.verdict(abs(value))
     says = f"{_number(value, limit, name)} {says}"
     reason = checks.accepted.get(name)
     if verdict == "fail" and reason is not None:
-        return Judgement(name, about, "accepted", says, limit.words(verdict), value, reason)
-    return Judgement(name, about, verdict, says, limit.words(verdict), value)
+        found = Judgement(name, about, "accepted", says, limit.words(verdict), value)
+        return replace(found, is_least=limit.is_least, reason=reason)
+    return Judgement(name, about, verdict, says, limit.words(verdict), value, limit.is_least)
 
 
 def _number(value: float, limit: Limit, name: str) -> str:

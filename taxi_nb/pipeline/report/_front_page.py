@@ -99,7 +99,7 @@ def _bar(record: RunRecord, step: StepResult, notebook: ExecutedNotebook) -> Bar
 def _checks(found: Sequence[Judgement]) -> list[tuple[Judgement, int]]:
     """Return what asks for attention, and of each check that passes everywhere one, with how many.
 
-    That is the one whose number is largest.
+    That is the one whose number is nearest to its limit.
     """
     passed: dict[str, list[Judgement]] = {}
     for one in found:
@@ -107,7 +107,8 @@ def _checks(found: Sequence[Judgement]) -> list[tuple[Judgement, int]]:
             passed.setdefault(one.check, []).append(one)
     shown = [(one, 1) for one in found if one.verdict != "pass"]
     for every in passed.values():
-        shown.append((max(every, key=lambda one: abs(one.value or 0)), len(every)))
+        nearest = max(every, key=lambda one: abs(one.value or 0) * (-1 if one.is_least else 1))
+        shown.append((nearest, len(every)))
     return shown
 
 
