@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, stop
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, stop
 
 if TYPE_CHECKING:
     from taxi_nb.registry.history import Promotion
     from taxi_nb.registry.versions import RegisteredVersion
+    from taxi_nb.scoring.serving.comparison import Answered
 
 registry = typer.Typer(
     no_args_is_help=True,
@@ -129,6 +130,55 @@ def rollback(
         _show_change(roll_back(to, reason=reason, name=model_name(name)), name)
 
 
+@registry.command()
+def compare(
+    taxi: Annotated[
+        Literal["green", "yellow"], typer.Option(help="Whose months have the durations.")
+    ] = "green",
+    source: Annotated[
+        str | None, typer.Option(help="Where these months are: tlc, a folder, an address.")
+    ] = None,
+    name: Name = None,
+) -> None:
+    """Compare what champion and challenger answered with what came true.
+
+    `taxi-nb serve --challenger 20%` keeps what each answered. Months that the source does not have
+    yet are named.
+
+    Example: taxi-nb registry compare --source tlc
+    """
+    import pandas as pd
+
+    from taxi_nb.project import project_root
+    from taxi_nb.scoring.serving.answers_log import read_answers
+    from taxi_nb.scoring.serving.comparison import compare as compared
+    from taxi_nb.trips.errors import TripsError
+    from taxi_nb.trips.loading import load_trips
+
+    with errors_stop({LookupError: FAILURE, OSError: FAILURE}):
+        answers = read_answers(project_root() / "runs", model_name(name))
+    parts, missing = [], []
+    for month in sorted(answers["pickup_datetime"].dropna().dt.strftime("%Y-%m").unique()):
+        try:
+            parts.append(load_trips(taxi, [month], source))
+        except TripsError as error:
+            missing.append(f"{month}: {error}")
+    for reason in missing:
+        say(f"not known yet: {reason}")
+    if not parts:
+        stop("nothing can be compared: no month of these trips is there", FAILURE)
+    found = compared(answers, pd.concat(parts))
+    for pair in found.compared:
+        print(pair)
+    columns = ("version", "role", "trips", "known", "RMSE (min)", "bias (min)")
+    _print_table(model_name(name), columns, map(_answered_row, found.answered))
+    if found.unknown:
+        print(
+            f"{found.unknown:,} of {len(answers):,} answers are about trips that are not in the "
+            "months, not once in them, or not clean"
+        )
+
+
 def champion_number(name: str) -> str:
     """Return the champion's version, or stop and say that there is none."""
     from taxi_nb.registry.versions import champion, registered_versions
@@ -169,6 +219,12 @@ def _version_row(found: RegisteredVersion) -> Iterator[str]:
     dirty = "+" if found.tags.get("lineage.dirty") == "true" else ""
     yield found.tags.get("lineage.commit", "?").split(" ")[0][:10] + dirty
     yield datetime.fromtimestamp(found.created / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _answered_row(found: Answered) -> Iterator[str]:
+    yield from (found.version, found.role, f"{found.trips:,}", f"{found.known:,}")
+    yield found.rmse.shown() if found.rmse else "?"
+    yield found.bias.shown("+") if found.bias else "?"
 
 
 def _promotion_row(made: Promotion) -> list[str]:
