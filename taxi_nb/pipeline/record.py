@@ -231,9 +231,12 @@ class RunRecord:
     @property
     def settings(self) -> list[str]:
         """What was set beside the pipeline file, as options of the command line."""
+        # Some may have been let pass for a single step.
+        passed = {one.check: one.reason or "" for one in self.checks if one.verdict == "accepted"}
+        accepted = {**passed, **self.accepted}
         return [
             *(word for override in self.overrides for word in ("--set", override)),
-            *(word for one in self.accepted.items() for word in ("--accept", "=".join(one))),
+            *(word for one in accepted.items() for word in ("--accept", "=".join(one))),
         ]
 
     def to_json(self) -> str:

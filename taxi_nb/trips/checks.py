@@ -134,8 +134,12 @@ def checks_of(written: Mapping[str, Any], accepted: Mapping[str, str] | None = N
 def checks_in_force(given: Mapping[str, Any] | Checks | None) -> Checks:
     """Return the checks of the pipeline's step, with those that a call gives in their place."""
     used_variable(CHECKS_VARIABLE)
-    known = json.loads(os.environ.get(CHECKS_VARIABLE) or "{}")
-    of_step = checks_of(known.get("checks", {}), known.get("accepted", {}))
+    try:
+        known = json.loads(os.environ.get(CHECKS_VARIABLE) or "{}")
+        of_step = checks_of(known.get("checks", {}), known.get("accepted", {}))
+    except (AttributeError, json.JSONDecodeError):
+        must = "must be as a pipeline or %params sets it: unset it, or use `checks`"
+        raise TripsError(f"the environment variable {CHECKS_VARIABLE} {must}") from None
     own = given if isinstance(given, Checks) else checks_of({} if given is None else given)
     return Checks({**of_step.limits, **own.limits}, {**of_step.accepted, **own.accepted})
 
@@ -146,6 +150,10 @@ _Wrong = Callable[[Place, str], Any]
 def _limits(written: Mapping[str, Any], wrong: _Wrong) -> dict[str, Limit]:
     found: dict[str, Limit] = {}
     for name, value in written.items():
+        outer, _, inner = str(name).partition(".")
+        if inner and outer in _KINDS:
+            wrong((name,), f"is written within {outer}, as in {outer}: {{{inner}: 50%}}")
+            continue
         if name not in _KINDS:
             wrong((name,), f"is no check{_hint(name, _KINDS)} Checks are {', '.join(_KINDS)}")
             continue

@@ -151,6 +151,11 @@ def test_what_only_warns_is_logged(months: Path, caplog: pytest.LogCaptureFixtur
         ({"left_out": {"warn": "6%", "max": "5%"}}, "left_out.warn", "must be below max"),
         ({"rows": {"warn": 5, "min": 5}}, "rows.warn", "must be above min"),
         ({"left_off": "5%"}, "left_off", "is no check; did you mean 'left_out'?"),
+        (
+            {"rows.against_last": "50%"},
+            "rows.against_last",
+            "is written within rows, as in",
+        ),
         ({"missing_days": "5%"}, "missing_days", "must be a whole number of 0 or more"),
         ({"missing_days": 0.5}, "missing_days", "must be a whole number"),
         ({"rows": 20_000}, "rows", "must say what it limits, by min, warn, against_last"),
@@ -177,6 +182,15 @@ def test_checks_that_are_no_mapping_are_refused() -> None:
     with pytest.raises(ValueError, match="`checks` must be a dict such as"):
         load_trips("green", ["2021-01"], "sample", checks=["left_out"])  # type: ignore[arg-type]
     assert checks_of({}) == Checks()
+
+
+@pytest.mark.parametrize("value", ["{", "[]"])
+def test_a_variable_that_no_pipeline_has_set_is_refused(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXI_NB_CHECKS", value)
+    with pytest.raises(ValueError, match="variable TAXI_NB_CHECKS must be as a pipeline or"):
+        load_trips("green", ["2021-01"], "sample")
 
 
 def test_real_months_pass_the_checks_of_the_file_for_them(real_months: str) -> None:
