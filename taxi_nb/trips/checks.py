@@ -150,9 +150,9 @@ _Wrong = Callable[[Place, str], Any]
 def _limits(written: Mapping[str, Any], wrong: _Wrong) -> dict[str, Limit]:
     found: dict[str, Limit] = {}
     for name, value in written.items():
-        outer, _, inner = str(name).partition(".")
-        if inner and outer in _KINDS:
-            wrong((name,), f"is written within {outer}, as in {outer}: {{{inner}: 50%}}")
+        outer, _, key = str(name).partition(".")
+        if key and outer in _KINDS:
+            wrong((name,), f"is written within {outer}, as in {outer}: {{{key}: 50%}}")
             continue
         if name not in _KINDS:
             wrong((name,), f"is no check{_hint(name, _KINDS)} Checks are {', '.join(_KINDS)}")
