@@ -136,7 +136,7 @@ lint: setup-dev  ## style, types, no outputs in committed notebooks, container a
 
 lock:  ## resolve pyproject.toml again into the lock files (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv on PATH (python3 -m pip install uv)" >&2; exit 2; }
-	$(compile) $(project) --extra s3 --extra postgres --extra distributed --extra dev -o requirements-dev.lock
+	$(compile) $(project) --extra s3 --extra postgres --extra distributed --extra notify --extra dev -o requirements-dev.lock
 	$(compile) $(project) -c requirements-dev.lock -o requirements.lock
 	@$(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"] \
 	  ["optional-dependencies"]; print(*extras["prefect"], *extras["kubeflow"], sep="\n")' \

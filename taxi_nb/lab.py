@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class GivenParameters:
     values: Mapping[str, Any]
     others: tuple[str, ...]  # Executions of the same notebook that could have been meant.
     kept: tuple[str, ...]  # The parameters that stay at the notebook's own values.
+    checks: tuple[str, ...] = ()  # What data have to pass that are loaded from now on.
 
     def __str__(self) -> str:
         lines = [f"{name} = {value!r}" for name, value in self.values.items()]
@@ -80,6 +82,8 @@ class GivenParameters:
         notes = []
         if self.kept:
             notes.append(f"# As the parameters cell has them: {', '.join(self.kept)}")
+        if self.checks:
+            notes.append(f"# Checks of the data, as in the file: {', '.join(self.checks)}")
         if self.others:
             notes.append(f"# This notebook is executed as {', '.join(self.others)}, too")
         return notes
@@ -98,6 +102,10 @@ def set_parameters(shell: InteractiveShell, line: str) -> GivenParameters:
     pipeline = _read(Path(places[0]), overrides)
     step, *others = _candidates(pipeline, places[1] if len(places) == 2 else None)
     shell.push(dict(step.parameters))  # type: ignore[no-untyped-call]
+    for name, value in pipeline.variables.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
     from taxi_nb.pipeline.parameters import declared_parameters
 
     return GivenParameters(
@@ -106,6 +114,7 @@ def set_parameters(shell: InteractiveShell, line: str) -> GivenParameters:
         values=step.parameters,
         others=tuple(other.name for other in others),
         kept=tuple(n for n in declared_parameters(step.notebook) if n not in step.parameters),
+        checks=tuple(pipeline.checks),
     )
 
 
@@ -128,10 +137,17 @@ def plan_of(line: str) -> Plan:
 def _read(file: Path, overrides: Sequence[str]) -> Pipeline:
     from taxi_nb.pipeline.pipeline_file import read_pipeline
     from taxi_nb.pipeline.spec import PipelineFileError
+    from taxi_nb.trips.checks import check_names_and_mistakes
     from taxi_nb.trips.newest_month import newest_month_of
 
     try:
-        return read_pipeline(project_file(file), project_root(), overrides, newest_month_of)
+        return read_pipeline(
+            project_file(file),
+            project_root(),
+            overrides,
+            newest_month_of,
+            read_checks=check_names_and_mistakes,
+        )
     except PipelineFileError as error:
         raise _usage("\n".join([f"{file} has mistakes", str(error)])) from None
 

@@ -260,6 +260,7 @@ def real_months() -> str:
     return str(folder)
 
 
+from tests.receiving import mail, webhook  # noqa: E402
 from tests.running import run, taxi_nb, warm_pool, warm_python  # noqa: E402
 from tests.trained_models import (  # noqa: E402
     database_of_three_champions,
@@ -270,6 +271,7 @@ from tests.trained_models import (  # noqa: E402
 
 __all__ = [
     "database_of_three_champions",
+    "mail",
     "run",
     "taxi_nb",
     "three_champions",
@@ -277,4 +279,5 @@ __all__ = [
     "trained_models",
     "warm_pool",
     "warm_python",
+    "webhook",
 ]

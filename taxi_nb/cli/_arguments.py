@@ -13,6 +13,7 @@ from taxi_nb.project import project_file, project_root
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.memory import Memory
+    from taxi_nb.pipeline.notify import Notifier
     from taxi_nb.pipeline.pipeline_file import NewestMonth
     from taxi_nb.pipeline.planned import Plan
     from taxi_nb.pipeline.spec import Pipeline
@@ -56,23 +57,50 @@ Month = Annotated[
 ]
 
 
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        metavar="CHECK[=REASON]",
+        help="Let data pass this time though they fail a check; the reason is kept.",
+    ),
+]
+
+
 def read(
     file: Path,
     overrides: list[str] | None,
     month: str | None = None,
     newest: NewestMonth | None = None,
+    accept: list[str] | None = None,
 ) -> Pipeline:
     """Read the pipeline file; every mistake in it is told before anything runs."""
     from taxi_nb.pipeline.pipeline_file import MONTH, read_pipeline
     from taxi_nb.pipeline.spec import PipelineFileError
+    from taxi_nb.trips.checks import check_names_and_mistakes
 
     try:
         given = [*(overrides or []), *([f"{MONTH}={month}"] if month else [])]
-        return read_pipeline(project_file(file), project_root(), given, newest or _newest_month)
+        return read_pipeline(
+            project_file(file),
+            project_root(),
+            given,
+            newest or _newest_month,
+            read_checks=check_names_and_mistakes,
+            accept=accept or (),
+        )
     except PipelineFileError as error:
         count = len(error.problems)
         heading = f"{file}: {count} mistake{'s' if count > 1 else ''}; nothing has been run"
         stop("\n".join([heading, *(f"  {problem}" for problem in error.problems)]), USAGE)
+
+
+def notifier_of(pipeline: Pipeline) -> Notifier:
+    """Return those who are to be told of a run; stop if they could not be."""
+    from taxi_nb.pipeline.notify import Notifier, NotifyError
+
+    with errors_stop({NotifyError: USAGE}):
+        return Notifier.of(pipeline)
 
 
 def name_and_value(option: str, text: str, *, may_be_secret: bool = False) -> tuple[str, str]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taxi_nb.cli._arguments import Jobs, Kernel, Overrides, read
+from taxi_nb.cli._arguments import Accept, Jobs, Kernel, Overrides, notifier_of, read
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 from taxi_nb.cli.run import carried_out
-from taxi_nb.cli.score import point_mlflow_at, request_of, settings_of
+from taxi_nb.cli.score import checks_of_file, point_mlflow_at, request_of, settings_of
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.spec import Pipeline
@@ -33,6 +33,7 @@ def monthly(
     ] = "latest",
     jobs: Jobs = 1,
     kernel: Kernel = "auto",
+    accept: Accept = None,
 ) -> None:
     """Score the months that have come, and train again where the champion no longer fits.
 
@@ -40,20 +41,23 @@ def monthly(
     its months relative to this one, its gate promotes or does not, and a new champion scores the
     month again. What is done is not done again: call it as often as you like. The exit code is 0
     when all is well or nothing was to do, 3 when a model was trained and refused, so that a person
-    should look, 1 when a month could not be judged, which the next call tries again.
+    should look, 1 when a month could not be judged or does not pass the file's checks, which the
+    next call tries again.
 
     Example: taxi-nb monthly params/monthly.yaml
     """
     from taxi_nb.pipeline.memory import RUNS
+    from taxi_nb.pipeline.notify import Message
     from taxi_nb.pipeline.project_lock import project_lock
     from taxi_nb.scoring.monthly import FOLDER, Months, carry_on
     from taxi_nb.scoring.months_page import write_page
     from taxi_nb.tracking.store import tracking_uri
     from taxi_nb.tracking.store_errors import StoreError, errors_of_store
 
-    pipeline = read(params, overrides, month)
+    pipeline = read(params, overrides, month, accept=accept)
     if not pipeline.month:
         stop(f'{params} has no months that move, such as train_months: "{{month-1}}"', USAGE)
+    notifier = notifier_of(pipeline)
     request_of(pipeline.month, settings_of(pipeline))
     point_mlflow_at(pipeline.tracking_uri, pipeline.experiment)
     folder = pipeline.root / RUNS / FOLDER
@@ -66,10 +70,13 @@ def monthly(
     ):
         months = Months(folder)
         registered = settings_of(pipeline).get("registered_model")
-        steps = _Steps(params, overrides, jobs, kernel, months, registered)
+        steps = _Steps(params, overrides, accept, jobs, kernel, months, registered)
         for record in carry_on(months, months.to_do(pipeline.month), steps, str(params)):
             print("\n".join(record.lines), flush=True)
             ended.append(record)
+            lines = [*record.lines[1:], f"page: {folder / 'index.html'}"]
+            title = f"{pipeline.name} {record.lines[0]}"
+            notifier.tell(Message(title, lines, record.events), say)
         page = write_page(folder, months.known)
     if not ended:
         print(f"nothing to do: {pipeline.month} is {months.known[pipeline.month].decision}")
@@ -87,19 +94,23 @@ class _Steps:
         self,
         params: Path,
         overrides: list[str] | None,
+        accept: list[str] | None,
         jobs: int,
         kernel: Kernel,
         months: Months,
         registered: str | None,
     ) -> None:
-        self.params, self.overrides, self.jobs, self.kernel = params, overrides, jobs, kernel
+        self.params, self.overrides, self.accept = params, overrides, accept
+        self.jobs, self.kernel = jobs, kernel
         self.months, self.registered = months, registered
 
     def pipeline(self, month: str) -> Pipeline:
-        return read(self.params, self.overrides, month)
+        return read(self.params, self.overrides, month, accept=self.accept)
 
     def request(self, month: str) -> dict[str, Any]:
-        return request_of(month, settings_of(self.pipeline(month)))
+        pipeline = self.pipeline(month)
+        checks = checks_of_file(pipeline)
+        return {**request_of(month, settings_of(pipeline)), "checks": checks}
 
     @contextmanager
     def month(self, record: MonthRecord) -> Iterator[str]:
@@ -126,7 +137,12 @@ class _Steps:
         record, folder, _ = carried_out(self.pipeline(month), self.jobs, self.kernel, parent=parent)
         if not record.status.is_good:
             bad = ", ".join(step.name for step in record.steps if not step.status.is_good)
-            raise RetrainingError(f"the pipeline is {record.status} at {bad}: {folder}/index.html")
+            failed = [one for one in record.checks if one.verdict == "fail"]
+            why = "".join(f"; {one}" for one in failed)
+            raise RetrainingError(
+                f"the pipeline is {record.status} at {bad}: {folder}/index.html{why}",
+                tuple(sorted({one.check for one in failed})),
+            )
         return folder.name, str(record.mlflow_run_id), record.decision
 
     def keep(self, record: MonthRecord) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taxi_nb.cli._arguments import (
     DEFAULT_FILE,
+    Accept,
     Force,
     Month,
     Overrides,
@@ -18,9 +19,10 @@ def plan(
     overrides: Overrides = None,
     month: Month = None,
     force: Force = None,
+    accept: Accept = None,
 ) -> None:
     """Say which steps would run, and why, without running anything."""
-    _, made = make_plan(pipeline := read(params, overrides, month), force)
+    _, made = make_plan(pipeline := read(params, overrides, month, accept=accept), force)
     if pipeline.month:
         print(f"months are relative to {pipeline.month}\n")
     print(made)

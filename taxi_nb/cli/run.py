@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import typer
 
 from taxi_nb.cli._arguments import (
     DEFAULT_FILE,
+    Accept,
     Force,
     Jobs,
     Kernel,
@@ -18,6 +20,7 @@ from taxi_nb.cli._arguments import (
     Overrides,
     ParameterFile,
     make_plan,
+    notifier_of,
     read,
 )
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop
@@ -25,6 +28,7 @@ from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop
 if TYPE_CHECKING:
     from taxi_nb.pipeline.kernels.pool import KernelPool
     from taxi_nb.pipeline.memory import Memory
+    from taxi_nb.pipeline.notify import Notifier
     from taxi_nb.pipeline.planned import Plan
     from taxi_nb.pipeline.record import RunRecord, StepResult
     from taxi_nb.pipeline.spec import Pipeline
@@ -37,16 +41,18 @@ def run(
     jobs: Jobs = 1,
     kernel: Kernel = "auto",
     force: Force = None,
+    accept: Accept = None,
 ) -> None:
     """Execute the notebooks that have to run, in order, each in a fresh kernel.
 
     What is up to date is not executed again; `taxi-nb plan` says what would run, and why.
     """
-    pipeline = _in_project_run(read(params, overrides, month))
+    pipeline = _in_project_run(read(params, overrides, month, accept=accept))
+    notifier = notifier_of(pipeline)
     with signals_stop("interrupted: kernels ended, runs closed"):
         record, folder, is_new = carried_out(pipeline, jobs, kernel, force)
     if is_new:
-        show_end(record, folder)
+        show_end(record, folder, notifier)
         return
     print(f"{pipeline.name}: nothing changed, all {len(pipeline.steps)} steps are up to date")
     print(f"page:   {folder / 'index.html'}")
@@ -132,6 +138,8 @@ def _carry_out(
         say(f"{step}: its result is kept here and could not be shared: {problem}")
     for result in made[0].steps:
         show_failure(result, made[1])
+    if pipeline.checks and made[0].status.is_good and not made[0].checks:
+        say(f"note: no step of {pipeline.name} loaded data that its checks could judge")
     return made
 
 
@@ -163,10 +171,18 @@ def show_failure(step: StepResult, folder: Path) -> None:
             say(f"  executed notebook: {folder / step.executed_notebook}")
 
 
-def show_end(record: RunRecord, folder: Path) -> None:
+def show_end(record: RunRecord, folder: Path, notifier: Notifier | None) -> None:
     """Say how a run ended, and where to look; stop if not all is good."""
+    from taxi_nb.pipeline.notify import message_of_run
+
     print(f"\n{record.pipeline}: {record.status} in {record.seconds or 0:.1f} s")
+    for check in record.checks:
+        if check.verdict != "pass":
+            print(f"check:  {check}")
     print(f"page:   {folder / 'index.html'}")
     print(f"MLflow: {record.experiment}, run {record.mlflow_run_id} (make ui)")
+    sys.stdout.flush()
+    if notifier:
+        notifier.tell(message_of_run(record, folder), say)
     if not record.status.is_good:
         raise typer.Exit(FAILURE)

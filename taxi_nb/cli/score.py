@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taxi_nb.cli._arguments import DEFAULT_FILE, Overrides, read
+from taxi_nb.cli._arguments import DEFAULT_FILE, Accept, Overrides, read
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.spec import Pipeline
     from taxi_nb.scoring.result import Scoring
+    from taxi_nb.trips.checks import Checks
 
 RETRAIN = 3
 NO_VERDICT = 4
@@ -54,6 +55,7 @@ def score(
     experiment: Annotated[
         str | None, typer.Option(help="The MLflow experiment; the file's if left out.")
     ] = None,
+    accept: Accept = None,
 ) -> None:
     """Predict a month's trips, measure drift and error, and say whether to train again.
 
@@ -69,12 +71,12 @@ def score(
     }
     given = {"taxi": taxi, "source": source, **limits}
     # A file whose months are relative is read as for this month.
-    pipeline = read(params, overrides, newest=lambda _: month)
+    pipeline = read(params, overrides, newest=lambda _: month, accept=accept)
     point_mlflow_at(pipeline.tracking_uri, experiment or pipeline.experiment)
     settings = settings_of(pipeline)
     settings |= {name: value for name, value in given.items() if value is not None}
     with signals_stop("interrupted: nothing was written"):
-        result = _scored(month, output, model, settings)
+        result = _scored(month, output, model, settings, checks_of_file(pipeline))
     _show(result, output)
     if result.should_retrain:
         raise typer.Exit(RETRAIN)
@@ -100,7 +102,16 @@ def point_mlflow_at(tracking_uri: str | None, experiment: str | None) -> None:
         os.environ[EXPERIMENT_VARIABLE] = experiment
 
 
-def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any]) -> Scoring:
+def checks_of_file(pipeline: Pipeline) -> Checks:
+    """Return the checks of a pipeline file, with those that are let pass this time."""
+    from taxi_nb.trips.checks import checks_of
+
+    return checks_of(pipeline.checks, pipeline.accepted)
+
+
+def _scored(
+    month: str, output: Path, model: str | None, settings: dict[str, Any], checks: Checks
+) -> Scoring:
     from taxi_nb.scoring.predictions_file import OutputError, OutputPathError
     from taxi_nb.scoring.score import score
     from taxi_nb.scoring.scored_model import ModelError
@@ -113,7 +124,7 @@ def _scored(month: str, output: Path, model: str | None, settings: dict[str, Any
         request["model"] = model
     failures = dict.fromkeys((ModelError, OutputError, StoreError, TripsError), FAILURE)
     with errors_stop({OutputPathError: USAGE, **failures}), errors_of_store(tracking_uri()):
-        return score(**request, output=output)
+        return score(**request, output=output, checks=checks)
 
 
 def request_of(month: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,6 +165,8 @@ def _show(result: Scoring, output: Path) -> None:
         kinds = {True: "synthetic", False: "real"}
         learned, asked = kinds[model.synthetic], kinds[result.origin.synthetic]
         say(f"note: the model learned from {learned} trips, and these are {asked}")
+    for check in result.checks:
+        print(f"check:   {check}")
     for remark in result.remarks:
         say(f"note: {remark}")
     print(result.verdict)

@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taxi_nb.cli._arguments import Kernel, Month, Overrides, make_plan, name_and_value, read
-from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, signals_stop, stop
+from taxi_nb.cli._arguments import (
+    Accept,
+    Kernel,
+    Month,
+    Overrides,
+    make_plan,
+    name_and_value,
+    notifier_of,
+    read,
+)
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 from taxi_nb.cli.run import show_end, show_failure, started_pool
 from taxi_nb.project import project_root
 
@@ -39,6 +48,7 @@ def open_run(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A tag for the run in MLflow; may be repeated."),
     ] = None,
+    accept: Accept = None,
 ) -> None:
     """Open a run whose steps are carried out by `taxi-nb step`; print its id.
 
@@ -49,7 +59,8 @@ def open_run(
     from taxi_nb.pipeline.record import require_latest
 
     tags = dict(name_and_value("--tag", text) for text in tag or [])
-    pipeline = read(params, overrides, month)
+    pipeline = read(params, overrides, month, accept=accept)
+    notifier_of(pipeline)  # Before hours of work of which nobody would hear.
     with _errors("the run could not be opened: "):
         require_latest(pipeline.root / RUNS)
         memory, made = make_plan(pipeline, None)
@@ -68,6 +79,7 @@ def step(
         typer.Option(min=0, help="Tries after the first, in place of the file's; an engine's own."),
     ] = None,
     kernel: Kernel = "auto",
+    accept: Accept = None,
 ) -> None:
     """Carry out one step of a run that `taxi-nb open` has opened.
 
@@ -83,7 +95,7 @@ def step(
     from taxi_nb.pipeline.record import Status
     from taxi_nb.pipeline.resources import require_resources
 
-    opened, pipeline = _opened(run, params)
+    opened, pipeline = _opened(run, params, accept)
     chosen = _step(pipeline, name)
     if retries is not None:
         chosen = replace(chosen, retries=retries)
@@ -121,11 +133,21 @@ def close(
     Example: taxi-nb close 20260203-140501-smoke
     """
     from taxi_nb.pipeline.coordinated import close_coordinated
+    from taxi_nb.pipeline.notify import Notifier, NotifyError
+    from taxi_nb.pipeline.record import Status
 
     opened, pipeline = _opened(run)
+    # Of a run that is closed already all were told.
+    is_open = opened.opened.status is Status.RUNNING
+    notifier = None
+    if is_open:
+        try:
+            notifier = Notifier.of(pipeline)
+        except NotifyError as error:  # The run is closed for all that.
+            say(f"nobody is told: {error}")
     with _errors("the run could not be closed: "), signals_stop("interrupted"):
         record = close_coordinated(pipeline, opened)
-    show_end(record, opened.folder)
+    show_end(record, opened.folder, notifier)
 
 
 def _carried_out(
@@ -163,8 +185,10 @@ def _carried_out(
     return result
 
 
-def _opened(run: str, params: Path | None = None) -> tuple[CoordinatedRun, Pipeline]:
-    """Find the run, and read the pipeline file as it was opened with."""
+def _opened(
+    run: str, params: Path | None = None, accept: list[str] | None = None
+) -> tuple[CoordinatedRun, Pipeline]:
+    """Find the run, and read the pipeline file as it was opened with; `accept` goes before."""
     from taxi_nb.pipeline.coordinated import CoordinatedRun
     from taxi_nb.pipeline.memory import RESULTS_VARIABLE, RUNS
     from taxi_nb.pipeline.shared_results import SharedResults
@@ -179,7 +203,11 @@ def _opened(run: str, params: Path | None = None) -> tuple[CoordinatedRun, Pipel
     with _errors("the run could not be found: "):
         pipeline = read(params, None) if params else None
         opened = found((pipeline and pipeline.results) or given)
-        pipeline = read(params or Path(opened.opened.parameter_file), [*opened.opened.overrides])
+        before = opened.opened
+        own = {text.partition("=")[0] for text in accept or []}
+        kept = ["=".join(one) for one in before.accepted.items() if one[0] not in own]
+        file = params or Path(before.parameter_file)
+        pipeline = read(file, [*before.overrides], accept=[*kept, *(accept or [])])
         if pipeline.results and not (params or given):
             opened = found(pipeline.results)
     return opened, pipeline

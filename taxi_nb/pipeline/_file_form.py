@@ -106,6 +106,10 @@ class PipelineForm(BaseModel):
     results: _Address | None = None
     month: _Month | None = None
     params: dict[str, Any] = {}
+    # What data have to pass; who loads them knows what may stand here.
+    checks: dict[str, Any] = {}
+    # Looked at elsewhere, so that no message quotes what may be a secret.
+    notify: Any = None
     timeout: _Seconds | None = None
     steps: Annotated[list[StepForm], Field(min_length=1)]
 

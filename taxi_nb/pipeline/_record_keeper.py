@@ -85,6 +85,7 @@ def open_run(
         **authorship(),
         mlflow_run_id=run_id,
         overrides=pipeline.overrides,
+        accepted=pipeline.accepted,
         threads=_threads(),
         steps=tuple(
             StepResult(

@@ -141,7 +141,9 @@ class StepRunner:
             notebook=path_within(self.pipeline.root, step.notebook),
             upstream=upstream,
         )
-        return {**in_one_order(os.environ), "TAXI_NB_ROOT": str(self.pipeline.root), **handed}
+        variables = {"TAXI_NB_ROOT": str(self.pipeline.root), **self.pipeline.variables, **handed}
+        all_of_them = {**in_one_order(os.environ), **variables}
+        return {name: value for name, value in all_of_them.items() if value is not None}
 
     def _land(self, step: Step, begun: StepResult, execution: Execution) -> StepResult:
         """Keep notebook, HTML, parameters and timings."""
@@ -166,11 +168,11 @@ class StepRunner:
         self.tracking.log_files(run_id, kept, "notebook")
         self.tracking.log_dict(run_id, dict(step.parameters), names.PARAMETERS_FILE)
         self.tracking.log_dict(run_id, list(execution.cells), "cell_seconds.json")
-        metrics, data_source = self.tracking.outcome(run_id)
+        metrics, data_source, checks = self.tracking.outcome(run_id)
         # After that: what the machine took is no outcome to compare.
         taken = {names.WALL_METRIC: execution.seconds, **execution.usage}
         self.tracking.log_metrics(run_id, taken)
-        return replace(ended, metrics=metrics, data_source=data_source)
+        return replace(ended, metrics=metrics, data_source=data_source, checks=checks)
 
     def _keep(
         self, step: Step, result: StepResult, before: Inputs, upstream: Mapping[str, str]

@@ -80,7 +80,7 @@ def differences(result: StepResult, present: Present) -> Iterator[str]:
     yield from _files(used.files, present, with_it)
     yield from _folders(used.folders, present)
     yield from _packages(used.packages, present.memory.versions)
-    yield from _variables(used.variables)
+    yield from _variables(used.variables, present.memory.pipeline.variables)
     yield from _needs(used, present)
     if result.mlflow_run_id not in present.memory.finished:
         is_elsewhere = f"its MLflow run is not in {present.memory.store}"
@@ -166,8 +166,14 @@ def _packages(packages: Mapping[str, str], versions: Mapping[str, str]) -> Itera
             yield f"{package} {old} -> {new}"
 
 
-def _variables(variables: Mapping[str, str | None]) -> Iterator[str]:
+def _variables(
+    variables: Mapping[str, str | None], handed: Mapping[str, str | None]
+) -> Iterator[str]:
     for name, old in variables.items():
+        if name in handed:
+            if handed[name] != old:
+                yield f"the {name.removeprefix('TAXI_NB_').lower()} of the data are others"
+            continue
         new = variable_without_credentials(name)
         if new != old:
             yield f"{name} {old or 'unset'} -> {new or 'unset'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from taxi_nb.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm, in_words, place_of
 from taxi_nb.pipeline._notebook_file import NotebookError
+from taxi_nb.pipeline._recipients import Mistake, recipients_of
 from taxi_nb.pipeline._relative_months import (
     NewestMonth,
     RelativeMonthError,
@@ -31,13 +32,18 @@ from taxi_nb.pipeline.spec import (
     Problem,
     Step,
 )
+from taxi_nb.plain_data import shortened
 from taxi_nb.project import path_within
-from taxi_nb.secrets.literals import secret_mistake
+from taxi_nb.secrets.literals import scrubbed, secret_mistake
 from taxi_nb.secrets.references import secret_variables
+
+# Given the checks of a file, returns their names, and what is wrong: where, and a sentence.
+ReadChecks = Callable[[Mapping[str, Any]], tuple[Collection[str], Sequence[tuple[Location, str]]]]
 
 NOTEBOOKS = "notebooks"
 # The override that says what relative months are relative to.
 MONTH = "month"
+NO_REASON = "no reason given"
 # What would break a path or a line.
 _NO_NAME = re.compile(r"[/\x00-\x1f\x7f\x85\u2028\u2029]")
 
@@ -47,6 +53,9 @@ def read_pipeline(
     root: Path,
     overrides: Sequence[str] = (),
     newest_month: NewestMonth | None = None,
+    *,
+    read_checks: ReadChecks | None = None,
+    accept: Sequence[str] = (),
 ) -> Pipeline:
     """Read a pipeline file and check all of it against the notebooks in ``notebooks/`` of `root`.
 
@@ -57,8 +66,12 @@ def read_pipeline(
     Values relative to a month, such as ``{month-1}``, are told which by the override
     ``month=2023-03`` or by the file; `newest_month` is asked where that says ``latest``. The
     month that was meant is among the pipeline's overrides.
+
+    `read_checks` knows which checks there are; without it they are not looked at. `accept` are
+    checks to let pass, each ``NAME`` or ``NAME=REASON``.
     """
-    return _Reader(file, root, newest_month).read(overrides)
+    reader = _Reader(file, root, newest_month)
+    return reader.read(overrides, read_checks or (lambda written: (written, ())), accept)
 
 
 def _text(written: str) -> str:
@@ -87,7 +100,9 @@ class _Reader:
         # The values of ``--set``.
         self.given: dict[str, Any] = {}
 
-    def read(self, overrides: Sequence[str]) -> Pipeline:
+    def read(
+        self, overrides: Sequence[str], read_checks: ReadChecks, accept: Sequence[str]
+    ) -> Pipeline:
         self.form = self._parse()
         for index, step in enumerate(self.form.steps):
             self._read_notebook(index, self._notebook(step))
@@ -101,6 +116,14 @@ class _Reader:
             overrides.append(f"{MONTH}={self.months.month}")
         steps = tuple(self._steps())
         self._check_shared()
+        checks, mistakes = read_checks(self.form.checks)
+        for place, message in mistakes:
+            self._wrong(("checks", *place), message)
+        wrong: list[Mistake] = []
+        recipients = recipients_of(self.form.notify, wrong)
+        for place, message in wrong:
+            self._wrong(("notify", *place), message)
+        accepted = dict(self._accepted(accept, checks))
         self._stop_if_wrong()
         return Pipeline(
             name=self.file.stem,
@@ -115,6 +138,9 @@ class _Reader:
             month=self.months.month if self.months else None,
             relative=frozenset(self.relative),
             secrets=frozenset(self.secrets),
+            checks=self.form.checks,
+            accepted=accepted,
+            recipients=recipients,
         )
 
     def _wrong(self, location: Location, message: str) -> None:
@@ -187,6 +213,19 @@ class _Reader:
             for step in self.form.steps:
                 if name in step.table.axes:
                     step.matrix[name] = value if isinstance(value, list) else [value]
+
+    def _accepted(self, given: Sequence[str], checks: Collection[str]) -> Iterator[tuple[str, str]]:
+        """Yield the checks that are to be let pass, with the reasons."""
+        names = [text.partition("=")[0] for text in given]
+        for text in given:
+            name, _, reason = text.partition("=")
+            hint = close_to(name, list(checks)) or f"; it has {', '.join(checks) or 'none'}"
+            if name not in checks:
+                message = f"{self.shown} has no check {name!r}{hint}"
+                self.problems.append(Problem("--accept", None, "", message))
+            elif names.count(name) > 1:
+                self.problems.append(Problem(f"--accept {name}", None, "", "is given twice"))
+            yield name, shortened(" ".join(scrubbed(reason)[0].split()), 300) or NO_REASON
 
     def _is_month(self, override: str) -> bool:
         """Whether it says what the file's months are relative to, and sets no parameter."""

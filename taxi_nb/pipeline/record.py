@@ -17,8 +17,9 @@ from taxi_nb.pipeline._code_digest import digest
 from taxi_nb.pipeline.inputs import Inputs
 from taxi_nb.plain_data import from_plain, plain, restored, shortened, to_json
 from taxi_nb.project import is_inside, private_folder, read_regular
+from taxi_nb.tracking.judgements import Judgement, worst_first
 from taxi_nb.tracking.names import RunStatus
-from taxi_nb.tracking.outcomes import TrainedModel
+from taxi_nb.tracking.outcomes import Decided, TrainedModel
 
 RUN_FILE = "run.json"
 # In bytes. A file's name has 255 at most: parts of it are written beside, under longer ones.
@@ -136,6 +137,8 @@ class StepResult:
     inputs: str | None = None
     # Of a cached step whose result another machine shared: who, when, from which commit.
     shared_by: str | None = None
+    # What checks of the data that it loaded found.
+    checks: tuple[Judgement, ...] = ()
     # Of its MLflow run, such as ``training``.
     kind: str | None = field(default=None, compare=False)
     # The pipeline run that executed it: a folder's name in ``runs/``.
@@ -160,8 +163,9 @@ class StepResult:
     def recorded(self) -> dict[str, Any]:
         """Return the part that a record keeps: name -> value."""
         kept = {name: value for name, value in vars(self).items() if name not in _KEPT_APART}
-        if kept["shared_by"] is None:  # As older commits wrote it.
-            del kept["shared_by"]
+        for name in ("shared_by", "checks"):
+            if not kept[name]:  # As older commits wrote it.
+                del kept[name]
         return {**kept, "parameters": plain(self.parameters)}
 
     @classmethod
@@ -214,10 +218,33 @@ class RunRecord:
     overrides: tuple[str, ...] = ()
     # Of each kernel's numerical libraries; None: as many as they like.
     threads: int | None = None
+    # The step that made the decision, and which it was.
+    decided: Decided | None = None
+    # The checks that were let pass, with the reasons.
+    accepted: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def checks(self) -> list[Judgement]:
+        """What the checks of all steps found, the worst first."""
+        return worst_first(one for step in self.steps for one in step.checks)
+
+    @property
+    def settings(self) -> list[str]:
+        """What was set beside the pipeline file, as options of the command line."""
+        # Some may have been let pass for a single step.
+        passed = {one.check: one.reason or "" for one in self.checks if one.verdict == "accepted"}
+        accepted = {**passed, **self.accepted}
+        return [
+            *(word for override in self.overrides for word in ("--set", override)),
+            *(word for one in accepted.items() for word in ("--accept", "=".join(one))),
+        ]
 
     def to_json(self) -> str:
         """Return the text of ``run.json``."""
         plain = {**vars(self), "steps": [step.recorded() for step in self.steps]}
+        for name in ("decided", "accepted"):
+            if not plain[name]:  # As older commits wrote it.
+                del plain[name]
         return to_json(plain, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod

@@ -309,6 +309,8 @@ class _Run:
                 )
             if result.status.is_good or result.status is Status.INTERRUPTED:
                 break
+            if any(check.verdict == "fail" for check in result.checks):
+                break  # The same data fail again.
         return result
 
     def _attempt(self, step: Step, attempt: int) -> StepResult:

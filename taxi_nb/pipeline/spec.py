@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.pipeline._recipients import Recipient
 from taxi_nb.plain_data import shortened
+from taxi_nb.tracking.names import CHECKS_VARIABLE
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,23 @@ class Pipeline:
     mlflow_run: str | None = None
     # The environment variables that parameters name as ``env:NAME``.
     secrets: frozenset[str] = frozenset()
+    # What data have to pass, as the file says it.
+    checks: Mapping[str, Any] = field(default_factory=dict)
+    # The checks that are let pass this time, each with the reason.
+    accepted: Mapping[str, str] = field(default_factory=dict)
+    # Who is told how a run ended.
+    recipients: tuple[Recipient, ...] = ()
+
+    @property
+    def variables(self) -> dict[str, str | None]:
+        """The environment variables by which its steps learn of its checks; None: not set.
+
+        A step that asks for one has it among its inputs, so that it runs again when it changes.
+        """
+        if not self.checks:
+            return {CHECKS_VARIABLE: None}
+        text = json.dumps({"checks": self.checks, "accepted": self.accepted}, sort_keys=True)
+        # What is noted of a variable is without what would be a secret of an address.
+        for sign in "?#@":
+            text = text.replace(sign, f"\\u{ord(sign):04x}")
+        return {CHECKS_VARIABLE: text}

@@ -12,7 +12,7 @@ from taxi_nb.registry.card import attach_card
 from taxi_nb.registry.gate import Gate, Judged, PromotionDecision, judge
 from taxi_nb.registry.history import Kind, Promotion, PromotionHistory, PromotionLog
 from taxi_nb.registry.versions import DEFAULT_NAME, RegistryError, is_synthetic, usable
-from taxi_nb.tracking.names import DECISION_TAG, REGISTERED_PARAM
+from taxi_nb.tracking.names import DECISION_TAG, PROMOTED_TAG, REGISTERED_PARAM
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.tracking.store import connect
 from taxi_nb.training.trained_models import TrainedModel
@@ -97,7 +97,8 @@ def promote_if_better(
         decision = _decision_on(judged, selection, gate, log, run.info.run_id)
         log_trips(validation, "validation")
         mlflow.log_params({REGISTERED_PARAM: name, "margin": margin, "slice_margin": slice_margin})
-        mlflow.set_tag(DECISION_TAG, str(decision))
+        promoted = str(decision.promoted).lower()
+        mlflow.set_tags({DECISION_TAG: str(decision), PROMOTED_TAG: promoted})
         mlflow.log_metrics(_numbers(decision))
         mlflow.log_dict(asdict(decision), "promotion.json")
     return decision

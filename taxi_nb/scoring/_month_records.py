@@ -58,7 +58,7 @@ class MonthRecords:
     """
 
     def __init__(self, place: Source, taxi: str, month: str, rules: Cleaning) -> None:
-        self._place, self._taxi, self._month, self._rules = place, taxi, month, rules
+        self.place, self._taxi, self._month, self.rules = place, taxi, month, rules
         self._content = place.fetch(taxi, month)
         self.rows = self._content.rows
         if not self.rows:
@@ -98,7 +98,7 @@ class MonthRecords:
 
     def _checked_rules(self) -> dict[str, str]:
         skipped = () if self.durations_known else _ENDING_RULES
-        return {name: says for name, says in self._rules.rules.items() if name not in skipped}
+        return {name: says for name, says in self.rules.rules.items() if name not in skipped}
 
     def origin(self) -> Provenance:
         """Return where the records came from and what cleaning says of them, after the loop."""
@@ -109,8 +109,8 @@ class MonthRecords:
         return Provenance(
             taxi=self._taxi,
             months=(self._month,),
-            source=self._place.label,
+            source=self.place.label,
             synthetic=content.is_synthetic,
             files=(MonthFile.of(self._month, content, self.rows, trips),),
-            cleaning=CleaningReport(asdict(self._rules), rules, (counts,)),
+            cleaning=CleaningReport(asdict(self.rules), rules, (counts,)),
         )

@@ -19,7 +19,9 @@ from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.project import private_folder, write_whole
 from taxi_nb.scoring.result import Scoring
 from taxi_nb.scoring.scored_model import ModelError
+from taxi_nb.tracking.judgements import Judgement
 from taxi_nb.trips.errors import TripsError, one_line
+from taxi_nb.trips.judging import CheckError
 
 FOLDER = "monthly"
 
@@ -41,6 +43,8 @@ class MonthScore:
     bias: float | None = None
     bias_error: float | None = None
     synthetic: bool = False
+    # What checks found that does not simply pass.
+    checks: tuple[Judgement, ...] = ()
 
     @classmethod
     def of(cls, scored: Scoring) -> MonthScore:
@@ -59,6 +63,7 @@ class MonthScore:
             rmse=error.rmse if error else None,
             bias=error.bias if error else None,
             synthetic=scored.origin.synthetic,
+            checks=tuple(one for one in scored.checks if one.verdict != "pass"),
             **{f"{name}_error": one.error for name, one in days.items() if one.days > 1},
         )
 
@@ -109,6 +114,17 @@ class MonthRecord:
     # The parameter file, and the run in MLflow that the others are below.
     parameter_file: str = ""
     mlflow_run_id: str | None = None
+    # Of a month that failed: the checks that it does not pass.
+    failed_checks: tuple[str, ...] = ()
+
+    @property
+    def events(self) -> list[str]:
+        """What of it is worth telling people, by the names that `notify` has for it."""
+        if self.state == "failed":
+            return ["failed", *(["check_failed"] if self.failed_checks else [])]
+        if not self.retraining:
+            return []
+        return ["retrain", "refused" if self.refused else "promoted"]
 
     @property
     def refused(self) -> bool:
@@ -133,7 +149,7 @@ class MonthRecord:
 
     @property
     def lines(self) -> list[str]:
-        """What happened, in at most ten lines; the decision first."""
+        """What happened, in about ten lines; the decision first."""
         said = [f"{self.month}: {self.decision}"]
         if self.error:
             said.append(f"  why:      {self.error}")
@@ -141,6 +157,7 @@ class MonthRecord:
             said.append(f"  scored:   {self.scored.model}: {self.scored.shown_error}")
             name, index = self.scored.most_drifted, self.scored.largest_psi
             said.append(f"            largest drift: {name}, PSI {index:.3f}")
+            said += [f"  check:    {one}" for one in self.scored.checks]
             said.append(f"  verdict:  {self.scored.verdict}")
         if self.retraining:
             where = f"runs/{self.retraining.run}" if self.retraining.run else "not ended"
@@ -231,7 +248,12 @@ def carry_on(
         record = months.known.get(month) or MonthRecord(month)
         late = record.late or months.is_late(month)
         record = replace(
-            record, state="begun", error=None, late=late, parameter_file=parameter_file
+            record,
+            state="begun",
+            error=None,
+            failed_checks=(),
+            late=late,
+            parameter_file=parameter_file,
         )
         with steps.month(record) as run_id:
             record = months.write(replace(record, mlflow_run_id=run_id))
@@ -240,7 +262,9 @@ def carry_on(
                     record = months.write(after)
                 record = replace(record, state="done")
             except (TripsError, ModelError, RetrainingError) as error:
-                record = replace(record, state="failed", error=one_line(error))
+                checks = error.checks if isinstance(error, CheckError | RetrainingError) else ()
+                why = one_line(error)
+                record = replace(record, state="failed", error=why, failed_checks=checks)
             months.known[month] = record
             steps.keep(record)
             record = months.write(record)
@@ -249,6 +273,10 @@ def carry_on(
 
 class RetrainingError(RuntimeError):
     """The pipeline did not end well; the message says which steps and where to look."""
+
+    def __init__(self, message: str, checks: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.checks = checks  # Those that data did not pass.
 
 
 def _stages(record: MonthRecord, steps: Steps) -> Iterator[MonthRecord]:

@@ -11,6 +11,7 @@ from taxi_nb.evaluation.day_blocks import MIN_DAYS
 from taxi_nb.evaluation.drift import LARGE, Drift
 from taxi_nb.evaluation.errors import MonthError
 from taxi_nb.scoring.scored_model import ScoredModel
+from taxi_nb.tracking.judgements import Judgement
 from taxi_nb.trips.arguments import require
 from taxi_nb.trips.origin import Provenance
 
@@ -79,6 +80,8 @@ class Scoring:
     run_id : str
     instead : str or None
         Why it is this month, where another one was asked for.
+    checks : tuple of Judgement
+        What the checks of the month found, the worst first; empty where none was asked for.
 
     Examples
     --------
@@ -96,6 +99,7 @@ class Scoring:
     thresholds: Thresholds
     run_id: str
     instead: str | None = None  # Why it is this month, where another one was asked for.
+    checks: tuple[Judgement, ...] = ()
 
     @property
     def not_judged(self) -> str | None:

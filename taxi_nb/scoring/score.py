@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, Literal
 
@@ -22,8 +22,10 @@ from taxi_nb.tracking.run import tracked_run
 from taxi_nb.tracking.store import connect
 from taxi_nb.training.used_trips import add_trips
 from taxi_nb.trips.arguments import require_month
+from taxi_nb.trips.checks import Checks, checks_in_force
 from taxi_nb.trips.cleaning import CleaningSettings, cleaning_of
 from taxi_nb.trips.errors import NoTripsError
+from taxi_nb.trips.judging import judge
 from taxi_nb.trips.loading import iter_trips
 from taxi_nb.trips.sample import SAMPLE_ROWS
 from taxi_nb.trips.sources import Source
@@ -43,6 +45,7 @@ def score(
     seed: int = 42,
     sample_rows: int = SAMPLE_ROWS,
     thresholds: Thresholds | None = None,
+    checks: Mapping[str, Any] | Checks | None = None,
 ) -> Scoring:
     """Predict a month's trips in batches, measure drift and error, and log a scoring run.
 
@@ -52,8 +55,8 @@ def score(
 
     Parameters
     ----------
-    taxi, source, cleaning, seed, sample_rows
-        As in `load_trips`.
+    taxi, source, cleaning, seed, sample_rows, checks
+        As in `load_trips`. A month that does not pass a check leaves no predictions.
     month : str
         The month, such as ``"2021-03"``.
     output : path-like, optional
@@ -74,7 +77,7 @@ def score(
     Raises
     ------
     TripsError
-        If the month cannot be had.
+        If the month cannot be had, or does not pass a check.
     ModelError
         If the model cannot be had or used.
     OutputError
@@ -89,6 +92,7 @@ def score(
     place = check_request(
         taxi, month, source, cleaning=cleaning, seed=seed, sample_rows=sample_rows
     )
+    in_force = checks_in_force(checks)
     connect()
     with ExitStack() as closing:
         chosen = load_scored_model(model)
@@ -107,7 +111,7 @@ def score(
             if file:
                 file.write(_columns(batch, minutes, bounds))
             tally.add(batch, minutes, bounds, with_errors=records.durations_known)
-        result = _result(tally, chosen, records, limits, run.info.run_id)
+        result = _result(tally, chosen, records, limits, in_force, run.info.run_id)
         if file:
             file.finish(_metadata(result))
         _log(result)
@@ -150,7 +154,12 @@ def _columns(
 
 
 def _result(
-    tally: Tally, model: ScoredModel, records: MonthRecords, limits: Thresholds, run_id: str
+    tally: Tally,
+    model: ScoredModel,
+    records: MonthRecords,
+    limits: Thresholds,
+    checks: Checks,
+    run_id: str,
 ) -> Scoring:
     origin = records.origin()
     report, rules = origin.cleaning, origin.cleaning.rules
@@ -159,6 +168,7 @@ def _result(
             f"no clean trip is among the {report.rows_in:,} records of {origin.title}: "
             f"{report.months[0].losses(rules)}"
         )
+    judgements = judge(checks, records.place, origin.taxi, records.rules, report.months)
     return Scoring(
         model=model,
         origin=origin,
@@ -168,6 +178,7 @@ def _result(
         error=tally.error() if records.durations_known else None,
         thresholds=limits,
         run_id=run_id,
+        checks=judgements,
     )
 
 

@@ -8,6 +8,7 @@ notebook gets it from `secret.secret`, to use it in a call. It may go nowhere el
 - whatever MLflow's stores and artifact repositories get: `mlflow_boundary`, which also hides
   tokens of well-known forms and what is secret in addresses
 - executed notebooks and logs of a pipeline: `known.KnownSecrets.hide_in_file`
+- messages to people (`pipeline.notify`): values and tokens are hidden
 - source, executed cells and uncommitted changes that a run keeps: `literals.scrubbed`
 - titles and comments within pictures: `_pictures`
 - addresses in messages, tags and records: `addresses`, which drops passwords and signatures

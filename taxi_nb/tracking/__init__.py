@@ -6,5 +6,6 @@
 - `pipeline_runs`, `_lifecycle`: the runs that a pipeline opens, owns and closes
 - `context`, `origin`, `git`, `environment`, `measuring`: a run's code, machine, time and memory
 - `upstream`, `run_tree`, `stored_runs`, `outcomes`, `project_run`: runs that others made
+- `judgements`: what checks of data found
 - `inputs`: how loaders report their inputs; `names`: tags, variables and artifacts
 """

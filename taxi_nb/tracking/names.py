@@ -15,10 +15,12 @@ ARTIFACT_ROOT_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"
 NOTEBOOK_VARIABLE = "TAXI_NB_NOTEBOOK"
 UPSTREAM_VARIABLE = "TAXI_NB_UPSTREAM"
 STEP_RUN_VARIABLE = "TAXI_NB_STEP_RUN"
+# The checks of data that count in this process, as JSON.
+CHECKS_VARIABLE = "TAXI_NB_CHECKS"
 # Beginnings of the variables that say where a run is: they belong to it, not to its results.
 RUN_VARIABLES = (
     *("MLFLOW_", "TAXI_NB_ROOT"),
-    *(NOTEBOOK_VARIABLE, UPSTREAM_VARIABLE, STEP_RUN_VARIABLE),
+    *(NOTEBOOK_VARIABLE, UPSTREAM_VARIABLE, STEP_RUN_VARIABLE, CHECKS_VARIABLE),
 )
 
 KIND_TAG = "taxi_nb.kind"
@@ -46,8 +48,15 @@ PEAK_TAG = "taxi_nb.peak_memory"
 
 # What a registration decided, in one sentence, and about which registered model.
 DECISION_TAG = "promotion"
+# Whether that made another model the one to use: "true" or "false".
+PROMOTED_TAG = "taxi_nb.promoted"
 REGISTERED_PARAM = "registered_model"
 CHAMPION = "champion"
+
+# What checks of data found: in words; the numbers, each by its check and its data; all of it.
+CHECKS_TAG = "taxi_nb.checks"
+CHECK_METRICS = "check/"
+CHECKS_FILE = "checks.json"
 
 # Artifacts. Below SOURCE_FOLDER are the notebook as it was on disk and these files.
 SOURCE_FOLDER = "source"

@@ -6,8 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.tracking.judgements import without_checks
 from taxi_nb.tracking.model_address import ModelAddress
-from taxi_nb.tracking.names import CHAMPION, DECISION_TAG, KIND_TAG, PARENT_TAG, REGISTERED_PARAM
+from taxi_nb.tracking.names import (
+    CHAMPION,
+    DECISION_TAG,
+    KIND_TAG,
+    PARENT_TAG,
+    PROMOTED_TAG,
+    REGISTERED_PARAM,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,13 +35,21 @@ class TrainedModel:
     champion: bool = False  # Whether that version was the one to use when the run ended.
 
 
+@dataclass(frozen=True)
+class Decided:
+    """The step that decided about a registered model, and whether it promoted one."""
+
+    step: str
+    promoted: bool
+
+
 def model_outcomes(
     client: MlflowClient, experiment: str, steps: Mapping[str, str]
 ) -> dict[str, Any]:
     """Find what steps trained and decided, by the ids of their runs, for the pipeline's record.
 
-    These are ``models`` and, after a registration, ``decision``, its sentence, and ``champion``,
-    the version that the registered model's alias names.
+    These are ``models`` and, after a registration, ``decision``, its sentence, ``decided``, and
+    ``champion``, the version that the registered model's alias names.
     """
     runs = [(step, run) for step, id_ in steps.items() for run in _family(client, experiment, id_)]
     trained = [(step, run) for step, run in runs if run.data.tags.get(KIND_TAG) == "training"]
@@ -45,14 +61,16 @@ def model_outcomes(
         id_, version = run.info.run_id, versions.get(run.info.run_id)
         title = ModelAddress.of(version).title if version else None
         name = str(run.data.tags.get("model") or run.info.run_name)
-        metrics = dict(run.data.metrics)
+        metrics = without_checks(run.data.metrics)
         models.append(TrainedModel(name, step, id_, metrics, title, title in champions))
     outcomes: dict[str, Any] = {"models": tuple(models)}
-    for _, run in runs:  # The last decision counts.
+    for step, run in runs:  # The last decision counts.
         if decision := run.data.tags.get(DECISION_TAG):
             registered = run.data.params.get(REGISTERED_PARAM)
             champion = _champion_of(client, registered) if registered else None
-            outcomes |= {"decision": decision, "champion": champion}
+            promoted = run.data.tags.get(PROMOTED_TAG)
+            decided = Decided(step, promoted == "true") if promoted else None
+            outcomes |= {"decision": decision, "champion": champion, "decided": decided}
     return outcomes
 
 

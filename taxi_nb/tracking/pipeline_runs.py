@@ -21,6 +21,7 @@ from taxi_nb.tracking._lifecycle import (
 )
 from taxi_nb.tracking._reaching import checked_client
 from taxi_nb.tracking.context import Context
+from taxi_nb.tracking.judgements import Judgement, judgements_of, without_checks
 from taxi_nb.tracking.names import Kind, RunStatus
 from taxi_nb.tracking.origin import Origin
 from taxi_nb.tracking.outcomes import model_outcomes
@@ -140,10 +141,11 @@ class PipelineTracking:
         now = int(time.time() * 1000)
         self._client.log_batch(run_id, [Metric(name, v, now, 0) for name, v in metrics.items()])
 
-    def outcome(self, run_id: str) -> tuple[dict[str, float], str | None]:
-        """Return what a step logged: its metrics and the label of its data."""
-        data = self._client.get_run(run_id).data
-        return dict(data.metrics), data.tags.get(names.SOURCE_TAG)
+    def outcome(self, run_id: str) -> tuple[dict[str, float], str | None, tuple[Judgement, ...]]:
+        """Return what a step logged: metrics, the label of its data, what its checks found."""
+        run = self._client.get_run(run_id)
+        checks = judgements_of(self._client, run)
+        return without_checks(run.data.metrics), run.data.tags.get(names.SOURCE_TAG), checks
 
     def kind(self, run_id: str) -> str | None:
         """Return what a step's run has become: ``step`` until its notebook says more."""

@@ -14,9 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from taxi_nb.trips._month_reader import Arrays, MonthReader, ReadMonth
+from taxi_nb.trips.checks import Checks
 from taxi_nb.trips.cleaning import CheckedRecords, Cleaning
 from taxi_nb.trips.engines import chosen_engine
 from taxi_nb.trips.errors import BrokenFileError, TripsError
+from taxi_nb.trips.judging import judge
 from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.origin import MonthFile, Provenance, stamp
 from taxi_nb.trips.reading import BATCH_ROWS, PART_BATCH_ROWS
@@ -42,7 +44,8 @@ class TripBatches:
     """The clean trips of some months, to be gone through in batches as often as one likes.
 
     Each loop reads the files again and gives frames like `load_trips`'; all of them one after
-    the other are its frame. While one batch is worked on, the next one is decoded.
+    the other are its frame. While one batch is worked on, the next one is decoded. Where there are
+    checks, all months are counted and judged before the first batch comes.
     """
 
     taxi: str
@@ -53,6 +56,8 @@ class TripBatches:
     engine: str
     # The address of a Dask scheduler whose workers read the files; None: this machine.
     scheduler: str | None = None
+    # What the months have to pass before any trip of them is given away.
+    checks: Checks = field(default_factory=Checks)
     _provenance: Provenance | None = field(default=None, init=False)
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
@@ -64,6 +69,7 @@ class TripBatches:
         unknown = [column for column in columns if column not in COLUMNS]
         if unknown:
             raise ValueError(f"`columns` must be among {list(COLUMNS)}, got: {unknown}")
+        self._judge_first()
         if self.scheduler is None:
             yield from self._read(self._fetched(), columns)
         else:
@@ -78,6 +84,10 @@ class TripBatches:
         How files are cut depends on the files alone. While a month is worked on the next one is
         fetched.
         """
+        self._judge_first()
+        yield from self._in_parts(work)
+
+    def _in_parts(self, work: Callable[[Iterator[CheckedRecords]], T]) -> Iterator[T]:
         if self.scheduler is not None:
             yield from (result for _, result in self.on_workers(self.scheduler, lambda _: work))
             return
@@ -118,10 +128,18 @@ class TripBatches:
     def provenance(self) -> Provenance:
         """Where the trips came from and what cleaning took out; known after one whole loop."""
         if self._provenance is None:
-            for _ in self.arrays() if self.scheduler is None else self.in_parts(nothing):
+            if self.scheduler is None:
+                passes: Iterator[object] = self._read(self._fetched(), ())
+            else:
+                passes = self._in_parts(nothing)
+            for _ in passes:
                 pass
         assert self._provenance is not None
         return self._provenance
+
+    def _judge_first(self) -> None:
+        if self.checks.limits:
+            _ = self.provenance
 
     def one_frame(self, max_trips: int) -> pd.DataFrame:
         """Return all trips as one frame, or `max_trips` of them drawn by chance."""
@@ -151,7 +169,7 @@ class TripBatches:
 
         The files are gone through twice: what is drawn of a part hangs on the trips before it.
         """
-        starts = list(itertools.accumulate(self.in_parts(count_kept), initial=0))
+        starts = list(itertools.accumulate(self._in_parts(count_kept), initial=0))
         rows = self.provenance.cleaning.rows_in
         share = max_trips / max(rows, 1)
         drawn: list[Arrays] = []
@@ -195,6 +213,8 @@ class TripBatches:
 
     def _origin(self, read: list[ReadMonth]) -> Provenance:
         counts = tuple(month.counts for month in read)
+        if self._provenance is None:
+            judge(self.checks, self.place, self.taxi, self.rules, counts)
         return Provenance(
             taxi=self.taxi,
             months=tuple(month.file.month for month in read),

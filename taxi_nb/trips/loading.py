@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from taxi_nb.trips._tlc import Tlc
 from taxi_nb.trips.arguments import require_count, require_months, require_taxi
 from taxi_nb.trips.batches import TripBatches
+from taxi_nb.trips.checks import checks_in_force
 from taxi_nb.trips.cleaning import CleaningSettings, cleaning_of
 from taxi_nb.trips.engines import chosen_engine
 from taxi_nb.trips.errors import TripsError
@@ -35,6 +36,7 @@ def load_trips(
     max_trips: int = MAX_TRIPS,
     engine: Literal["pyarrow", "fastparquet"] | None = None,
     scheduler: str | None = None,
+    checks: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Load the trips of some months, cleaned and checked.
 
@@ -73,6 +75,10 @@ def load_trips(
         ``distributed``). Its workers read the files, from the same `source`, which all have to
         reach; `train` counts, sums and measures there as well. Trips, counts and statistics are
         those of one machine, to the last bit.
+    checks : mapping, optional
+        What each month has to pass, as `checks` of a pipeline file says it:
+        ``{"left_out": "5%", "missing_days": 0}``. In a step of a pipeline the file's checks
+        count; of one name that given here.
 
     Returns
     -------
@@ -85,7 +91,8 @@ def load_trips(
     Raises
     ------
     TripsError
-        If an argument is wrong, a month missing, a file broken, or no trip left in a month.
+        If an argument is wrong, a month missing, a file broken, or no trip left in a month; its
+        kind `CheckError` if a month does not pass a check.
 
     Examples
     --------
@@ -104,6 +111,7 @@ def load_trips(
         sample_rows=sample_rows,
         engine=engine,
         scheduler=scheduler,
+        checks=checks,
     )
     return batches.one_frame(max_trips)
 
@@ -119,13 +127,15 @@ def iter_trips(
     batch_rows: int = BATCH_ROWS,
     engine: Literal["pyarrow", "fastparquet"] | None = None,
     scheduler: str | None = None,
+    checks: Mapping[str, Any] | None = None,
 ) -> TripBatches:
     """Go through the trips of some months in batches, in a fixed amount of memory.
 
     Parameters
     ----------
-    taxi, months, source, cleaning, seed, sample_rows, engine, scheduler
-        As in `load_trips`. fastparquet takes a whole row group of the file into memory.
+    taxi, months, source, cleaning, seed, sample_rows, engine, scheduler, checks
+        As in `load_trips`. fastparquet takes a whole row group of the file into memory. Where
+        there are checks, the months are read once before the first batch comes.
     batch_rows : int
         The most records of a batch.
 
@@ -153,8 +163,9 @@ def iter_trips(
     require_count("batch_rows", batch_rows)
     rules = cleaning_of(cleaning)
     place = place_of(source, Sample(seed, sample_rows))
+    in_force = checks_in_force(checks)
     return TripBatches(
-        taxi, tuple(months), place, rules, batch_rows, chosen_engine(engine), scheduler
+        taxi, tuple(months), place, rules, batch_rows, chosen_engine(engine), scheduler, in_force
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from taxi_nb.trips.cleaning import CleaningSettings
 from taxi_nb.trips.loading import MAX_TRIPS, load_trips
@@ -28,6 +28,7 @@ def load_split(
     max_trips: int = MAX_TRIPS,
     engine: Literal["pyarrow", "fastparquet"] | None = None,
     scheduler: str | None = None,
+    checks: Mapping[str, Any] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Load the trips of the months to learn from, and of those to be judged on.
 
@@ -35,7 +36,7 @@ def load_split(
     ----------
     train_months, valid_months : sequence of str
         Months such as ``["2021-01"]``.
-    taxi, source, cleaning, seed, sample_rows, max_trips, engine, scheduler
+    taxi, source, cleaning, seed, sample_rows, max_trips, engine, scheduler, checks
         As in `load_trips`, for both.
 
     Returns
@@ -64,6 +65,7 @@ def load_split(
         max_trips=max_trips,
         engine=engine,
         scheduler=scheduler,
+        checks=checks,
     )
     return trips_of(train_months), trips_of(valid_months)
 

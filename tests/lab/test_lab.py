@@ -14,6 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from taxi_nb import load_trips, tracked_run, train
 from taxi_nb.progress import progress_bar
+from taxi_nb.trips.judging import CheckError
 from tests.conftest import Project, runs_of
 from tests.warm import WarmPython
 
@@ -48,6 +49,21 @@ def test_params_sets_and_shows_what_the_pipeline_would_give(
     assert "seed = 7" in str(shown)
     assert "As the parameters cell has them: rows" in str(shown)
     assert "<code>7</code>" in shown._repr_html_()
+
+
+def test_params_lets_the_files_checks_count_in_the_notebook(
+    shell: InteractiveShell, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXI_NB_CHECKS", "")
+    project.pipeline(f"checks: {{rows: {{min: 5000}}}}{PIPELINE}", "checked")
+    shown = shell.run_line_magic("params", "params/checked.yaml 01_a")
+    assert "Checks of the data, as in the file: rows" in str(shown)
+    with pytest.raises(CheckError, match=r"rows 1,000 records of 2021-01, at least 5,000: FAIL"):
+        load_trips("green", ["2021-01"], "sample", sample_rows=1_000)
+    # What a call gives goes before.
+    load_trips("green", ["2021-01"], "sample", sample_rows=1_000, checks={"rows": {"min": 1}})
+    shell.run_line_magic("params", "params/test.yaml 01_a")
+    load_trips("green", ["2021-01"], "sample", sample_rows=1_000)
 
 
 def test_plan_shows_what_would_run_and_why(shell: InteractiveShell) -> None:

@@ -91,6 +91,43 @@ def test_months_in_a_row_of_which_some_drift_break_and_come_late(
     assert predictions.num_rows == last.scored_again.predicted
 
 
+@pytest.mark.slow
+def test_a_month_that_does_not_pass_a_check_is_failed_until_it_is_accepted(
+    monthly: Project, taxi_nb: CommandLine, webhook: Any
+) -> None:
+    monthly.pipeline(f"checks: {{rows: {{min: 5000}}}}\nnotify: [env:OPS_HOOK]{FILE}", "monthly")
+    for month in ("2021-01", "2021-02", "2021-03"):
+        comes(monthly, month)
+    says = "records of 2021-01, at least 5,000: FAIL"
+    code, out, _ = taxi_nb("monthly")
+    assert code == 1
+    assert "2021-03: failed\n  why:      the pipeline is failed at 01_train" in out
+    assert says in out
+    assert record_of(monthly, "2021-03").failed_checks == ("rows",)
+    told = webhook.got.pop()
+    assert told["title"] == "monthly 2021-03: failed"
+    assert says in told["message"]
+    assert f"page: {monthly.root / 'runs' / 'monthly' / 'index.html'}" in told["message"]
+
+    # All of it passes: what is trained on, and what is scored.
+    code, out, _ = taxi_nb("monthly", "--accept", "rows=a small town")
+    assert code == 0
+    assert "2021-03: trained, version 1 promoted\n" in out
+    assert "records of 2021-03, at least 5,000: ACCEPTED (a small town)" in out
+    assert webhook.got.pop()["title"] == "monthly 2021-03: trained, version 1 promoted"
+    (judged,) = record_of(monthly, "2021-03").scored.checks  # type: ignore[union-attr]
+    assert (judged.verdict, judged.reason) == ("accepted", "a small town")
+
+    comes(monthly, "2021-04")
+    code, out, _ = taxi_nb("monthly")
+    assert code == 1
+    assert "2021-04: failed\n  why:      rows " in out
+    assert "records of 2021-04, at least 5,000: FAIL. To let it pass once: --accept rows" in out
+    assert record_of(monthly, "2021-04").failed_checks == ("rows",)
+    assert not (monthly.root / "runs" / "monthly" / "2021-04.parquet").exists()
+    assert len(webhook.got) == 1
+
+
 def test_a_record_of_an_older_commit_is_read() -> None:
     record = read_month(Path(__file__).parent / "data" / "month-2021-08.json")
     assert record.decision == "trained, version 3 promoted"

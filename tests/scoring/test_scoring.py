@@ -692,3 +692,21 @@ def test_a_model_whose_training_run_was_deleted_for_good_still_scores(
     kept.unlink()
     with pytest.raises(ModelError, match=r"loads, but its training run .* is no longer in the"):
         score("green", "2021-03", **given)
+
+
+def test_a_month_that_does_not_pass_a_check_leaves_no_predictions(
+    champion: Project, taxi_nb: Callable[..., Said], tmp_path: Path
+) -> None:
+    file = champion.pipeline(f"checks: {{rows: {{min: 50000}}}}\n{PIPELINE}", "checked")
+    output = tmp_path / "predictions.parquet"
+    given = ("score", "2021-03", "--params", str(file), "-o", str(output), "--experiment", "checks")
+    said = taxi_nb(*given)
+    assert said.code == 1
+    assert "records of 2021-03, at least 50,000: FAIL. To let it pass once: --accept" in said.err
+    assert not output.exists()
+    run = newest_run(champion)
+    assert (run.info.status, "FAIL" in run.data.tags["taxi_nb.checks"]) == ("FAILED", True)
+    said = taxi_nb(*given, "--accept", "rows=a small town")
+    assert said.code in (0, 3)
+    assert "at least 50,000: ACCEPTED (a small town)" in said.out
+    assert output.exists()

@@ -22,6 +22,7 @@ from taxi_nb import iter_trips, load_trips, provenance, train
 from taxi_nb.tracking.environment import installed_versions
 from taxi_nb.training.pair_statistics import pair_statistics
 from taxi_nb.trips.errors import TripsError
+from taxi_nb.trips.judging import CheckError
 from taxi_nb.trips.workers import versions
 from tests.conftest import Project, runs_of
 
@@ -179,6 +180,17 @@ def test_a_worker_that_is_killed_costs_no_number(months: Path, cluster: Cluster)
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     killer.join()
     assert cluster.workers[0].wait(timeout=30) == -9
+
+
+def test_checks_stop_months_that_workers_read(months: Path, cluster: Cluster) -> None:
+    with pytest.raises(CheckError, match=r"rows 3,000 records of 2021-01, at least 9,000: FAIL"):
+        load_trips(
+            "green", MONTHS[:1], months, checks={"rows": {"min": 9_000}}, scheduler=cluster.address
+        )
+    checks = {"left_out": "50%", "rows": {"against_last": "90%"}, "zones_new": "50%"}
+    there = iter_trips("green", MONTHS[:2], months, checks=checks, scheduler=cluster.address)
+    here = iter_trips("green", MONTHS[:2], months)
+    assert sum(map(len, there)) == sum(map(len, here))
 
 
 @pytest.fixture

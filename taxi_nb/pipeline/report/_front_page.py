@@ -19,6 +19,7 @@ from taxi_nb.pipeline.report.executed import ExecutedNotebook
 from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.plain_data import plain
+from taxi_nb.tracking.judgements import Judgement
 from taxi_nb.tracking.outcomes import TrainedModel
 
 _MODEL_METRICS = 6
@@ -60,6 +61,7 @@ def front_page(
         "shared": shared,
         "held": sum((summary.held for summary in summaries.values()), Counter[str]()),
         "steps": [_step(run, step, summaries.get(step.name), shared) for step in run.record.steps],
+        "checks": _checks(run.record.checks),
         **_models(run.record.models),
         "reported": _reported(run.record),
         **_history([*earlier, run]),
@@ -92,6 +94,22 @@ def _bar(record: RunRecord, step: StepResult, notebook: ExecutedNotebook) -> Bar
     offset = min(max(0.0, 100 * before / record.seconds), 100 - width)
     startup = 100 * (step.startup_seconds or 0) / (step.seconds or 1)
     return Bar(offset, width, min(startup, 100.0))
+
+
+def _checks(found: Sequence[Judgement]) -> list[tuple[Judgement, int]]:
+    """Return what asks for attention, and of each check that passes everywhere one, with how many.
+
+    That is the one whose number is nearest to its limit.
+    """
+    passed: dict[str, list[Judgement]] = {}
+    for one in found:
+        if one.verdict == "pass":
+            passed.setdefault(one.check, []).append(one)
+    shown = [(one, 1) for one in found if one.verdict != "pass"]
+    for every in passed.values():
+        nearest = max(every, key=lambda one: abs(one.value or 0) * (-1 if one.is_least else 1))
+        shown.append((nearest, len(every)))
+    return shown
 
 
 def _models(models: Sequence[TrainedModel]) -> dict[str, Any]:

@@ -35,6 +35,13 @@ def _lines(run: RunOnDisk) -> Iterator[str]:
         if "synthetic" in source:
             yield ""
             yield f"Data: **{_text(source)}**. These numbers are about made-up records."
+    attention = [one for one in record.checks if one.verdict != "pass"]
+    for check in attention:
+        yield ""
+        yield f"Check: {_text(str(check))}"
+    if record.checks and not attention:
+        yield ""
+        yield f"All {len(record.checks)} checks of the data pass."
     yield from _table(("Step", "Status", "Took", "Why"), map(_step, record.steps))
     if page["models"]:
         names = page["model_metrics"][:3]

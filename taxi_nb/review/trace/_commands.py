@@ -43,8 +43,8 @@ class Recipe:
                 kept = f"{names.SOURCE_FOLDER}/{name}"
                 yield self._download(run_id, kept, folder or ".")
         if self.record:
-            settings = [word for override in self.record.overrides for word in ("--set", override)]
-            command = [".venv/bin/taxi-nb", "run", self.record.parameter_file, *settings]
+            command = [".venv/bin/taxi-nb", "run", self.record.parameter_file]
+            command += self.record.settings
             yield self._with_variables(shlex.join(command))
         elif self.notebook_run and self.notebook:
             yield from self._execute(self.notebook_run, self.notebook.rpartition("/")[2])

@@ -175,7 +175,7 @@ class RunChains:
     def _pipeline(self, recorded: Recorded, run: Run | None, made_from: tuple[Node, ...]) -> Node:
         record = recorded.record
         facts = {
-            "file": " ".join([record.parameter_file, *(f"--set {o}" for o in record.overrides)]),
+            "file": " ".join([record.parameter_file, *record.settings]),
             "status": str(record.status),
             "started": record.started,
             "by": record.developer or "not known",

@@ -79,7 +79,7 @@ class ScratchExecution:
         }
         if any(state.versions for states in found.values() for state in states):
             self._fill_registry(found)
-        return self._run(self.file, self.record.overrides)
+        return self._run(self.file, self.record.settings)
 
     def _environment(self, variables: Mapping[str, str | None]) -> dict[str, str]:
         left_out = {*_OF_OTHER_RUNS, *variables}
@@ -92,6 +92,7 @@ class ScratchExecution:
             **threads,
             "PYTHONPATH": os.pathsep.join(code),
             "TAXI_NB_ROOT": str(self.root),
+            "TAXI_NB_NOTIFY": "off",  # Nobody is told of a run that only repeats another.
             names.URI_VARIABLE: self.uri,
         }
 
@@ -121,11 +122,11 @@ class ScratchExecution:
         path.write_text(written_yaml(content), "utf-8")
         return path
 
-    def _run(self, file: Path, overrides: Sequence[str]) -> RunOnDisk:
+    def _run(self, file: Path, settings: Sequence[str]) -> RunOnDisk:
         command = [sys.executable, "-m", "taxi_nb", "run", str(file), "--jobs", str(self.jobs)]
         lines: list[str] = []
         with subprocess.Popen(
-            [*command, *(f"--set={override}" for override in overrides)],
+            [*command, *settings],
             cwd=self.root,
             env=self.environment,
             stdout=subprocess.PIPE,

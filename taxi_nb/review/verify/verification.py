@@ -74,8 +74,7 @@ def verify_run(
     written = {path for read in inputs.values() for path in read.outputs}
     for read in inputs.values():
         link_files(read.files, written, project, checkout.root)
-    given = "".join(f" --set {override}" for override in record.overrides)
-    say(f"{record.id}: {checkout.state}, {record.parameter_file}{given}")
+    say(f"{record.id}: {checkout.state}, {' '.join([record.parameter_file, *record.settings])}")
     data = tuple(_changed_data(inputs.values(), project, FileDigests(scratch / "digests.json")))
     circumstances = (
         *data,
