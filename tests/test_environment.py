@@ -21,6 +21,7 @@ CONDA_NAMES = {
     "matplotlib": "matplotlib-base",
     "jupyter-client": "jupyter_client",
     "jupyter-server": "jupyter_server",
+    "prometheus-client": "prometheus_client",
     "flit_core": "flit-core",
 }
 
