@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from taxi_nb.evaluation.clock import hours_of
 from taxi_nb.plain_data import to_json
-from taxi_nb.progress import progress_bar
 from taxi_nb.scoring._month_records import MonthRecords, PredictableBatch
 from taxi_nb.scoring._tally import Bounds, Floats, Tally
 from taxi_nb.scoring.predictions_file import PredictionsFile
 from taxi_nb.scoring.result import Scoring, Thresholds
 from taxi_nb.scoring.scored_model import ScoredModel, load_scored_model
 from taxi_nb.tracking.contents import RunContents
+from taxi_nb.tracking.progress_bar import progress_bar
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.tracking.store import connect
 from taxi_nb.training.used_trips import add_trips

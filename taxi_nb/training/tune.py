@@ -20,8 +20,8 @@ import pandas as pd
 
 from taxi_nb.evaluation.day_blocks import MIN_DAYS, days_of, rmse_gain
 from taxi_nb.models.specs import ModelChoice
-from taxi_nb.progress import progress_bar
 from taxi_nb.tracking.contents import RunContents
+from taxi_nb.tracking.progress_bar import progress_bar
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.training.train import TrainingResult, fit_and_log
 from taxi_nb.trips.arguments import require

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_nb.progress import progress_bar
 from taxi_nb.project import data_dir, part_file, part_files_of, publish, write_whole
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.inputs import used_variable
+from taxi_nb.tracking.progress_bar import progress_bar
 from taxi_nb.trips.errors import (
     BrokenFileError,
     DownloadError,

@@ -13,7 +13,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from taxi_nb import load_trips, tracked_run, train
-from taxi_nb.progress import progress_bar
+from taxi_nb.tracking.progress_bar import progress_bar
 from taxi_nb.trips.judging import CheckError
 from tests.conftest import Project, runs_of
 from tests.warm import WarmPython
