@@ -19,6 +19,7 @@ from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.project import private_folder, write_whole
 from taxi_nb.scoring.result import Scoring
 from taxi_nb.scoring.scored_model import ModelError
+from taxi_nb.tracking.names import WAITS
 from taxi_nb.trips.errors import TripsError, one_line
 
 FOLDER = "monthly"
@@ -97,7 +98,8 @@ class MonthRecord:
     """What became of a month."""
 
     month: str
-    state: Literal["begun", "done", "failed"] = "begun"
+    # ``"waiting"`` where there is no champion before somebody has signed one off.
+    state: Literal["begun", "done", "failed", "waiting"] = "begun"
     # A month that came after newer ones were judged: it is scored, and no more.
     late: bool = False
     error: str | None = None
@@ -112,14 +114,22 @@ class MonthRecord:
 
     @property
     def refused(self) -> bool:
-        """Whether a model was trained and the gate kept the old one: a person should look."""
+        """Whether a model was trained and not promoted: a person should look."""
         return bool(self.retraining and self.retraining.run and not self.retraining.promoted)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it was not promoted because a person has to sign it off."""
+        said = self.retraining.decision if self.retraining else None
+        return self.refused and WAITS in (said or "")
 
     @property
     def decision(self) -> str:
         """What was decided, in a few words."""
         if self.state == "failed":
             return "failed"
+        if self.waits:
+            return f"trained, {WAITS}"
         if self.state != "done":
             return "not ended"
         if self.retraining:
@@ -238,7 +248,7 @@ def carry_on(
             try:
                 for after in _stages(record, steps):
                     record = months.write(after)
-                record = replace(record, state="done")
+                record = replace(record, state="done" if record.scored else "waiting")
             except (TripsError, ModelError, RetrainingError) as error:
                 record = replace(record, state="failed", error=one_line(error))
             months.known[month] = record
@@ -258,6 +268,11 @@ def _stages(record: MonthRecord, steps: Steps) -> Iterator[MonthRecord]:
         yield record
     if record.scored is None and record.retraining is not None:
         yield (record := _trained(record, steps))
+        if record.waits and record.retraining:
+            if (signed_off := steps.champion()) is None:
+                return
+            made = replace(record.retraining, champion_after=signed_off)
+            yield (record := replace(record, retraining=made))
     if record.scored is None:
         yield (record := replace(record, scored=MonthScore.of(steps.score(record.month))))
     scored = record.scored

@@ -47,6 +47,8 @@ PEAK_TAG = "taxi_nb.peak_memory"
 # What a registration decided, in one sentence, and about which registered model.
 DECISION_TAG = "promotion"
 REGISTERED_PARAM = "registered_model"
+# In that sentence, of a model that passed the gate and must not be champion before somebody agrees.
+WAITS = "waits for a sign-off"
 CHAMPION = "champion"
 
 # Artifacts. Below SOURCE_FOLDER are the notebook as it was on disk and these files.

@@ -91,6 +91,29 @@ def test_months_in_a_row_of_which_some_drift_break_and_come_late(
     assert predictions.num_rows == last.scored_again.predicted
 
 
+@pytest.mark.slow
+def test_where_the_champion_is_protected_a_month_waits_for_a_sign_off(
+    monthly: Project, taxi_nb: CommandLine
+) -> None:
+    about = ["--name", "monthly", "--by", "Ada", "--reason", "people rely on it"]
+    assert taxi_nb("registry", "protect", *about)[0] == 0
+    for month in ("2021-01", "2021-02", "2021-03"):
+        comes(monthly, month)
+    for _ in range(2):  # Called again, nothing is trained again.
+        code, out, _ = taxi_nb("monthly")
+        assert code == 3
+        assert out.startswith("2021-03: trained, waits for a sign-off\n")
+        assert "taxi-nb registry sign-off 1 --by NAME --reason WHY --name monthly" in out
+    assert record_of(monthly, "2021-03").state == "waiting"
+    assert taxi_nb("registry", "sign-off", "1", *about)[0] == 0
+    assert taxi_nb("registry", "promote", "1", "--reason", "agreed", "--name", "monthly")[0] == 0
+    code, out, _ = taxi_nb("monthly")
+    assert (code, out.splitlines()[0]) == (0, "2021-03: trained, version 1 promoted")
+    done = record_of(monthly, "2021-03")
+    assert done.scored
+    assert done.scored.model == "monthly, version 1"
+
+
 def test_a_record_of_an_older_commit_is_read() -> None:
     record = read_month(Path(__file__).parent / "data" / "month-2021-08.json")
     assert record.decision == "trained, version 3 promoted"
