@@ -32,7 +32,7 @@ install_lock = $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 install_self = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
 
-.PHONY: help setup setup-dev setup-engines run-notebooks lab ui serve report verify image up diff hooks test test-engines lint lock clean
+.PHONY: help setup setup-dev setup-engines run-notebooks lab ui serve report verify image up diff hooks test test-slow test-engines lint lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -116,8 +116,11 @@ diff: setup  ## show changed notebooks as prose and code, not JSON (SINCE=main)
 hooks: setup-dev  ## let git refuse a commit of notebooks with outputs, or of code that lint would refuse
 	@$(BIN)/pre-commit install
 
-test: setup-dev  ## all tests but those of engines (ARGS="-k trips" picks some)
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup-dev  ## the tests, but for the slow ones (ARGS="-k trips" picks some)
+	@$(BIN)/python -m pytest -m "not slow and not engines" $(ARGS)
+
+test-slow: setup-dev  ## tests with a browser, a server, kernels that are killed, a whole pipeline
+	@$(BIN)/python -m pytest -m "slow and not engines" $(ARGS)
 
 test-engines: setup-dev setup-engines  ## what `taxi-nb export` writes, run by Prefect and by KFP
 	@$(BIN)/python -m pytest -m engines tests/export $(ARGS)

@@ -191,7 +191,7 @@ def test_a_release_is_checked_before_its_image_is_published(
     assert executed(job_of("release"), project.root, known) == [0] * 8
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked == [
-        *("make setup-dev", "make lint", "make test"),
+        *("make setup-dev", "make lint", "make test test-slow"),
         "make run-notebooks PARAMS=params/smoke.yaml",
         "make image TAG=v1.2.0",
         "docker run --rm taxi-nb:v1.2.0 taxi-nb run params/smoke.yaml",

@@ -60,7 +60,12 @@ def reserve(port: int, what: str, host: str = HOST) -> socket.socket:
 
 
 def keep_open(
-    app: ASGIApp, place: socket.socket, path: str, greeting: str, refuses: Rule | None = None
+    app: ASGIApp,
+    place: socket.socket,
+    path: str,
+    greeting: str,
+    refuses: Rule | None = None,
+    most_requests: int = _MOST_REQUESTS,
 ) -> None:
     """Serve until a signal; say `greeting` and the address with `path` when it answers."""
     import uvicorn
@@ -89,7 +94,7 @@ def keep_open(
         access_log=False,
         server_header=False,
         ws="none",
-        limit_concurrency=_MOST_REQUESTS,
+        limit_concurrency=most_requests,
         timeout_graceful_shutdown=5,
     )
     try:

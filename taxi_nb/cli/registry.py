@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, stop
+from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, stop
 
 if TYPE_CHECKING:
     from taxi_nb.registry.history import Promotion
     from taxi_nb.registry.sign_off import Approval, Approvals
     from taxi_nb.registry.versions import RegisteredVersion
+    from taxi_nb.scoring.serving.comparison import Answered
 
 registry = typer.Typer(
     no_args_is_help=True,
@@ -24,9 +25,6 @@ registry = typer.Typer(
 Name = Annotated[
     str | None,
     typer.Option(metavar="MODEL", help="The registered model; nyc-taxi-duration if left out."),
-]
-By = Annotated[
-    str, typer.Option(metavar="NAME", help="Who says so. It is kept as stated; nothing checks it.")
 ]
 Reason = Annotated[str, typer.Option(help="Why; it stays in the history.")]
 
@@ -73,33 +71,6 @@ def list_versions(name: Name = None) -> None:
     _print_table(model_name(name), columns, rows)
     if agreed.protection:
         print(f"the champion is {agreed.protection}")
-
-
-@registry.command()
-def show(
-    version: Annotated[
-        str | None, typer.Argument(metavar="[VERSION]", help="The champion if left out.")
-    ] = None,
-    name: Name = None,
-) -> None:
-    """Show a version: where it came from, and who signed it off when and why."""
-    with registry_errors_stop():
-        from taxi_nb.registry.sign_off import approvals
-        from taxi_nb.registry.versions import registered_versions, usable
-
-        number = version or champion_number(model_name(name))
-        usable(model_name(name), number)
-        agreed = approvals(model_name(name))
-        found = next(one for one in registered_versions(model_name(name)) if one.version == number)
-    print(f"{model_name(name)}, version {number}")
-    print(f"  aliases: {', '.join(found.aliases) or 'none'}")
-    for tag, value in sorted(found.tags.items()):
-        print(f"  {tag}: {value}")
-    about = [one for one in agreed.all if one.version == number]
-    for one in about:
-        print(f"  {one}")
-    if not about:
-        print("  not signed off")
 
 
 @registry.command()
@@ -171,64 +142,51 @@ def rollback(
 
 
 @registry.command()
-def protect(
-    by: By,
-    reason: Reason,
-    alias: Annotated[str, typer.Argument(help="Only champion can be protected.")] = "champion",
-    off: Annotated[bool, typer.Option("--off", help="No longer.")] = False,
-    name: Name = None,
-) -> None:
-    """Let a version become champion only once somebody has signed it off."""
-    with registry_errors_stop(), errors_stop({ValueError: USAGE}):
-        from taxi_nb.registry.sign_off import protect as protect_champion
-
-        model = model_name(name)
-        made = protect_champion(by=by, reason=reason, name=model, alias=alias, off=off)
-    print(f"{model}: the champion is {made}")
-
-
-@registry.command()
-def sign_off(
-    version: Annotated[str, typer.Argument(help="The version that may be champion.")],
-    by: By,
-    reason: Reason,
-    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take it back.")] = False,
-    name: Name = None,
-) -> None:
-    """State that a version, with the files that it has, may be champion; this moves no alias."""
-    with registry_errors_stop(), errors_stop({ValueError: USAGE}):
-        from taxi_nb.registry.sign_off import sign_off as sign_off_version
-
-        model = model_name(name)
-        made = sign_off_version(version, by=by, reason=reason, name=model, withdraw=withdraw)
-    print(f"{model}, version {version}: {made}")
-
-
-@registry.command()
-def copy(
-    version: Annotated[str, typer.Argument(help="The version to copy.")],
-    to: Annotated[
-        str,
-        typer.Option(metavar="STORE", help="The other store's address, or env:NAME that holds it."),
-    ],
-    artifact_root: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Where artifacts go, in a database that is new to it."),
+def compare(
+    taxi: Annotated[
+        Literal["green", "yellow"], typer.Option(help="Whose months have the durations.")
+    ] = "green",
+    source: Annotated[
+        str | None, typer.Option(help="Where these months are: tlc, a folder, an address.")
     ] = None,
     name: Name = None,
 ) -> None:
-    """Copy a version to another registry, as from staging to production; no alias moves there."""
-    with registry_errors_stop():
-        from taxi_nb.registry.copying import copy_version
+    """Compare what champion and challenger answered with what came true.
 
-        model = model_name(name)
-        made = copy_version(version, to, name=model, artifact_root=artifact_root)
-    became = "is" if made.is_new else "was there already, as"
-    print(f"{model}: version {version} {became} version {made.version} in {made.store}")
-    if made.is_new:
+    `taxi-nb serve --challenger 20%` keeps what each answered. Months that the source does not have
+    yet are named.
+
+    Example: taxi-nb registry compare --source tlc
+    """
+    import pandas as pd
+
+    from taxi_nb.project import project_root
+    from taxi_nb.scoring.serving.answers_log import read_answers
+    from taxi_nb.scoring.serving.comparison import compare as compared
+    from taxi_nb.trips.errors import TripsError
+    from taxi_nb.trips.loading import load_trips
+
+    with errors_stop({LookupError: FAILURE, OSError: FAILURE}):
+        answers = read_answers(project_root() / "runs", model_name(name))
+    parts, missing = [], []
+    for month in sorted(answers["pickup_datetime"].dropna().dt.strftime("%Y-%m").unique()):
+        try:
+            parts.append(load_trips(taxi, [month], source))
+        except TripsError as error:
+            missing.append(f"{month}: {error}")
+    for reason in missing:
+        say(f"not known yet: {reason}")
+    if not parts:
+        stop("nothing can be compared: no month of these trips is there", FAILURE)
+    found = compared(answers, pd.concat(parts))
+    for pair in found.compared:
+        print(pair)
+    columns = ("version", "role", "trips", "known", "RMSE (min)", "bias (min)")
+    _print_table(model_name(name), columns, map(_answered_row, found.answered))
+    if found.unknown:
         print(
-            f"no alias moved there: MLFLOW_TRACKING_URI={made.store} taxi-nb registry promote "
-            f"{made.version} --reason WHY --name {model}"
+            f"{found.unknown:,} of {len(answers):,} answers are about trips that are not in the "
+            "months, not once in them, or not clean"
         )
 
 
@@ -272,6 +230,12 @@ def _version_row(found: RegisteredVersion) -> Iterator[str]:
     dirty = "+" if found.tags.get("lineage.dirty") == "true" else ""
     yield found.tags.get("lineage.commit", "?").split(" ")[0][:10] + dirty
     yield datetime.fromtimestamp(found.created / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _answered_row(found: Answered) -> Iterator[str]:
+    yield from (found.version, found.role, f"{found.trips:,}", f"{found.known:,}")
+    yield found.rmse.shown() if found.rmse else "?"
+    yield found.bias.shown("+") if found.bias else "?"
 
 
 def _promotion_row(made: Promotion) -> list[str]:

@@ -2,104 +2,107 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taxi_nb.cli._door import HOST, Host, keep_open, reserve
+from taxi_nb.cli._stopping import USAGE, say, signals_stop, stop
 from taxi_nb.cli.registry import Name, champion_number, model_name, registry_errors_stop
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import Response
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
-# Of one request; and how many are worked on at once.
-_SECONDS = 30
-_AT_ONCE = 2
+# While another model is loaded, requests of half a second may wait.
+_MOST_REQUESTS = 256
 
 
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5001,
     name: Name = None,
     host: Host = HOST,
+    challenger: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE", help="Let the challenger answer a share of requests, such as 20%."
+        ),
+    ] = None,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="The challenger predicts, and the champion answers.")
+    ] = False,
 ) -> None:
     """Answer requests with the champion's predictions, until Ctrl-C.
 
-    Whoever asks needs the token of the address that is printed. The champion is looked up once:
-    start it again after a promotion.
+    Whoever asks needs the token of the address that is printed. After a promotion the new
+    champion takes over by itself. /metrics has what Prometheus reads. With --challenger answers
+    are kept, for `taxi-nb registry compare`.
+
+    Example: taxi-nb serve --challenger 20% --shadow
     """
+    share = _share(challenger) if challenger is not None else None
+    if shadow and share is None:
+        stop("--shadow needs to know of how many requests: --challenger 20%", USAGE)
     place = reserve(port, "serve", host)
-    with registry_errors_stop():
-        from taxi_nb.registry.versions import usable
-        from taxi_nb.scoring.scored_model import load_predictor
+    with registry_errors_stop(), signals_stop("ended"):
+        from taxi_nb.pipeline.interrupted import Interrupted
+        from taxi_nb.project import project_root
+        from taxi_nb.registry.versions import CHALLENGER, registry_client
+        from taxi_nb.scoring.scored_model import ModelError
+        from taxi_nb.scoring.serving.answers_log import FOLDER, AnswersLog
+        from taxi_nb.scoring.serving.application import Answers, Challenge
+        from taxi_nb.scoring.serving.in_mlflow import Minutely, threads
+        from taxi_nb.scoring.serving.models_in_use import ModelsInUse
+        from taxi_nb.tracking.model_notes import RegistryError
+        from taxi_nb.tracking.run import tracked_run
 
-        version = champion_number(model_name(name))
-        predictor, columns = load_predictor(usable(model_name(name), version))
-    app = _application(predictor, columns)
-    keep_open(app, place, "/invocations", f"{model_name(name)} version {version}")
-
-
-def _application(predictor: Any, columns: Sequence[str]) -> Starlette:
-    """Return what answers at the places where `mlflow models serve` does, and in its words."""
-    from mlflow.exceptions import MlflowException
-    from mlflow.version import VERSION
-    from starlette.applications import Starlette
-    from starlette.responses import JSONResponse, PlainTextResponse
-    from starlette.routing import Route
-
-    from taxi_nb.scoring.requests import RequestError, requested_trips
-
-    workers = asyncio.Semaphore(_AT_ONCE)
-
-    def predicted(body: bytes) -> list[float]:
-        return [float(one) for one in predictor.predict(requested_trips(body, columns))]
-
-    async def invocations(request: Request) -> Response:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        champion_number(model_name(name))  # Says what to do if there is none.
+        registry = _Registry(model_name(name), registry_client())
         try:
-            body = await asyncio.wait_for(_body(request), _SECONDS)
-            if kind != "application/json":
-                raise RequestError(f"the content type must be application/json, got {kind!r:.60}")
-            async with workers:
-                minutes = await asyncio.to_thread(predicted, body)
-        except TimeoutError:
-            return refused(f"the request did not come within {_SECONDS} s")
-        except RequestError as error:
-            return refused(str(error))
-        except MlflowException as error:
-            return refused(f"the model refuses the trips: {error.message.splitlines()[0]}")
-        return JSONResponse({"predictions": minutes})
-
-    def refused(reason: str) -> Response:
-        return JSONResponse({"error_code": "BAD_REQUEST", "message": reason}, 400)
-
-    async def ping(request: Request) -> Response:
-        return PlainTextResponse("\n")
-
-    async def mlflow_version(request: Request) -> Response:
-        return PlainTextResponse(VERSION)
-
-    return Starlette(
-        routes=[
-            Route("/invocations", invocations, methods=["POST"]),
-            Route("/version", mlflow_version),
-            *(Route(path, ping) for path in ("/ping", "/health")),
-        ]
-    )
+            models = ModelsInUse(registry, say, CHALLENGER if share is not None else None)
+        except ModelError as error:
+            raise RegistryError(str(error)) from None
+        with tracked_run(f"serve {registry.name}", kind="serving") as run:
+            run_id = run.info.run_id
+            log = None
+            if share is not None:
+                log = AnswersLog(project_root() / "runs" / FOLDER / run_id)
+            answers = Answers(models, Challenge(share, shadow) if share is not None else None, log)
+            minutely = Minutely(answers, registry.client, run_id, say)
+            app = answers.application(threads(models, minutely))
+            greeting = f"{registry.name} version {models.champion.version}"
+            ended = None
+            try:
+                keep_open(app, place, "/invocations", greeting, most_requests=_MOST_REQUESTS)
+            except Interrupted as signal:  # That is how a server ends well.
+                ended = typer.Exit(128 + signal.signal_number)
+        if ended:
+            raise ended
 
 
-async def _body(request: Request) -> bytes:
-    """Return a request's body; of one that is too long the rest is read and thrown away.
+@dataclass
+class _Registry:
+    """What serving has to know of a registered model."""
 
-    An answer that comes before the end of a request would not be read by every client.
-    """
-    from taxi_nb.scoring.requests import MOST_BYTES
+    name: str
+    client: MlflowClient
 
-    kept = bytearray()
-    async for part in request.stream():
-        if len(kept) <= MOST_BYTES:
-            kept += part
-    return bytes(kept)
+    def version_of(self, alias: str) -> str | None:
+        from taxi_nb.tracking.model_address import ModelAddress
+
+        found = ModelAddress(self.name, alias=alias).find(self.client)
+        return str(found.version) if found else None
+
+    def usable(self, version: str) -> ModelVersion:
+        from taxi_nb.registry.versions import usable
+
+        return usable(self.name, version)
+
+
+def _share(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?) ?%", text.strip())
+    if found is None or not 0 < float(found[1]) <= 100:
+        stop(f"--challenger must be a share such as 20%, got {text!r:.40}", USAGE)
+    return float(found[1]) / 100

@@ -64,6 +64,14 @@ class DayMean:
         scatter = float(np.sum((total - mean * n) ** 2)) * days / (days - 1)
         return cls(mean, scatter**0.5 / float(n.sum()), days)
 
+    def shown(self, sign: str = "") -> str:
+        """Return it as text, with its error where there are days to tell it from.
+
+        >>> DayMean(-1.25, 0.5, 8).shown("+"), DayMean(1.25, math.inf, 1).shown()
+        ('-1.250 ± 0.500', '1.250')
+        """
+        return f"{self.mean:{sign}.3f}" + (f" ± {self.error:.3f}" if self.days > 1 else "")
+
     def reach(self, comparisons: int = 1) -> float:
         """How far chance goes from the mean in one direction, but for `BY_CHANCE` of the times.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from taxi_nb.evaluation._distribution import (
     Distribution,
     index_by_bin,
+    index_by_chance,
     index_by_chance_of_days,
     population_stability_index,
 )
@@ -29,7 +30,10 @@ REFERENCE_FILE = "drift/reference.json"
 LARGE = 0.25
 """A population stability index above this is a large change, see `population_stability_index`."""
 
+_SEEN = ("trip_distance", "PULocationID", "DOLocationID")
+
 Arrays = Mapping[str, npt.NDArray[Any]]
+Counts = dict[str, npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,20 @@ PREDICTIONS = "predictions"
 
 
 @dataclass(frozen=True)
+class Shift:
+    """How far some trips are from those to expect, days being unknown."""
+
+    index: float  # The population stability index.
+    by_chance: float  # It stays below this 999 times of 1,000 if nothing has changed.
+
+    @classmethod
+    def between(cls, expected: Distribution, found: npt.NDArray[np.int64]) -> Self:
+        """Compare counts in the bins of what was expected; trips are taken for independent."""
+        by_chance = index_by_chance(len(found), expected.trips, int(found.sum()))
+        return cls(population_stability_index(expected.counts, found), by_chance)
+
+
+@dataclass(frozen=True)
 class DriftReference:
     """The distributions that a model has to expect."""
 
@@ -73,6 +91,9 @@ class DriftReference:
     predictions: Distribution
     trained_on: str  # The titles of these trips.
     predicted_on: str
+    # The shortest and longest distance, and the zones, among the training trips of the frame; of
+    # models logged by older commits it is not known.
+    seen: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, training: pd.DataFrame, validation: pd.DataFrame, predicted: npt.ArrayLike) -> Self:
@@ -93,7 +114,38 @@ class DriftReference:
         predictions = Distribution.of_numbers(
             np.asarray(predicted, np.float64), validation[PICKUP].to_numpy()
         )
-        return cls(features, predictions, origin.title, provenance(validation).title)
+        seen = {column: _seen(column, training[column].to_numpy()) for column in _SEEN}
+        return cls(features, predictions, origin.title, provenance(validation).title, seen)
+
+    def out_of_range(self, trips: pd.DataFrame) -> dict[str, int]:
+        """Count trips with a distance or a zone that none of the training trips had."""
+        found = {}
+        for column, seen in self.seen.items():
+            if column not in trips:
+                continue
+            values = trips[column].to_numpy()
+            if column == "trip_distance":
+                inside = (values >= seen[0]) & (values <= seen[-1])
+            else:
+                inside = np.isin(values, seen)
+            found[column] = int(np.count_nonzero(~inside))
+        return found
+
+    def counts(self, trips: pd.DataFrame, predicted: npt.NDArray[np.float64]) -> Counts:
+        """Count some trips of no certain day in the bins of their features and predictions.
+
+        Hours and weekdays are not: those of a few trips are never those of months.
+        """
+        found = {PREDICTIONS: self.predictions.of(predicted).counts}
+        for name in _SEEN:
+            if name in trips and name in self.features:
+                found[name] = self.features[name].of(trips[name].to_numpy()).counts
+        return found
+
+    def shifts(self, counts: Counts) -> dict[str, Shift]:
+        """Say how far counts are from what is to be expected."""
+        expected = {**self.features, PREDICTIONS: self.predictions}
+        return {name: Shift.between(expected[name], found) for name, found in counts.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold; `from_dict` reads it."""
@@ -102,6 +154,7 @@ class DriftReference:
             "predicted_on": self.predicted_on,
             "features": {name: found.to_dict() for name, found in self.features.items()},
             PREDICTIONS: self.predictions.to_dict(),
+            "seen": {column: list(values) for column, values in self.seen.items()},
         }
 
     def to_json(self) -> str:
@@ -116,7 +169,15 @@ class DriftReference:
             Distribution.from_dict(kept[PREDICTIONS]),
             kept["trained_on"],
             kept["predicted_on"],
+            {column: tuple(values) for column, values in kept.get("seen", {}).items()},
         )
+
+
+def _seen(column: str, values: npt.NDArray[Any]) -> tuple[float, ...]:
+    """Return the ends of a range of distances, or every zone once."""
+    if column == "trip_distance":
+        return (float(values.min()), float(values.max()))
+    return tuple(np.unique(values).tolist())
 
 
 def counted(like: Mapping[str, Distribution], batches: Iterable[Arrays]) -> dict[str, Distribution]:

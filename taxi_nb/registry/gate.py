@@ -251,9 +251,7 @@ def _gain(challenger: Judged, champion: Judged, rows: Any = slice(None)) -> DayM
 
 
 def _with_error(found: DayMean) -> str:
-    if found.days < 2:
-        return f"{found.mean:.3f} minutes"
-    return f"{found.mean:.3f} ± {found.error:.3f} minutes over {found.days} days"
+    return f"{found.shown()} minutes" + (f" over {found.days} days" if found.days > 1 else "")
 
 
 def _best_of(candidates: int) -> str:

@@ -70,7 +70,7 @@ class ScoredModel:
         import pandas as pd
 
         trips = pd.DataFrame({name: columns[name] for name in self.columns})
-        minutes = _predicted(self.predictor, trips, self.address)
+        minutes = predicted_minutes(self.predictor, trips, self.address)
         return self.intervals.within_range(minutes) if self.intervals else minutes
 
 
@@ -95,8 +95,8 @@ def load_scored_model(address: str) -> ScoredModel:
         run = find_run(client, run_id)
         if run is None:
             return _without_run(client, pinned, predictor, columns, run_id)
-    intervals = _artifact(client, run, INTERVALS_FILE)
-    kept = _artifact(client, run, REFERENCE_FILE)
+    intervals = kept_with(client, run, INTERVALS_FILE)
+    kept = kept_with(client, run, REFERENCE_FILE)
     errors = _errors(run, address)
     reference = DriftReference.from_dict(kept) if kept else None
     reference = reference or _reference_again(run, predictor, columns, address)
@@ -243,7 +243,8 @@ def _errors(run: Run, address: str) -> dict[str, float]:
     return {"rmse": metrics["valid_rmse"], "mae": metrics["valid_mae"]}
 
 
-def _artifact(client: Any, run: Run, name: str) -> dict[str, Any] | None:
+def kept_with(client: Any, run: Run, name: str) -> dict[str, Any] | None:
+    """Return the content of an artifact of a training run; None if it has no such."""
     import mlflow
 
     run_id, folder = run.info.run_id, name.rpartition("/")[0]
@@ -264,11 +265,12 @@ def _reference_again(
             f"the model {address} was logged without the distributions that drift is measured "
             f"from, and they cannot be made now: {error}. Train it again"
         ) from None
-    predicted = _predicted(predictor, validation[list(columns)], address)
+    predicted = predicted_minutes(predictor, validation[list(columns)], address)
     return DriftReference.of(training, validation, predicted)
 
 
-def _predicted(predictor: Any, trips: pd.DataFrame, address: str) -> npt.NDArray[np.float64]:
+def predicted_minutes(predictor: Any, trips: pd.DataFrame, address: str) -> npt.NDArray[np.float64]:
+    """Let a model predict; `ModelError` if it does not give a number for each trip."""
     from mlflow.exceptions import MlflowException
 
     try:

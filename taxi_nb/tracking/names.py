@@ -67,6 +67,14 @@ CPU_METRIC = "cpu_seconds"
 PEAK_METRIC = "peak_memory_mb"
 
 Kind = Literal[
-    "pipeline", "step", "training", "trial", "registration", "exploration", "scoring", "monthly"
+    "pipeline",
+    "step",
+    "training",
+    "trial",
+    "registration",
+    "exploration",
+    "scoring",
+    "monthly",
+    "serving",
 ]
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]

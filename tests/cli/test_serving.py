@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, expect
 from typer.testing import CliRunner
 
 from taxi_nb.cli import app
-from tests.conftest import REPOSITORY, Project
+from tests.conftest import REPOSITORY, Project, runs_of
 from tests.trained_models import TrainedModels
 
 pytestmark = pytest.mark.slow
@@ -183,6 +183,11 @@ def test_a_token_of_ones_own_is_not_printed(three_champions: TrainedModels, stor
         bearer = {"Authorization": f"Bearer {token}"}
         trips = {"dataframe_records": [ROUTE]}
         assert requests.post(address, json=trips, headers=bearer, timeout=30).ok
+    # What it counted stands in MLflow, also the last, unfinished minute.
+    (run,) = runs_of(store, "tags.`taxi_nb.kind` = 'serving'")
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["requests"] == 1
+    assert run.data.tags["serving.versions"] == "3"
 
 
 def test_without_a_champion_there_is_one_clear_message(

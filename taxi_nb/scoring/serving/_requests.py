@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from taxi_nb.scoring._month_records import AT_PICKUP
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,21 +33,45 @@ class RequestError(ValueError):
     """A request that cannot be answered; the message says what is wrong with it."""
 
 
-def requested_trips(body: bytes, columns: Sequence[str]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class RequestedTrips:
+    """Trips that were asked about: a tuple each of the values of `AT_PICKUP`, None if left out."""
+
+    rows: tuple[tuple[Any, ...], ...]
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that every trip has."""
+        names = enumerate(AT_PICKUP)
+        return frozenset(
+            name for at, name in names if all(row[at] is not None for row in self.rows)
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """Return the columns that every trip has as a table, a row a trip."""
+        import pandas as pd
+
+        there = self.columns
+        by_column = zip(AT_PICKUP, zip(*self.rows, strict=True), strict=True)
+        return pd.DataFrame(
+            {
+                name: np.array(values, _TYPES[name]).astype(_STORED.get(name, _TYPES[name]))
+                for name, values in by_column
+                if name in there
+            }
+        )
+
+
+def requested_trips(body: bytes, needed: Collection[str]) -> RequestedTrips:
     """Read the trips of a request in one of MLflow's forms for JSON.
 
     Parameters
     ----------
     body : bytes
         ``{"dataframe_records": [{column: value}]}``, or ``{"dataframe_split": {"columns": [...],
-        "data": [[...]]}}``; other columns than the model's are left out.
-    columns : sequence of str
-        Those that the model reads.
-
-    Returns
-    -------
-    DataFrame
-        One row a trip.
+        "data": [[...]]}}``; other columns than those of `AT_PICKUP` are left out.
+    needed : collection of str
+        Those that the model reads: every trip must have them.
 
     Raises
     ------
@@ -51,12 +80,10 @@ def requested_trips(body: bytes, columns: Sequence[str]) -> pd.DataFrame:
 
     Examples
     --------
-    >>> requested_trips(b'{"dataframe_records": [{"trip_distance": 1.8}]}', ["trip_distance"])
+    >>> requested_trips(b'{"dataframe_records": [{"trip_distance": 1.8}]}', []).frame()
        trip_distance
     0            1.8
     """
-    import pandas as pd
-
     if len(body) > MOST_BYTES:
         raise RequestError(f"a request may have {MOST_BYTES:,} bytes; send fewer trips at once")
     # Before anything is made of it: two million brackets would be as many objects.
@@ -68,12 +95,8 @@ def requested_trips(body: bytes, columns: Sequence[str]) -> pd.DataFrame:
         raise RequestError("the JSON is nested too deeply to be trips") from None
     except ValueError as error:
         raise RequestError(f"no JSON in UTF-8: {error}"[:200]) from None
-    records = _records(content)
-    rows = [_checked(number, record, columns) for number, record in enumerate(records, 1)]
-    frame = pd.DataFrame(rows, columns=list(columns))
-    if "pickup_datetime" in frame:
-        frame["pickup_datetime"] = frame["pickup_datetime"].astype("datetime64[ns]")
-    return frame
+    records = enumerate(_records(content), 1)
+    return RequestedTrips(tuple(_checked(number, record, needed) for number, record in records))
 
 
 def _records(content: Any) -> Sequence[Mapping[str, Any]]:
@@ -102,17 +125,17 @@ def _require_few(trips: Sequence[Any]) -> None:
         raise RequestError(f"a request must have 1 to {MOST_TRIPS:,} trips, got {len(trips):,}")
 
 
-def _checked(number: int, record: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
+def _checked(number: int, record: Mapping[str, Any], needed: Collection[str]) -> tuple[Any, ...]:
     row = []
-    for name in columns:
-        if record.get(name) is None:
-            raise RequestError(f"trip {number}: {name} is missing")
-        check, what = _CHECKS.get(name, (_number, "a number"))
-        value = check(record[name])
+    for name, (check, what) in _CHECKS.items():
+        value = record.get(name)
         if value is None:
+            if name in needed:
+                raise RequestError(f"trip {number}: {name} is missing")
+        elif (value := check(value)) is None:
             raise RequestError(f"trip {number}: {name} must be {what}, got {record[name]!r:.60}")
         row.append(value)
-    return row
+    return tuple(row)
 
 
 def _number(given: Any) -> float | None:
@@ -144,7 +167,7 @@ def _time(given: Any) -> datetime | None:
 
 
 _ZONE = (_zone, f"the number of a zone, 1 to {_ZONES}")
-_CHECKS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+_IN_WORDS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "PULocationID": _ZONE,
     "DOLocationID": _ZONE,
     "trip_distance": (_distance, "0 or more miles"),
@@ -153,3 +176,8 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
         "New York's time in ISO 8601 without a zone, such as 2021-03-01T08:30:00",
     ),
 }
+_CHECKS = {name: _IN_WORDS[name] for name in AT_PICKUP}
+_TYPES = dict.fromkeys(AT_PICKUP, "int64")
+_TYPES |= {"trip_distance": "float64", "pickup_datetime": "datetime64[us]"}
+# As the models' signatures have it.
+_STORED = {"pickup_datetime": "datetime64[ns]"}
