@@ -35,8 +35,8 @@ app = typer.Typer(
 )
 for command in (run, plan, report, trace, verify, score, monthly, serve, ui, step, close):
     app.command()(command)
-for command in (show, protect, sign_off, copy):
-    registry.command()(command)
+for agreeing in (show, protect, sign_off, copy):
+    registry.command()(agreeing)
 app.command("open")(open_run)
 app.add_typer(results, name="results")
 app.add_typer(registry, name="registry")

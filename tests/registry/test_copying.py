@@ -83,6 +83,7 @@ def test_a_copy_has_all_that_scoring_and_a_reviewer_need(
         assert run.info.run_id != original.info.run_id
         assert (run.data.params, run.data.metrics) == (original.data.params, original.data.metrics)
         assert (run.info.status, run.info.start_time) == ("FINISHED", original.info.start_time)
+        assert run.inputs
         assert len(run.inputs.dataset_inputs) == 2
         there = load_scored_model(f"models:/{NAME}/1")
         assert there.intervals is not None

@@ -30,7 +30,8 @@ class RegistryBefore:
     name: str
     champion: str | None
     versions: tuple[ModelVersion, ...]
-    approvals: tuple[str, ...]  # As they were noted: what protected the champion, who signed off.
+    # As they were noted: what protected the champion, who signed off.
+    approvals: tuple[str, ...] = ()
 
 
 def registry_before(client: MlflowClient, run: Run) -> RegistryBefore | None:
