@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
@@ -11,7 +14,9 @@ from taxi_nb.cli import app
 from taxi_nb.registry.promotion import promote, rollback
 from taxi_nb.registry.sign_off import ApprovalLog, approvals, protect, sign_off
 from taxi_nb.registry.versions import RegistryError
+from taxi_nb.review.verify._registry_state import recreate, registry_before
 from taxi_nb.tracking.model_notes import ModelNotes
+from tests.conftest import runs_of
 from tests.trained_models import TrainedModels
 
 NAME = "nyc-taxi-duration"
@@ -137,6 +142,20 @@ def test_of_two_at_once_both_are_kept(protected: TrainedModels) -> None:
     assert log.append(given, before) is None
     sign_off("1", by="Grace", reason="late")
     assert [one.number for one in approvals(NAME).all] == [1, 2, 3]
+
+
+def test_verify_finds_the_protection_that_a_run_found(
+    protected: TrainedModels, store: str, empty_store: Path, tmp_path: Path
+) -> None:
+    promote_if_better(protected.run("good"), protected.validation)
+    client, run = MlflowClient(), runs_of(store, "tags.`taxi_nb.kind` = 'registration'")[-1]
+    state = registry_before(client, run)
+    sign_off("2", by="Grace", reason="later")
+    assert state
+    shutil.copy(empty_store, tmp_path / "scratch.db")
+    scratch = MlflowClient(f"sqlite:///{tmp_path}/scratch.db")
+    recreate(state, client, scratch, {})
+    assert ApprovalLog(scratch, NAME).read().all == approvals(NAME).all[:1]
 
 
 @pytest.mark.parametrize(
