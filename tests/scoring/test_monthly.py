@@ -99,10 +99,11 @@ def test_where_the_champion_is_protected_a_month_waits_for_a_sign_off(
     assert taxi_nb("registry", "protect", *about)[0] == 0
     for month in ("2021-01", "2021-02", "2021-03"):
         comes(monthly, month)
-    for _ in range(2):  # Called again, nothing is trained again.
+    for trains in (True, False):
         code, out, _ = taxi_nb("monthly")
         assert code == 3
-        assert out.startswith("2021-03: trained, waits for a sign-off\n")
+        assert out.startswith("2021-03") is not trains
+        assert "2021-03: trained, waits for a sign-off\n" in out
         assert "taxi-nb registry sign-off 1 --by NAME --reason WHY --name monthly" in out
     assert record_of(monthly, "2021-03").state == "waiting"
     assert taxi_nb("registry", "sign-off", "1", *about)[0] == 0
