@@ -139,18 +139,25 @@ def served(by: str) -> Iterator[str]:
     theirs = ["-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@champion", "-p", str(port)]
     arguments = mine if by == "taxi-nb" else [*theirs, "--env-manager", "local"]
     server = subprocess.Popen(
-        [sys.executable, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, *arguments],
+        # MLflow looks for uvicorn there.
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert server.stderr
+    said = ""
     try:
         for line in server.stderr:
+            said += line
             if found := re.search(
                 rf"at (http://\S*:{port}/\S*)|Application startup complete", line
             ):
                 yield found[1] or f"http://127.0.0.1:{port}/invocations"
                 break
         else:
-            raise RuntimeError(f"the server of {by} has ended")
+            raise RuntimeError(f"the server of {by} has ended: {said[-2000:]}")
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(60)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -19,11 +21,19 @@ def time_of_day(pickup: pd.Series) -> npt.NDArray[np.float64]:
 
 def is_day_off(pickup: pd.Series) -> npt.NDArray[np.bool_]:
     """Tell whether the day is a Saturday, a Sunday or a federal holiday."""
-    days = pickup.dt.normalize()
-    if days.empty:
+    days = pickup.to_numpy("datetime64[D]")
+    if not len(days):
         return np.zeros(0, dtype=np.bool_)
-    holidays = USFederalHolidayCalendar().holidays(days.min(), days.max())
-    return np.asarray((pickup.dt.day_of_week >= 5) | days.isin(holidays), dtype=np.bool_)
+    years = np.unique(days.astype("datetime64[Y]"))
+    holidays = np.concatenate([_holidays(int(year.astype(int)) + 1970) for year in years])
+    return np.asarray((pickup.dt.day_of_week >= 5) | np.isin(days, holidays), dtype=np.bool_)
+
+
+@lru_cache(maxsize=64)
+def _holidays(year: int) -> npt.NDArray[np.datetime64]:
+    """Return a year's holidays: pandas works them out anew each time, which takes milliseconds."""
+    days = USFederalHolidayCalendar().holidays(f"{year}-01-01", f"{year}-12-31")
+    return np.asarray(days, dtype="datetime64[D]")
 
 
 def hour_of_week_part(pickup: pd.Series) -> npt.NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import numpy as np
@@ -77,10 +78,13 @@ def zone_numbers(zones: pd.Series) -> Ints:
     return np.where((numbers > 0) & (numbers < ZONES), numbers, 0)
 
 
+@cache
 def borough_codes() -> Ints:
     """Return each zone number's borough as a small number, shape (266,)."""
     names = zone_table()["borough"].reindex(range(ZONES), fill_value="Unknown")
-    return pd.factorize(names, sort=True)[0].astype(np.int64)
+    codes = pd.factorize(names, sort=True)[0].astype(np.int64)
+    codes.setflags(write=False)
+    return codes
 
 
 class ZoneStatistics(BaseEstimator):  # type: ignore[misc]

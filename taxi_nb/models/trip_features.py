@@ -23,6 +23,8 @@ KNOWN_AT_PICKUP = ("pickup_datetime", "PULocationID", "DOLocationID")
 # No taxi drives farther within the hour that the cleaning allows; less than a tenth
 # of a mile in over a minute is a meter that did not count.
 _PLAUSIBLE_MILES = (0.1, 60.0)
+# Zone numbers, which are their own codes.
+_ZONE = pd.CategoricalDtype(pd.RangeIndex(ZONES))
 
 
 class TripFeatures(TripTransformer):
@@ -167,8 +169,11 @@ class TripFeatures(TripTransformer):
         for group in GROUPS:
             if group in self.groups:
                 features |= makers[group]()
-        frame = pd.DataFrame(features, index=trips.index)
-        return frame.astype(dict.fromkeys(frame.select_dtypes("number").columns, np.float32))
+        columns = {
+            name: values if isinstance(values, pd.Categorical) else np.asarray(values, np.float32)
+            for name, values in features.items()
+        }
+        return pd.DataFrame(columns, index=trips.index)
 
     def _miles(self, trips: pd.DataFrame, usual: Floats) -> Floats:
         if "distance" not in self.groups:
@@ -225,7 +230,7 @@ def _zones(trips: pd.DataFrame) -> dict[str, Any]:
     numbers = {end: zone_numbers(trips[column]) for end, column in columns.items()}
     borough = borough_codes()
     return {
-        **{f"{end}_zone": pd.Categorical(n, range(ZONES)) for end, n in numbers.items()},
+        **{f"{end}_zone": pd.Categorical.from_codes(n, dtype=_ZONE) for end, n in numbers.items()},
         **{f"{end}_borough": borough[n] for end, n in numbers.items()},
         "same_zone": (numbers["pickup"] == numbers["dropoff"]).astype(np.float32),
     }

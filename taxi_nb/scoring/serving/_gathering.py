@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from taxi_nb.scoring.serving._requests import MOST_TRIPS, RequestedTrips
@@ -70,26 +69,24 @@ class Gathering:
     def _next(self) -> list[_Waiting]:
         """Take those at the front that one table can hold."""
         together = [self._waiting.popleft()]
-        first, rows = together[0], len(together[0].trips.rows)
-        asked = (first.model, first.role, first.trips.columns)
+        first, rows = together[0], together[0].trips.count
+        asked = (first.model, first.role, first.trips.columns.keys())
         while self._waiting:
             one = self._waiting[0]
-            rows += len(one.trips.rows)
-            alike = (one.model, one.role, one.trips.columns) == asked
+            rows += one.trips.count
+            alike = (one.model, one.role, one.trips.columns.keys()) == asked
             if not alike or rows > MOST_TRIPS:
                 break
             together.append(self._waiting.popleft())
         return together
 
     def _predict(self, together: list[_Waiting]) -> list[Predictions]:
-        trips = RequestedTrips(
-            tuple(chain.from_iterable(one.trips.rows for one in together))
-        ).frame()
+        trips = RequestedTrips.together([one.trips for one in together]).frame()
         found = together[0].model.predict(trips)
         self._heard(together[0].model, together[0].role, trips, found)
         parts, first = [], 0
         for one in together:
-            last = first + len(one.trips.rows)
+            last = first + one.trips.count
             parts.append(found.part(slice(first, last)))
             first = last
         return parts

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from taxi_nb.scoring._month_records import AT_PICKUP
 
@@ -35,31 +36,27 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True)
 class RequestedTrips:
-    """Trips that were asked about: a tuple each of the values of `AT_PICKUP`, None if left out."""
+    """Trips that were asked about: those of the columns of `AT_PICKUP` that every trip has."""
 
-    rows: tuple[tuple[Any, ...], ...]
+    columns: Mapping[str, npt.NDArray[Any]]
+    count: int
 
-    @property
-    def columns(self) -> frozenset[str]:
-        """The columns that every trip has."""
-        names = enumerate(AT_PICKUP)
-        return frozenset(
-            name for at, name in names if all(row[at] is not None for row in self.rows)
-        )
+    @classmethod
+    def together(cls, parts: Sequence[RequestedTrips]) -> RequestedTrips:
+        """Put trips one after the other; all have the same columns."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = {
+            name: np.concatenate([part.columns[name] for part in parts])
+            for name in parts[0].columns
+        }
+        return cls(columns, sum(part.count for part in parts))
 
     def frame(self) -> pd.DataFrame:
-        """Return the columns that every trip has as a table, a row a trip."""
+        """Return them as a table, a row a trip."""
         import pandas as pd
 
-        there = self.columns
-        by_column = zip(AT_PICKUP, zip(*self.rows, strict=True), strict=True)
-        return pd.DataFrame(
-            {
-                name: np.array(values, _TYPES[name]).astype(_STORED.get(name, _TYPES[name]))
-                for name, values in by_column
-                if name in there
-            }
-        )
+        return pd.DataFrame(self.columns)
 
 
 def requested_trips(body: bytes, needed: Collection[str]) -> RequestedTrips:
@@ -95,8 +92,7 @@ def requested_trips(body: bytes, needed: Collection[str]) -> RequestedTrips:
         raise RequestError("the JSON is nested too deeply to be trips") from None
     except ValueError as error:
         raise RequestError(f"no JSON in UTF-8: {error}"[:200]) from None
-    records = enumerate(_records(content), 1)
-    return RequestedTrips(tuple(_checked(number, record, needed) for number, record in records))
+    return _trips(_records(content), needed)
 
 
 def _records(content: Any) -> Sequence[Mapping[str, Any]]:
@@ -125,17 +121,49 @@ def _require_few(trips: Sequence[Any]) -> None:
         raise RequestError(f"a request must have 1 to {MOST_TRIPS:,} trips, got {len(trips):,}")
 
 
-def _checked(number: int, record: Mapping[str, Any], needed: Collection[str]) -> tuple[Any, ...]:
-    row = []
-    for name, (check, what) in _CHECKS.items():
-        value = record.get(name)
+def _trips(records: Sequence[Mapping[str, Any]], needed: Collection[str]) -> RequestedTrips:
+    columns = {}
+    for name in AT_PICKUP:
+        values = [record.get(name) for record in records]
+        there = _column(name, values)
+        if there is None:  # Slowly: which trip is it, and is it wrong or only left out?
+            _require_trips(name, values, is_needed=name in needed)
+        else:
+            columns[name] = there
+    return RequestedTrips(columns, len(records))
+
+
+def _column(name: str, values: list[Any]) -> npt.NDArray[Any] | None:
+    """Return a column of the signature's type; None if a value is missing or wrong."""
+    kinds = set(map(type, values))
+    if name == "pickup_datetime":
+        try:
+            times = [datetime.fromisoformat(value) for value in values] if kinds == {str} else []
+        except ValueError:
+            return None
+        if not times or any(one.tzinfo or one.year not in _YEARS for one in times):
+            return None
+        return np.array(times, "datetime64[us]").astype("datetime64[ns]")
+    if not kinds <= {int, float}:
+        return None
+    try:
+        numbers = np.array(values, np.float64)
+    except OverflowError:
+        return None
+    if name == "trip_distance":
+        return numbers if bool(((numbers >= 0) & np.isfinite(numbers)).all()) else None
+    zones = np.isin(numbers, np.arange(1, _ZONES + 1)).all()
+    return numbers.astype(np.int64) if zones else None
+
+
+def _require_trips(name: str, values: list[Any], *, is_needed: bool) -> None:
+    check, what = _CHECKS[name]
+    for number, value in enumerate(values, 1):
         if value is None:
-            if name in needed:
+            if is_needed:
                 raise RequestError(f"trip {number}: {name} is missing")
-        elif (value := check(value)) is None:
-            raise RequestError(f"trip {number}: {name} must be {what}, got {record[name]!r:.60}")
-        row.append(value)
-    return tuple(row)
+        elif check(value) is None:
+            raise RequestError(f"trip {number}: {name} must be {what}, got {value!r:.60}")
 
 
 def _number(given: Any) -> float | None:
@@ -167,7 +195,7 @@ def _time(given: Any) -> datetime | None:
 
 
 _ZONE = (_zone, f"the number of a zone, 1 to {_ZONES}")
-_IN_WORDS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+_CHECKS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "PULocationID": _ZONE,
     "DOLocationID": _ZONE,
     "trip_distance": (_distance, "0 or more miles"),
@@ -176,8 +204,3 @@ _IN_WORDS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
         "New York's time in ISO 8601 without a zone, such as 2021-03-01T08:30:00",
     ),
 }
-_CHECKS = {name: _IN_WORDS[name] for name in AT_PICKUP}
-_TYPES = dict.fromkeys(AT_PICKUP, "int64")
-_TYPES |= {"trip_distance": "float64", "pickup_datetime": "datetime64[us]"}
-# As the models' signatures have it.
-_STORED = {"pickup_datetime": "datetime64[ns]"}

@@ -9,10 +9,13 @@ from __future__ import annotations
 import io
 import itertools
 import threading
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from taxi_nb.project import private_folder, write_whole
 from taxi_nb.scoring._month_records import AT_PICKUP
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 FOLDER = "serving"
 # Beyond them the oldest are forgotten: the disk has been full for long.
 _MOST_WAITING = 1_000_000
+_TYPES = dict.fromkeys(("PULocationID", "DOLocationID"), "Int64")
+_TYPES |= {"at": "datetime64[us]", "pickup_datetime": "datetime64[us]"}
+_TYPES |= {"trip_distance": "float64"}
 _COLUMNS = ("at", "request", "row", "model", "version", "role", "answered", "minutes", *AT_PICKUP)
 
 
@@ -37,7 +43,8 @@ class AnswersLog:
         self.lost = 0
         self._numbers, self._files = itertools.count(1), itertools.count(1)
         self._lock = threading.Lock()
-        self._waiting: list[tuple[Any, ...]] = []
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._rows = 0
 
     def number(self) -> int:
         """Return the number of a new request."""
@@ -54,39 +61,40 @@ class AnswersLog:
         answered: bool,
     ) -> None:
         """Keep what a model said of the trips of a request, `answered` or only thought."""
-        at = datetime.now(UTC).replace(tzinfo=None)
-        told = (model.name, model.version, role, answered)
-        rows = [
-            (at, request, number, *told, float(minutes), *trip)
-            for number, (trip, minutes) in enumerate(zip(trips.rows, found.minutes, strict=True))
-        ]
+        told = {"model": model.name, "version": model.version, "role": role, "answered": answered}
+        part = {
+            "at": np.full(trips.count, np.datetime64(datetime.now(UTC).replace(tzinfo=None))),
+            "request": np.full(trips.count, request),
+            "row": np.arange(trips.count),
+            **{name: np.full(trips.count, value) for name, value in told.items()},
+            "minutes": found.minutes,
+            **trips.columns,
+        }
         with self._lock:
-            self._waiting += rows
-            if (over := len(self._waiting) - _MOST_WAITING) > 0:
-                del self._waiting[:over]
-                self.lost += over
+            self._waiting.append(part)
+            self._rows += trips.count
+            while self._rows > _MOST_WAITING:
+                forgotten = len(self._waiting.popleft()["row"])
+                self._rows -= forgotten
+                self.lost += forgotten
 
     def write(self) -> None:
         """Write what waits; OSError if that is not possible, and it goes on waiting."""
         import pandas as pd
 
         with self._lock:
-            rows, self._waiting = self._waiting, []
-        if not rows:
+            parts, self._waiting, self._rows = self._waiting, deque(), 0
+        if not parts:
             return
-        frame = pd.DataFrame(rows, columns=list(_COLUMNS))
-        for name in ("at", "pickup_datetime"):
-            frame[name] = frame[name].astype("datetime64[us]")
-        for name in ("PULocationID", "DOLocationID"):
-            frame[name] = frame[name].astype("Int64")
-        frame["trip_distance"] = frame["trip_distance"].astype("float64")
+        frame = pd.concat(map(pd.DataFrame, parts), ignore_index=True)
         content = io.BytesIO()
-        frame.to_parquet(content, index=False)
+        frame.reindex(columns=list(_COLUMNS)).astype(_TYPES).to_parquet(content, index=False)
         try:
             write_whole(self.folder / f"answers-{next(self._files):06}.parquet", content.getvalue())
         except OSError:
             with self._lock:
-                self._waiting = rows + self._waiting
+                self._waiting.extendleft(reversed(parts))
+                self._rows += len(frame)
             raise
 
 

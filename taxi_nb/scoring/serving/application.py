@@ -136,7 +136,7 @@ class Answers:
         found = self.models.challenger
         if not (found and self.challenge and self.challenge.takes(body)):
             return None
-        return found if trips.columns.issuperset(found.columns) else None
+        return found if trips.columns.keys() >= set(found.columns) else None
 
     async def _shadow(self, number: int, challenger: ServedModel, trips: RequestedTrips) -> None:
         try:
