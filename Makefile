@@ -83,8 +83,8 @@ lab-server:
 ui: setup  ## look at the runs in MLflow's own pages: open the address that is printed (PORT=5000)
 	@$(BIN)/taxi-nb ui $(if $(PORT),--port $(PORT))
 
-serve: setup  ## answer with the champion's predictions, at the address that is printed (PORT=5001)
-	@$(BIN)/taxi-nb serve $(if $(PORT),--port $(PORT)) $(if $(NAME),--name $(NAME))
+serve: setup  ## answer with the champion's predictions, at the printed address (PORT=5001 CHALLENGER=20%)
+	@$(BIN)/taxi-nb serve $(if $(PORT),--port $(PORT)) $(if $(NAME),--name $(NAME)) $(if $(CHALLENGER),--challenger $(CHALLENGER))
 
 report: setup  ## write a run's pages again and print their path (RUN=20260203-140501-default)
 	@$(BIN)/taxi-nb report $(RUN)

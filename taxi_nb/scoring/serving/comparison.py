@@ -79,11 +79,13 @@ def compare(answers: pd.DataFrame, trips: pd.DataFrame) -> Comparison:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> trip = {"pickup_datetime": pd.Timestamp("2021-03-01 08:00"), "PULocationID": 74,
     ...         "DOLocationID": 75, "trip_distance": 1.8}
     >>> told = {"run": "r", "request": 1, "row": 0, "version": "3", "role": "champion"}
     >>> answers = pd.DataFrame([{**trip, **told, "minutes": 9.0, "answered": True}])
-    >>> compare(answers, pd.DataFrame([{**trip, "duration": 12.0}])).answered[0].bias.mean
+    >>> found = compare(answers, pd.DataFrame([{**trip, "duration": 12.0}]))
+    >>> found.answered[0].bias.mean
     -3.0
     """
     single = trips[[*_KEYS, "duration"]].drop_duplicates(_KEYS, keep=False)
