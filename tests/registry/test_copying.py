@@ -77,6 +77,8 @@ def test_a_copy_has_all_that_scoring_and_a_reviewer_need(
         }
         assert version.tags["lineage.commit"] == original.data.tags["git.commit"]
         assert version.tags["lineage.training_digest"] == original.data.params["training_digest"]
+        traced = CliRunner().invoke(app, ["trace", f"models:/{NAME}/1"], env={"COLUMNS": "200"})
+        assert f"origin.version: {NAME}, version 3" in traced.output
         # No alias has moved: that is for whoever has the other registry.
         assert client.get_registered_model(NAME).aliases == {}
         run = client.get_run(str(version.run_id))
