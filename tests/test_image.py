@@ -62,9 +62,10 @@ def test_extras_that_images_are_built_with_exist() -> None:
 def test_linters_say_nothing() -> None:
     programs = Path(sys.executable).parent
     schema = [str(programs / "check-jsonschema"), "--builtin-schema"]
+    workflows = sorted((REPOSITORY / ".github" / "workflows").iterdir())
     checks = [
         [*schema, "vendor.compose-spec", "compose.yaml"],
-        [*schema, "vendor.github-workflows", ".github/workflows/pipeline.yml"],
+        [*schema, "vendor.github-workflows", *map(str, workflows)],
     ]
     if (programs / "hadolint").exists():  # It has no program for Windows.
         checks.append([str(programs / "hadolint"), "Dockerfile"])

@@ -15,6 +15,7 @@ from taxi_nb.cli.export import export
 from taxi_nb.cli.monthly import monthly
 from taxi_nb.cli.plan import plan
 from taxi_nb.cli.registry import registry
+from taxi_nb.cli.release import copy, protect, show, sign_off
 from taxi_nb.cli.report import report
 from taxi_nb.cli.results import results
 from taxi_nb.cli.run import run
@@ -34,6 +35,8 @@ app = typer.Typer(
 )
 for command in (run, plan, report, trace, verify, score, monthly, serve, ui, step, close):
     app.command()(command)
+for agreeing in (show, protect, sign_off, copy):
+    registry.command()(agreeing)
 app.command("open")(open_run)
 app.add_typer(results, name="results")
 app.add_typer(registry, name="registry")

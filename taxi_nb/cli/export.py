@@ -36,18 +36,23 @@ def prefect(
         str | None, typer.Option(help="When it runs by itself, in UTC: '0 6 2 * *'.")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time.")] = 1,
+    monthly: Annotated[
+        bool, typer.Option("--monthly", help="A flow that calls `taxi-nb monthly` instead.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a Prefect flow: one task a step, each a call of `taxi-nb step`.
 
-    Example: taxi-nb export prefect params/smoke.yaml -o flow.py
+    Examples: taxi-nb export prefect params/smoke.yaml -o flow.py; taxi-nb export prefect
+    params/monthly.yaml --monthly --cron '0 6 * * *' -o months.py
     """
     with _errors():
         from taxi_nb.export.outline import write_export
-        from taxi_nb.export.prefect import Deployment, prefect_flow
+        from taxi_nb.export.prefect import Deployment, monthly_flow, prefect_flow
 
         deployment = Deployment(work_pool, image, cron)
-        text = prefect_flow(read(params, None, newest=_any_month), output, deployment, jobs)
+        make = monthly_flow if monthly else prefect_flow
+        text = make(read(params, None, newest=_any_month), output, deployment, jobs)
         write_export(output, text, overwrite=overwrite)
     print(output)
 

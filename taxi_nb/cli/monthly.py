@@ -16,7 +16,7 @@ from taxi_nb.cli.score import checks_of_file, point_mlflow_at, request_of, setti
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.spec import Pipeline
-    from taxi_nb.scoring.monthly import MonthRecord, Months
+    from taxi_nb.scoring.judged_months import MonthRecord, Months
     from taxi_nb.scoring.result import Scoring
 
 REFUSED = 3
@@ -49,7 +49,8 @@ def monthly(
     from taxi_nb.pipeline.memory import RUNS
     from taxi_nb.pipeline.notify import Message
     from taxi_nb.pipeline.project_lock import project_lock
-    from taxi_nb.scoring.monthly import FOLDER, Months, carry_on
+    from taxi_nb.scoring.judged_months import FOLDER, Months
+    from taxi_nb.scoring.monthly import carry_on
     from taxi_nb.scoring.months_page import write_page
     from taxi_nb.tracking.store import tracking_uri
     from taxi_nb.tracking.store_errors import StoreError, errors_of_store
@@ -69,6 +70,7 @@ def monthly(
         project_lock(folder, say),
     ):
         months = Months(folder)
+        waited = {month for month, known in months.known.items() if known.state == "waiting"}
         registered = settings_of(pipeline).get("registered_model")
         steps = _Steps(params, overrides, accept, jobs, kernel, months, registered)
         for record in carry_on(months, months.to_do(pipeline.month), steps, str(params)):
@@ -76,7 +78,8 @@ def monthly(
             ended.append(record)
             lines = [*record.lines[1:], f"page: {folder / 'index.html'}"]
             title = f"{pipeline.name} {record.lines[0]}"
-            notifier.tell(Message(title, lines, record.events), say)
+            if not (record.state == "waiting" and record.month in waited):  # That is known.
+                notifier.tell(Message(title, lines, record.events), say)
         page = write_page(folder, months.known)
     if not ended:
         print(f"nothing to do: {pipeline.month} is {months.known[pipeline.month].decision}")

@@ -1,4 +1,4 @@
-"""`taxi-nb registry`: which model people should use, since when, and why."""
+"""`taxi-nb registry`: which model people should use, since when, why, and who agreed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, stop
 
 if TYPE_CHECKING:
     from taxi_nb.registry.history import Promotion
+    from taxi_nb.registry.sign_off import Approval, Approvals
     from taxi_nb.registry.versions import RegisteredVersion
     from taxi_nb.scoring.serving.comparison import Answered
 
@@ -25,6 +26,7 @@ Name = Annotated[
     str | None,
     typer.Option(metavar="MODEL", help="The registered model; nyc-taxi-duration if left out."),
 ]
+Reason = Annotated[str, typer.Option(help="Why; it stays in the history.")]
 
 
 @contextmanager
@@ -59,11 +61,16 @@ def model_name(name: str | None) -> str:
 def list_versions(name: Name = None) -> None:
     """Show the versions of the model, newest first, and what came of them."""
     with registry_errors_stop():
+        from taxi_nb.registry.sign_off import approvals
         from taxi_nb.registry.versions import registered_versions
 
         found = registered_versions(model_name(name))
-    columns = ("version", "alias", "model", "RMSE (min)", "commit", "created")
-    _print_table(model_name(name), columns, map(_version_row, found))
+        agreed = approvals(model_name(name))
+    columns = ("version", "alias", "model", "RMSE (min)", "commit", "created", "signed off by")
+    rows = ([*_version_row(one), _signers(agreed, one.version)] for one in found)
+    _print_table(model_name(name), columns, rows)
+    if agreed.protection:
+        print(f"the champion is {agreed.protection}")
 
 
 @registry.command()
@@ -71,9 +78,10 @@ def history(name: Name = None) -> None:
     """Show every change of champion, oldest first."""
     with registry_errors_stop():
         from taxi_nb.registry.promotion import promotion_history
+        from taxi_nb.registry.sign_off import approvals
         from taxi_nb.registry.versions import registered_versions
 
-        found = promotion_history(model_name(name))
+        found, agreed = promotion_history(model_name(name)), approvals(model_name(name))
         if not found.promotions:
             registered_versions(model_name(name))  # Says so if there is no such model.
     if not found.promotions:
@@ -81,6 +89,9 @@ def history(name: Name = None) -> None:
     else:
         columns = ("", "when (UTC)", "what", "from", "to", "by", "why")
         _print_table(found.name, columns, map(_promotion_row, found.promotions))
+    if agreed.all:
+        columns = ("", "when (UTC)", "what", "version", "by", "run by", "why")
+        _print_table("protection and sign-offs", columns, map(_approval_row, agreed.all))
     if found.remark:
         print(f"note: {found.remark}")
 
@@ -102,7 +113,7 @@ def card(
 @registry.command()
 def promote(
     version: Annotated[str, typer.Argument(help="The version that shall be champion.")],
-    reason: Annotated[str, typer.Option(help="Why; it stays in the history.")],
+    reason: Reason,
     name: Name = None,
 ) -> None:
     """Make a version champion by hand, past the gate."""
@@ -120,7 +131,7 @@ def rollback(
         str | None,
         typer.Option(metavar="VERSION", help="A champion from further back, by its number."),
     ] = None,
-    reason: Annotated[str, typer.Option(help="Why; it stays in the history.")] = "rolled back",
+    reason: Reason = "rolled back",
     name: Name = None,
 ) -> None:
     """Make the champion before this one champion again."""
@@ -231,3 +242,12 @@ def _promotion_row(made: Promotion) -> list[str]:
     at = datetime.fromisoformat(made.at).strftime("%Y-%m-%d %H:%M:%S")
     champions = [made.before or "", made.after or ""]
     return [str(made.number), at, made.what, *champions, made.who, made.reason]
+
+
+def _signers(agreed: Approvals, version: str) -> str:
+    return ", ".join(one.by for one in agreed.of(version))
+
+
+def _approval_row(made: Approval) -> list[str]:
+    at = datetime.fromisoformat(made.at).strftime("%Y-%m-%d %H:%M:%S")
+    return [str(made.number), at, made.kind, made.version or "", made.by, made.who, made.reason]

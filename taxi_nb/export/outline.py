@@ -57,19 +57,25 @@ def outline(pipeline: Pipeline) -> Outline:
     Raises ExportError if the pipeline file lies outside of the project: where the engine runs
     there would be none.
     """
+    params = params_of(pipeline)
+    text = pipeline.file.read_text(encoding="utf-8")
+    return Outline(
+        name=pipeline.name,
+        params=params,
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+        steps=pipeline.steps,
+        settings=tuple(_settings(pipeline)),
+    )
+
+
+def params_of(pipeline: Pipeline) -> str:
+    """Return the pipeline file as an engine's file names it; ExportError if it cannot."""
     params = path_within(pipeline.root, pipeline.file)
     if Path(params).is_absolute():
         raise ExportError(f"{params} is not in the project {pipeline.root}, which the engine calls")
     if re.search(r'["\\\x00-\x1f]', params):
         raise ExportError(f"{params!r} cannot be named in the file of an engine")
-    text = pipeline.file.read_text(encoding="utf-8")
-    return Outline(
-        name=pipeline.name,
-        params=Path(params).as_posix(),
-        digest=hashlib.sha256(text.encode()).hexdigest(),
-        steps=pipeline.steps,
-        settings=tuple(_settings(pipeline)),
-    )
+    return Path(params).as_posix()
 
 
 def write_export(file: Path, text: str, *, overwrite: bool = False) -> None:

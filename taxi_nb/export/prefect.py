@@ -12,7 +12,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from taxi_nb.export.outline import MARK, ExportError, Setting, identifier, names_of, outline
+from taxi_nb.export.outline import (
+    MARK,
+    ExportError,
+    Setting,
+    identifier,
+    names_of,
+    outline,
+    params_of,
+)
 from taxi_nb.pipeline.spec import Pipeline
 
 _CRON = re.compile(r"[0-9A-Za-z*/,#?L-]+")
@@ -49,30 +57,56 @@ def prefect_flow(pipeline: Pipeline, file: Path, deployment: Deployment, jobs: i
     """
     made = outline(pipeline)
     variables = names_of(made.steps, "_")
-    function = _function(made.name)
     taken = {"dict", "locals", "_carry_out"}
     if clash := next((one.name for one in made.settings if one.name in taken), None):
         raise ExportError(f"the parameter {clash!r} has the name of something else in a flow")
-    up = os.path.relpath(pipeline.root, file.absolute().parent)
-    template = _templates(variables).get_template("flow.py.j2")
-    return template.render(
-        mark=MARK,
-        file=file.name,
-        name=made.name,
-        function=function,
-        params=made.params,
-        digest=made.digest,
-        up="" if up == "." else f' / "{up}"',
-        steps=made.steps,
-        variables=variables,
-        settings=[{"typed": _typed(one), **vars(one)} for one in made.settings],
-        typing=" ".join(_typed(one) for one in made.settings),
-        pool=deployment.work_pool,
-        image=deployment.image,
-        cron=deployment.cron,
-        store=pipeline.tracking_uri or "",
-        jobs=jobs,
+    return (
+        _templates(variables)
+        .get_template("flow.py.j2")
+        .render(
+            _shared(pipeline, file, deployment, jobs, made.name),
+            digest=made.digest,
+            steps=made.steps,
+            variables=variables,
+            settings=[{"typed": _typed(one), **vars(one)} for one in made.settings],
+            typing=" ".join(_typed(one) for one in made.settings),
+        )
     )
+
+
+def monthly_flow(pipeline: Pipeline, file: Path, deployment: Deployment, jobs: int = 1) -> str:
+    """Return the text of a flow that calls `taxi-nb monthly`, and is to stand in `file`.
+
+    Raises ExportError as `prefect_flow`, and if the pipeline's months stand still.
+    """
+    if not pipeline.month:
+        raise ExportError(
+            f"{params_of(pipeline)} has no months that move, such as "
+            'train_months: "{month-1}": taxi-nb monthly has nothing to move'
+        )
+    # The pipeline itself may be a flow of Prefect's, too.
+    shared = _shared(pipeline, file, deployment, jobs, name=f"{pipeline.name}-months")
+    return _templates({}).get_template("monthly.py.j2").render(shared, monthly=True)
+
+
+def _shared(
+    pipeline: Pipeline, file: Path, deployment: Deployment, jobs: int, name: str
+) -> dict[str, Any]:
+    up = os.path.relpath(pipeline.root, file.absolute().parent)
+    return {
+        "mark": MARK,
+        "file": file.name,
+        "name": name,
+        "function": _function(name),
+        "params": params_of(pipeline),
+        "up": "" if up == "." else f' / "{up}"',
+        "pool": deployment.work_pool,
+        "image": deployment.image,
+        "cron": deployment.cron,
+        "store": pipeline.tracking_uri or "",
+        "jobs": jobs,
+        "monthly": False,
+    }
 
 
 def _function(name: str) -> str:

@@ -106,7 +106,8 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
         for name, by in trip_slices(judged.validation).items()
     }
     try:
-        info = mlflow.models.get_model_info(str(ModelAddress.of(version)))
+        # `get_model_info` asks for the logged model that a copy has only where it came from.
+        info = mlflow.models.Model.load(str(ModelAddress.of(version)))
     except (MlflowException, OSError) as error:
         raise RegistryError(f"{version.name} version {version.version} has no files") from error
     columns = info.signature.inputs.input_names()

@@ -14,6 +14,7 @@ from taxi_nb.registry._selection import Selection
 from taxi_nb.registry.versions import RegistryError, is_synthetic
 from taxi_nb.tracking.model_address import ModelAddress
 from taxi_nb.tracking.model_files import place_to_load
+from taxi_nb.tracking.names import WAITS
 from taxi_nb.training.used_trips import logged_trips
 from taxi_nb.trips.origin import provenance
 
@@ -50,6 +51,8 @@ class PromotionDecision:
         What other seeds of the challenger say of its error.
     number : int or None
         Its place in the promotion history, if it was promoted.
+    waits : bool
+        Whether it passed, and the champion is protected: it is promoted once it is signed off.
 
     Examples
     --------
@@ -72,9 +75,10 @@ class PromotionDecision:
     candidates: int | None = None
     days: int | None = None
     seeds: str | None = None
+    waits: bool = False
 
     def __str__(self) -> str:
-        verdict = "promoted" if self.promoted else "not promoted"
+        verdict = "promoted" if self.promoted else WAITS if self.waits else "not promoted"
         return f"{self.name} version {self.challenger_version} {verdict}: {self.reason}"
 
 

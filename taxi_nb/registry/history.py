@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
-from uuid import uuid4
 
-from taxi_nb.plain_data import from_plain, to_json
+from taxi_nb.plain_data import from_plain
 from taxi_nb.tracking.context import authorship
-from taxi_nb.tracking.model_notes import ModelNotes
+from taxi_nb.tracking.model_notes import LONGEST_REASON, ModelNotes, in_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 Kind = Literal["promotion", "by hand", "rollback", "outside"]
 
 _MOVED = "moved"
-# MLflow takes 6,000 characters for a parameter.
-_LONGEST_REASON = 2_000
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,8 @@ class Promotion:
         """Make one of this moment, by whoever runs this process unless `rest` says otherwise."""
         author = authorship()
         rest = {"who": str(author["developer"]), "commit": author["commit"], **rest}
-        if len(rest["reason"]) > _LONGEST_REASON:
-            rest["reason"] = f"{rest['reason'][: _LONGEST_REASON - 1]}…"
+        if len(rest["reason"]) > LONGEST_REASON:
+            rest["reason"] = f"{rest['reason'][: LONGEST_REASON - 1]}…"
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(kind=kind, before=before, after=after, at=at, **rest)
 
@@ -159,18 +156,16 @@ class PromotionLog:
     def read(self) -> tuple[Promotion, ...]:
         """Return all promotions, oldest first."""
         params = self.notes.read()
-        found: list[Promotion] = []
-        while (written := params.get(f"{len(found) + 1:05}")) is not None:
-            promotion = from_plain(Promotion, json.loads(written))
-            outcome = params.get(f"{promotion.number:05}.alias")
-            found.append(replace(promotion, outcome=outcome))
-        return tuple(found)
+        found = (from_plain(Promotion, json.loads(written)) for written in in_order(params))
+        return tuple(
+            replace(promotion, outcome=params.get(f"{promotion.number:05}.alias"))
+            for promotion in found
+        )
 
     def append(self, promotion: Promotion, after: Sequence[Promotion]) -> Promotion | None:
         """Add one as the successor of those read before; None if another process was first."""
         numbered = replace(promotion, number=len(after) + 1)
-        written = to_json({**vars(numbered), "id": uuid4().hex}, ensure_ascii=False)
-        return numbered if self.notes.write(f"{numbered.number:05}", written) else None
+        return numbered if self.notes.add(numbered.number, numbered) else None
 
     def settle(self, number: int, outcome: str = _MOVED) -> None:
         """Note whether the alias followed; only the first such note counts."""

@@ -11,8 +11,9 @@ from taxi_nb.registry._selection import Selection
 from taxi_nb.registry.card import attach_card
 from taxi_nb.registry.gate import Gate, Judged, PromotionDecision, judge
 from taxi_nb.registry.history import Kind, Promotion, PromotionHistory, PromotionLog
+from taxi_nb.registry.sign_off import ApprovalLog
 from taxi_nb.registry.versions import DEFAULT_NAME, RegistryError, is_synthetic, usable
-from taxi_nb.tracking.names import DECISION_TAG, PROMOTED_TAG, REGISTERED_PARAM
+from taxi_nb.tracking.names import DECISION_TAG, PROMOTED_TAG, REGISTERED_PARAM, WAITS
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.tracking.store import connect
 from taxi_nb.training.trained_models import TrainedModel
@@ -40,7 +41,8 @@ def promote_if_better(
     Both models predict the same validation trips here and now. The gain has to be above the
     margin and more than chance explains, days being blocks, for the best of so many candidates;
     and no slice of the trips may get much worse. With few days nothing is promoted on their word,
-    unless there is no champion. Neither model may
+    unless there is no champion. Where the champion is protected, a version that passes and is not
+    signed off waits. Neither model may
     have learned from these trips; a model of synthetic trips never replaces one of real ones. The
     decision is logged either way. Where these trips made it champion before, that decision is given
     again, and says that it stands. If another process changes the champion meanwhile, the
@@ -117,6 +119,9 @@ def _decision_on(
         decision = gate.decide(challenger, champion, selection)
         if not decision.promoted:
             return decision
+        if missing := ApprovalLog(log.client, log.name).read().missing(challenger.version):
+            reason = f"{decision.reason}; {missing}"
+            return replace(decision, promoted=False, waits=True, reason=reason)
         promotion = Promotion.now(
             "promotion",
             history.champion,
@@ -165,8 +170,8 @@ def promote(version: str, *, reason: str, name: str = DEFAULT_NAME) -> Promotion
     """Make a version champion without the gate; the history says who did, and why.
 
     `RegistryError` if it cannot be used or is champion already, if the champion changed meanwhile,
-    or if it learned from synthetic trips and the champion from real ones. `ValueError` without a
-    reason.
+    if it learned from synthetic trips and the champion from real ones, or if the champion is
+    protected and nobody signed off this version. `ValueError` without a reason.
     """
     if not reason.strip():
         raise ValueError("`reason` must say why, got nothing")
@@ -179,6 +184,8 @@ def promote(version: str, *, reason: str, name: str = DEFAULT_NAME) -> Promotion
             f"{name} version {version} learned from synthetic trips and version {held.version}, "
             "the champion, from real ones: it must not replace it"
         )
+    if missing := ApprovalLog(log.client, name).read().missing(chosen):
+        raise RegistryError(f"version {version} {WAITS}: {missing}")
     return _carry_out("by hand", chosen, reason, log, history)
 
 
@@ -187,6 +194,7 @@ def rollback(
 ) -> Promotion:
     """Make the champion before this one champion again, or the former champion that is named.
 
+    That needs no sign-off: it was in use, and going back is for when something is wrong.
     `RegistryError` if there was none, it cannot be used, or the champion changed meanwhile.
     """
     log = PromotionLog(versions.registry_client(), name)

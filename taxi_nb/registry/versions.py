@@ -184,7 +184,7 @@ def usable(name: str, version: str, *, as_it_is: bool = False) -> ModelVersion:
     if found.current_stage == "Archived":
         raise RegistryError(f"{name} version {version} is archived; take it out of the archive")
     try:
-        mlflow.models.get_model_info(str(ModelAddress(name, version)))
+        mlflow.models.Model.load(str(ModelAddress(name, version)))
     except (MlflowException, OSError) as error:
         raise RegistryError(
             f"{name} version {version} cannot be loaded, its files are gone: "

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from taxi_nb.project import write_whole
-from taxi_nb.scoring.monthly import MonthRecord, MonthScore
+from taxi_nb.scoring.judged_months import MonthRecord, MonthScore
 
 _STYLE = """
 :root { color-scheme: light dark }

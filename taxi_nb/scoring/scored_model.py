@@ -94,7 +94,7 @@ def load_scored_model(address: str) -> ScoredModel:
             )
         run = find_run(client, run_id)
         if run is None:
-            return _without_run(pinned, predictor, columns, run_id)
+            return _without_run(client, pinned, predictor, columns, run_id)
     intervals = kept_with(client, run, INTERVALS_FILE)
     kept = kept_with(client, run, REFERENCE_FILE)
     errors = _errors(run, address)
@@ -136,15 +136,20 @@ def _loaded(client: Any, pinned: str, address: str) -> tuple[Any, tuple[str, ...
     return predictor, _columns(predictor.metadata.signature, address)
 
 
-def _without_run(pinned: str, predictor: Any, columns: tuple[str, ...], run_id: str) -> ScoredModel:
+def _without_run(
+    client: Any, pinned: str, predictor: Any, columns: tuple[str, ...], run_id: str
+) -> ScoredModel:
     """Make it of what the model carries itself: its run was deleted for good, by `mlflow gc`."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
     try:
-        # Below a registered model's address a file cannot be asked for.
-        model = mlflow.get_logged_model(predictor.metadata.model_id)
-        kept = mlflow.artifacts.load_dict(f"{model.artifact_location}/{TRAINING_FILE}")
+        place = place_to_load(client, pinned)
+        if "://" in place or place.startswith(("models:", "runs:")):
+            # Below a registered model's address a file cannot be asked for.
+            model = mlflow.get_logged_model(predictor.metadata.model_id)
+            place = str(model.artifact_location)
+        kept = mlflow.artifacts.load_dict(f"{place}/{TRAINING_FILE}")
     except (MlflowException, OSError):
         raise ModelError(
             f"the model {pinned} loads, but its training run {run_id} is no longer in the store "

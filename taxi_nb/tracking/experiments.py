@@ -167,6 +167,12 @@ def artifact_root(given: str | None = None) -> str | None:
     return given.rstrip("/")
 
 
+def has_place(uri: str, name: str) -> bool:
+    """Whether artifacts of an experiment have a place, also of one that is still to be made."""
+    is_told = artifact_root() is not None or sqlite_file(uri) is not None
+    return is_told or not _reaching.is_database(uri) or _has_experiment(uri, name)
+
+
 def _new_location(uri: str, name: str) -> str | None:
     if root := artifact_root():
         _require_boto3(root)

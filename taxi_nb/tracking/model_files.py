@@ -60,13 +60,46 @@ def note_files(client: MlflowClient, version: ModelVersion) -> None:
     _write(notes, version, found)
 
 
-def note_same_files(
-    source: MlflowClient, version: ModelVersion, target: MlflowClient, copy: ModelVersion
-) -> None:
-    """Give a version's copy in another store the digests that the version has, if any."""
-    found = _noted(ModelNotes(source, version.name).read(), version)
-    if found is not None:
-        _write(ModelNotes(target, copy.name), copy, found)
+def noted_files(client: MlflowClient, version: ModelVersion) -> dict[str, str] | None:
+    """Return the digests that are noted of a version's files, by their names; None if none are."""
+    return _noted(ModelNotes(client, version.name).read(), version)
+
+
+def note_digests(client: MlflowClient, version: ModelVersion, digests: dict[str, str]) -> None:
+    """Note digests that are known already; `RegistryError` if others are noted."""
+    _write(ModelNotes(client, version.name), version, digests)
+
+
+def digest_of(files: dict[str, str]) -> str:
+    """Return one digest of a model's files, by which two stores know the same model.
+
+    >>> digest_of({"a": "1", "b": "2"}) == digest_of({"b": "2", "a": "1"})
+    True
+    """
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def files_as_registered(
+    client: MlflowClient, version: ModelVersion, folder: Path
+) -> dict[str, str]:
+    """Copy a version's files and return their digests; `RegistryError` if any is another.
+
+    Of a version that is older than such notes the files are taken as they are, which is said.
+    """
+    found = _expected(client, version)
+    if found is None:
+        with HeldFolder() as aside, not_inputs():
+            source = _source(client, version, aside)
+            found = {name: _digest(source / name) for name in _names(source)}
+    _copy(client, version, found, folder)
+    return found
+
+
+def files_of_model(client: MlflowClient, model_id: str) -> dict[str, str]:
+    """Return the digests of a logged model's files as they are now, by their names."""
+    with HeldFolder() as aside, not_inputs():
+        source = _folder(client, f"models:/{model_id}", aside)
+        return {name: _digest(source / name) for name in _names(source)}
 
 
 def require_same_files(client: MlflowClient, version: ModelVersion) -> None:
@@ -186,18 +219,11 @@ def _copy(
 
 def _source(client: MlflowClient, version: ModelVersion, aside: Path) -> Path:
     """Return the folder with a version's files: its own on this machine, else a download."""
-    import mlflow
     from mlflow.exceptions import MlflowException
 
     address = client.get_model_version_download_uri(version.name, version.version)
     try:
-        if address.startswith("models:/m-"):
-            model_id = address.removeprefix("models:/").partition("/")[0]
-            address = str(client.get_logged_model(model_id).artifact_location)
-        folder = folder_of(address)
-        if folder is None:
-            uri = str(client.tracking_uri)
-            folder = Path(mlflow.artifacts.download_artifacts(address, None, None, str(aside), uri))
+        folder = _folder(client, address, aside)
         if folder.is_dir():
             return folder
         reason = f"there is no folder {folder}"
@@ -206,6 +232,20 @@ def _source(client: MlflowClient, version: ModelVersion, aside: Path) -> Path:
     raise RegistryError(
         f"{ModelAddress.of(version).title} cannot be loaded, its files are gone: {reason}"
     )
+
+
+def _folder(client: MlflowClient, address: str, aside: Path) -> Path:
+    """Return the folder that an address names on this machine, else what is downloaded of it."""
+    import mlflow
+
+    if address.startswith("models:/m-"):
+        model_id = address.removeprefix("models:/").partition("/")[0]
+        address = str(client.get_logged_model(model_id).artifact_location)
+    folder = folder_of(address)
+    if folder is not None:
+        return folder
+    uri = str(client.tracking_uri)
+    return Path(mlflow.artifacts.download_artifacts(address, None, None, str(aside), uri))
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -9,9 +9,11 @@ unique, so that there is one such run, however many processes begin it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from taxi_nb.plain_data import to_json
 from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.names import KIND_TAG
 from taxi_nb.tracking.store import place_for
@@ -20,10 +22,22 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _RUN_TAG = "promotion_history.run"
+# MLflow takes 6,000 characters for a parameter.
+LONGEST_REASON = 2_000
+# The series of who protected the champion, and who signed off which version.
+APPROVALS = "approval."
 
 
 class RegistryError(RuntimeError):
     """A registered model, or its history, that cannot be used as asked; says what would be."""
+
+
+def in_order(notes: Mapping[str, str], series: str = "") -> Iterator[str]:
+    """Yield the notes of a series that are numbered from 1."""
+    number = 1
+    while (written := notes.get(f"{series}{number:05}")) is not None:
+        yield written
+        number += 1
 
 
 class ModelNotes:
@@ -54,6 +68,11 @@ class ModelNotes:
                 raise
             return found == value
         return True
+
+    def add(self, number: int, content: Any, series: str = "") -> bool:
+        """Write a note of a series; False if another process has written that number."""
+        unique = {**vars(content), "id": uuid4().hex}
+        return self.write(f"{series}{number:05}", to_json(unique, ensure_ascii=False))
 
     def _params(self, run_id: str) -> dict[str, str]:
         run = self.client.get_run(run_id)

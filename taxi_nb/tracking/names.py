@@ -51,6 +51,8 @@ DECISION_TAG = "promotion"
 # Whether that made another model the one to use: "true" or "false".
 PROMOTED_TAG = "taxi_nb.promoted"
 REGISTERED_PARAM = "registered_model"
+# In that sentence, of a model that passed the gate and must not be champion before somebody agrees.
+WAITS = "waits for a sign-off"
 CHAMPION = "champion"
 
 # What checks of data found: in words; the numbers, each by its check and its data; all of it.

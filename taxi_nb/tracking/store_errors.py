@@ -14,7 +14,8 @@ T = TypeVar("T")
 # By name: some are installed with an extra, and all take long to import.
 ARTIFACT_LIBRARIES = {"boto3", "botocore"}
 STORE_LIBRARIES = {"mlflow", "sqlalchemy", "requests"}
-_WHERE_FROM = (
+# Where a store's address comes from, unless a command was given one.
+WHERE_FROM = (
     "It comes from MLFLOW_TRACKING_URI, the pipeline file's `tracking_uri`, or else is mlflow.db "
     "in the project"
 )
@@ -47,7 +48,7 @@ def cannot_be_used(uri: str, reason: str | BaseException) -> StoreError:
     """Return the error of a store that is not there or lets nobody in."""
     shown = reason if isinstance(reason, str) else in_one_line(reason, uri)
     return StoreError(
-        f"the MLflow store {without_credentials(uri)} cannot be used: {shown}. {_WHERE_FROM}"
+        f"the MLflow store {without_credentials(uri)} cannot be used: {shown}. {WHERE_FROM}"
     )
 
 

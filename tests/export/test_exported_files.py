@@ -13,13 +13,14 @@ from typer.testing import CliRunner
 
 from taxi_nb.cli import app
 from taxi_nb.export.kubeflow import kubeflow_pipeline
-from taxi_nb.export.prefect import Deployment, prefect_flow
+from taxi_nb.export.prefect import Deployment, monthly_flow, prefect_flow
 from taxi_nb.located_yaml import read_located_yaml
 from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.pipeline.spec import Pipeline
 from tests.conftest import REPOSITORY, Project
 
 IMAGE = ["--image", "team/taxi:1.2"]
+CRON = "0 6 2 * *"
 
 
 def command(*arguments: str) -> tuple[int, str, str]:
@@ -100,11 +101,13 @@ def test_a_flows_parameters_have_types_and_the_files_values(pipeline: Pipeline) 
 def test_a_flow_needs_nothing_of_the_project_and_is_formatted(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    texts = [flow(pipeline), flow(pipeline, work_pool="ours", cron="0 6 2 * *")]
+    texts = [flow(pipeline), flow(pipeline, work_pool="ours", cron=CRON)]
     texts.append(flow(pipeline, work_pool="ours", image="team/taxi:1.2"))
     for file in sorted((REPOSITORY / "params").glob("*.yaml")):
         ours = read_pipeline(file, REPOSITORY, newest_month=lambda _: "2021-05")
         texts.append(prefect_flow(ours, REPOSITORY / "flow.py", Deployment()))
+        if ours.month:
+            texts.append(monthly_flow(ours, REPOSITORY / "flow.py", Deployment("ours", cron=CRON)))
     for number, text in enumerate(texts):
         assert "import taxi_nb" not in text
         (tmp_path / f"flow{number}.py").write_text(text)
@@ -113,6 +116,29 @@ def test_a_flow_needs_nothing_of_the_project_and_is_formatted(
         told = ["--line-length=100", *(["--diff"] if check == ["format"] else [])]
         done = subprocess.run([*ruff, *check, *told, tmp_path], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_flow_of_months_has_one_typed_parameter_and_one_task(project: Project) -> None:
+    project.notebook("01_a", "1", parameters="train_months: list[str] = []\nsize: int = 1")
+    project.pipeline(
+        "month: latest\nparams: {train_months: '{month-1}'}\n"
+        "steps: [{notebook: 01_a, matrix: {size: [1, 2]}}]\n",
+        "every",
+    )
+    code, _, error = command(
+        *("prefect", "params/every.yaml", "--monthly", "-o", "months.py", "--cron", CRON, "-j", "2")
+    )
+    assert (code, error) == (0, "")
+    text = (project.root / "months.py").read_text()
+    (made,) = (
+        node
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef) and node.name == "every_months_flow"
+    )
+    assert ast.unparse(made.args) == "month: str='latest'"
+    assert 'PARAMS = "params/every.yaml"' in text
+    assert "JOBS = 2" in text
+    assert f'every_months_flow.serve(name="every-months", cron="{CRON}")' in text
 
 
 def test_a_parameter_may_have_the_name_of_what_a_flow_uses(project: Project) -> None:
@@ -205,6 +231,7 @@ def test_what_a_step_may_use_goes_to_kubeflow(pipeline: Pipeline) -> None:
         (["prefect", "params/test.yaml", "--cron", "daily"], "--cron must be five fields"),
         (["prefect", "params/test.yaml", "--cron", "0 6 * *"], "--cron must be five fields"),
         (["prefect", "params/test.yaml", "--jobs", "0"], "--jobs"),
+        (["prefect", "params/test.yaml", "--monthly"], "params/test.yaml has no months that move"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_written(

@@ -136,3 +136,49 @@ def test_two_workers_share_a_pool(
         assert [one.count("submitted to infrastructure") for one in said] == [1, 1], "\n".join(said)
     opened = runs_of(store, "tags.`prefect.flow_run` LIKE '%'")
     assert {run.data.tags["prefect.flow_run"] for run in opened} == set(runs)
+
+
+def test_months_are_judged_and_a_person_is_called(
+    server: Server, three_steps: Project, taxi_nb: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three_steps.notebook("04_d", "1", parameters="train_months: list[str] = []")
+    three_steps.pipeline(
+        "month: latest\nparams: {train_months: '{month-1}'}\nsteps: [{notebook: 04_d}]", "monthly"
+    )
+    asked = ["--monthly", "--cron", "0 6 * * *", "-o", "months.py"]
+    assert taxi_nb("export", "prefect", "params/monthly.yaml", *asked)[0] == 0
+    flow = three_steps.root / "months.py"
+    flow.write_text(flow.read_text().replace("[60, 600]", "[0, 0]"))
+    # It fails once, and then a model is refused; later it is called wrongly.
+    program = three_steps.root / "program"
+    program.write_text(
+        '#!/bin/sh\necho "$*" >> calls\n'
+        'case "$*" in *--month=2021*) exit 2 ;; esac\n'
+        "[ $(wc -l < calls) -gt 1 ] || exit 1\n"
+        "echo '2021-04: trained, and refused'; exit 3\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("TAXI_NB_COMMAND", str(program))
+    with started(server, three_steps, "python", "months.py") as said:
+        assert "exit 0" in ended(said), said()
+    newest = max(server("flow_runs"), key=lambda run: run["created"])
+    assert (newest["state_type"], newest["state_name"]) == ("COMPLETED", "NeedsAttention")
+    assert newest["state"]["message"] == "2021-04: trained, and refused"
+    calls = (three_steps.root / "calls").read_text().splitlines()
+    assert calls == ["monthly params/monthly.yaml --month=latest --jobs=1"] * 2
+    assert "params-monthly-yaml-monthly" in {note["key"] for note in server("artifacts")}
+    with started(server, three_steps, "python", "months.py", "serve") as said:
+        wait_for(lambda: bool(server("deployments")) and "being served" in said(), PATIENCE)
+        deployment = next(one for one in server("deployments") if one["name"] == "monthly-months")
+        assert deployment["schedules"][0]["schedule"]["cron"] == "0 6 * * *"
+        properties = deployment["parameter_openapi_schema"]["properties"]
+        assert (properties["month"]["type"], properties["month"]["default"]) == ("string", "latest")
+        address = f"deployments/{deployment['id']}/create_flow_run"
+        run = server.post(address, {"parameters": {"month": "2021-03"}})["id"]
+
+        def state() -> str:
+            return next(one["state_name"] for one in server("flow_runs") if one["id"] == run)
+
+        wait_for(lambda: state() == "Failed", PATIENCE)
+    # Wrong usage is not tried again.
+    assert len((three_steps.root / "calls").read_text().splitlines()) == 3

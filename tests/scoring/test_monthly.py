@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.monthly import CODE, FILE, PARAMETERS, publish
-from taxi_nb.scoring.monthly import MonthRecord, read_month
+from taxi_nb.scoring.judged_months import MonthRecord, read_month
 from tests.conftest import Project, runs_of
 from tests.running import CommandLine
 
@@ -126,6 +126,30 @@ def test_a_month_that_does_not_pass_a_check_is_failed_until_it_is_accepted(
     assert record_of(monthly, "2021-04").failed_checks == ("rows",)
     assert not (monthly.root / "runs" / "monthly" / "2021-04.parquet").exists()
     assert len(webhook.got) == 1
+
+
+@pytest.mark.slow
+def test_where_the_champion_is_protected_a_month_waits_for_a_sign_off(
+    monthly: Project, taxi_nb: CommandLine
+) -> None:
+    about = ["--name", "monthly", "--by", "Ada", "--reason", "people rely on it"]
+    assert taxi_nb("registry", "protect", *about)[0] == 0
+    for month in ("2021-01", "2021-02", "2021-03"):
+        comes(monthly, month)
+    for trains in (True, False):
+        code, out, _ = taxi_nb("monthly")
+        assert code == 3
+        assert out.startswith("2021-03") is not trains
+        assert "2021-03: trained, waits for a sign-off\n" in out
+        assert "taxi-nb registry sign-off 1 --by NAME --reason WHY --name monthly" in out
+    assert record_of(monthly, "2021-03").state == "waiting"
+    assert taxi_nb("registry", "sign-off", "1", *about)[0] == 0
+    assert taxi_nb("registry", "promote", "1", "--reason", "agreed", "--name", "monthly")[0] == 0
+    code, out, _ = taxi_nb("monthly")
+    assert (code, out.splitlines()[0]) == (0, "2021-03: trained, version 1 promoted")
+    done = record_of(monthly, "2021-03")
+    assert done.scored
+    assert done.scored.model == "monthly, version 1"
 
 
 def test_a_record_of_an_older_commit_is_read() -> None:

@@ -108,4 +108,4 @@ class _Finder:
 
 
 def _is_lineage(tag: str) -> bool:
-    return tag.startswith("lineage.") or tag == names.SYNTHETIC_TAG
+    return tag.startswith(("lineage.", "origin.")) or tag == names.SYNTHETIC_TAG

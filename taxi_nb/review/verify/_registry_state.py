@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from taxi_nb.tracking.model_files import note_same_files, require_same_files
+from taxi_nb.tracking.model_files import note_digests, noted_files, require_same_files
+from taxi_nb.tracking.model_notes import APPROVALS, ModelNotes, in_order
 from taxi_nb.tracking.names import CHAMPION, REGISTERED_PARAM
 from taxi_nb.tracking.run_tree import artifact_bytes, artifact_paths, find_run
 
@@ -27,6 +30,8 @@ class RegistryBefore:
     name: str
     champion: str | None
     versions: tuple[ModelVersion, ...]
+    # As they were noted: what protected the champion, who signed off.
+    approvals: tuple[str, ...] = ()
 
 
 def registry_before(client: MlflowClient, run: Run) -> RegistryBefore | None:
@@ -38,7 +43,14 @@ def registry_before(client: MlflowClient, run: Run) -> RegistryBefore | None:
     found = client.search_model_versions(f"name = '{name}'")
     versions = [one for one in found if one.creation_timestamp < run.info.start_time]
     versions.sort(key=lambda version: int(version.version))
-    return RegistryBefore(name, json.loads(written).get("champion_version"), tuple(versions))
+    champion = json.loads(written).get("champion_version")
+    noted = in_order(ModelNotes(client, name).read(), APPROVALS)
+    approvals = takewhile(lambda one: _milliseconds(one) < run.info.start_time, noted)
+    return RegistryBefore(name, champion, tuple(versions), tuple(approvals))
+
+
+def _milliseconds(approval: str) -> float:
+    return datetime.fromisoformat(json.loads(approval)["at"]).timestamp() * 1000
 
 
 def recreate(
@@ -50,6 +62,8 @@ def recreate(
     its run. `RegistryError` if its files are not those that were registered. `same_runs` are the
     ids in `source` -> `target` of runs that both have.
     """
+    for number, approval in enumerate(state.approvals, 1):
+        ModelNotes(target, state.name).write(f"{APPROVALS}{number:05}", approval)
     if not state.versions:
         return
     for one in state.versions:
@@ -72,7 +86,8 @@ def recreate(
             run_id=run_id,
             tags=version.tags,
         )
-        note_same_files(source, version, target, copy)
+        if (files := noted_files(source, version)) is not None:
+            note_digests(target, copy, files)
     if state.champion:
         target.set_registered_model_alias(state.name, CHAMPION, state.champion)
 
