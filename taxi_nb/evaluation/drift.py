@@ -149,12 +149,13 @@ class DriftReference:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold; `from_dict` reads it."""
+        seen = {column: list(values) for column, values in self.seen.items()}
         return {
             "trained_on": self.trained_on,
             "predicted_on": self.predicted_on,
             "features": {name: found.to_dict() for name, found in self.features.items()},
             PREDICTIONS: self.predictions.to_dict(),
-            "seen": {column: list(values) for column, values in self.seen.items()},
+            **({"seen": seen} if seen else {}),  # As it was before this was noted.
         }
 
     def to_json(self) -> str:

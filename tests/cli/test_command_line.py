@@ -143,6 +143,7 @@ def start_sleeping(
     return process, [int(pid) for pid in pids.read_text().split()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131)],
@@ -166,6 +167,7 @@ def test_a_signal_ends_kernels_too_and_closes_the_runs(
     assert [r.info.status for r in runs_of(store)] == ["KILLED", "KILLED"]
 
 
+@pytest.mark.slow
 def test_after_sigkill_kernels_die_and_the_next_run_is_right(
     project: Project, store: str, taxi_nb: CommandLine
 ) -> None:

@@ -241,6 +241,7 @@ def test_a_new_file_in_a_folder_that_was_listed(project: Project, run: Run, plan
     assert plan(text) == {"01_a": "will run: the files in months are others"}
 
 
+@pytest.mark.slow
 def test_a_month_in_a_bucket_is_compared_by_its_version_and_then_by_its_digest(
     project: Project, run: Run, plan: PlanOf, bucket: Bucket, tmp_path: Path
 ) -> None:

@@ -192,6 +192,7 @@ def test_a_place_that_cannot_be_written_to_is_said_before_anything_runs(
     assert "cannot be used" in err
 
 
+@pytest.mark.slow
 def test_a_bucket_is_such_a_place_and_its_end_costs_no_result(
     machines: Machines, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,6 +160,7 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return left
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_and_called_again_it_is_right(
     staging: TrainedModels, production: Path, kill: list[int]
 ) -> None:

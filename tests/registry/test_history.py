@@ -161,6 +161,7 @@ def test_a_deleted_history_is_not_begun_anew(three_champions: TrainedModels) -> 
     assert f"mlflow experiments restore -x {experiment.experiment_id}" in said
 
 
+@pytest.mark.slow
 def test_of_promotions_at_once_one_wins_and_the_others_decide_again(
     trained: TrainedModels,
 ) -> None:
@@ -192,6 +193,7 @@ def _promote_and_die_before_the_alias_moves(store: str, run_id: str, validation:
     promote_if_better(mlflow.get_run(run_id), validation)
 
 
+@pytest.mark.slow
 def test_a_promoter_that_is_killed_holds_nobody_up(
     trained: TrainedModels, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -516,6 +516,7 @@ def test_a_full_disk_is_one_message_and_the_file_that_was_there_stays(
     assert newest_run(champion).info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_the_file_that_was_there(
     champion: Project, tmp_path: Path, warm_python: WarmPython
 ) -> None:

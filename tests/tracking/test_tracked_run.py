@@ -141,6 +141,7 @@ def test_the_pins_of_a_model_are_the_locks() -> None:
         assert f"\n{pin} " in lock
 
 
+@pytest.mark.slow
 def test_models_load_where_the_package_is_not_installed(
     store: str, training: pd.DataFrame, validation: pd.DataFrame, tmp_path: Path
 ) -> None:
