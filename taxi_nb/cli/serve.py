@@ -45,7 +45,7 @@ def serve(
     """
     share = _share(challenger) if challenger is not None else None
     # One thread predicts, and the other cores answer. Threads of OpenMP wait for each other by
-    # spinning: on a busy machine a trip took seven times as long with two of them.
+    # spinning: on two busy cores a trip took twice as long with two of them.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if shadow and share is None:
         stop("--shadow needs to know of how many requests: --challenger 20%", USAGE)
