@@ -178,7 +178,7 @@ def _seen(column: str, values: npt.NDArray[Any]) -> tuple[float, ...]:
     """Return the ends of a range of distances, or every zone once."""
     if column == "trip_distance":
         return (float(values.min()), float(values.max()))
-    return tuple(np.unique(values).tolist())
+    return tuple(np.flatnonzero(np.bincount(values)).tolist())
 
 
 def counted(like: Mapping[str, Distribution], batches: Iterable[Arrays]) -> dict[str, Distribution]:

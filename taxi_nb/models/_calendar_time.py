@@ -21,19 +21,20 @@ def time_of_day(pickup: pd.Series) -> npt.NDArray[np.float64]:
 
 def is_day_off(pickup: pd.Series) -> npt.NDArray[np.bool_]:
     """Tell whether the day is a Saturday, a Sunday or a federal holiday."""
-    days = pickup.to_numpy("datetime64[D]")
-    if not len(days):
+    # As numbers, which are looked up in a table; dates would be sorted.
+    days = pickup.to_numpy("datetime64[D]").view(np.int64)
+    years = pd.unique(pickup.dt.year)
+    if not len(years):
         return np.zeros(0, dtype=np.bool_)
-    years = np.unique(days.astype("datetime64[Y]"))
-    holidays = np.concatenate([_holidays(int(year.astype(int)) + 1970) for year in years])
+    holidays = np.concatenate([_holidays(int(year)) for year in years])
     return np.asarray((pickup.dt.day_of_week >= 5) | np.isin(days, holidays), dtype=np.bool_)
 
 
 @lru_cache(maxsize=64)
-def _holidays(year: int) -> npt.NDArray[np.datetime64]:
-    """Return a year's holidays: pandas works them out anew each time, which takes milliseconds."""
+def _holidays(year: int) -> npt.NDArray[np.int64]:
+    """Return a year's holidays, as days since 1970; pandas takes milliseconds to work them out."""
     days = USFederalHolidayCalendar().holidays(f"{year}-01-01", f"{year}-12-31")
-    return np.asarray(days, dtype="datetime64[D]")
+    return days.to_numpy("datetime64[D]").view(np.int64)
 
 
 def hour_of_week_part(pickup: pd.Series) -> npt.NDArray[np.int64]:
