@@ -7,8 +7,7 @@ the column, since a model has a number for any zone and any distance.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -157,50 +156,16 @@ def _column(name: str, values: list[Any]) -> npt.NDArray[Any] | None:
 
 
 def _require_trips(name: str, values: list[Any], *, is_needed: bool) -> None:
-    check, what = _CHECKS[name]
     for number, value in enumerate(values, 1):
         if value is None:
             if is_needed:
                 raise RequestError(f"trip {number}: {name} is missing")
-        elif check(value) is None:
-            raise RequestError(f"trip {number}: {name} must be {what}, got {value!r:.60}")
+        elif _column(name, [value]) is None:
+            raise RequestError(f"trip {number}: {name} must be {_MUST[name]}, got {value!r:.60}")
 
 
-def _number(given: Any) -> float | None:
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        return None
-    try:
-        number = float(given)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _distance(given: Any) -> float | None:
-    number = _number(given)
-    return number if number is not None and number >= 0 else None
-
-
-def _zone(given: Any) -> int | None:
-    number = _number(given)
-    return int(number) if number in range(1, _ZONES + 1) and number is not None else None
-
-
-def _time(given: Any) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(given) if isinstance(given, str) else None
-    except ValueError:
-        return None
-    return time if time and time.tzinfo is None and time.year in _YEARS else None
-
-
-_ZONE = (_zone, f"the number of a zone, 1 to {_ZONES}")
-_CHECKS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
-    "PULocationID": _ZONE,
-    "DOLocationID": _ZONE,
-    "trip_distance": (_distance, "0 or more miles"),
-    "pickup_datetime": (
-        _time,
-        "New York's time in ISO 8601 without a zone, such as 2021-03-01T08:30:00",
-    ),
+_MUST = dict.fromkeys(AT_PICKUP, f"the number of a zone, 1 to {_ZONES}")
+_MUST |= {
+    "trip_distance": "0 or more miles",
+    "pickup_datetime": "New York's time in ISO 8601 without a zone, such as 2021-03-01T08:30:00",
 }
