@@ -12,7 +12,6 @@ import argparse
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from benchmarks.serving import free_port
+
 # The machine may be busy.
 PATIENCE = 240
 
@@ -33,9 +34,7 @@ class Server:
     """Prefect's server, started by Prefect; it can be started again with what it knew."""
 
     def __init__(self, engines: Path, home: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}/api"
         self.programs = engines
         # The server answers 503 while its SQLite is locked: Prefect's own client asks again too.

@@ -26,6 +26,9 @@ Name = Annotated[
     str | None,
     typer.Option(metavar="MODEL", help="The registered model; nyc-taxi-duration if left out."),
 ]
+Version = Annotated[
+    str | None, typer.Argument(metavar="[VERSION]", help="The champion if left out.")
+]
 Reason = Annotated[str, typer.Option(help="Why; it stays in the history.")]
 
 
@@ -97,12 +100,7 @@ def history(name: Name = None) -> None:
 
 
 @registry.command()
-def card(
-    version: Annotated[
-        str | None, typer.Argument(metavar="[VERSION]", help="The champion if left out.")
-    ] = None,
-    name: Name = None,
-) -> None:
+def card(version: Version = None, name: Name = None) -> None:
     """Print the model card of a version, in Markdown."""
     with registry_errors_stop():
         from taxi_nb.registry.card import model_card
@@ -160,6 +158,7 @@ def compare(
     """
     import pandas as pd
 
+    from taxi_nb.pipeline.memory import RUNS
     from taxi_nb.project import project_root
     from taxi_nb.scoring.serving.answers_log import read_answers
     from taxi_nb.scoring.serving.comparison import compare as compared
@@ -167,7 +166,7 @@ def compare(
     from taxi_nb.trips.loading import load_trips
 
     with errors_stop({LookupError: FAILURE, OSError: FAILURE}):
-        answers = read_answers(project_root() / "runs", model_name(name))
+        answers = read_answers(project_root() / RUNS, model_name(name))
     parts, missing = [], []
     for month in sorted(answers["pickup_datetime"].dropna().dt.strftime("%Y-%m").unique()):
         try:

@@ -7,19 +7,21 @@ from typing import Annotated
 import typer
 
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, stop
-from taxi_nb.cli.registry import Name, Reason, champion_number, model_name, registry_errors_stop
+from taxi_nb.cli.registry import (
+    Name,
+    Reason,
+    Version,
+    champion_number,
+    model_name,
+    registry_errors_stop,
+)
 
 By = Annotated[
     str, typer.Option(metavar="NAME", help="Who says so. It is kept as stated; nothing checks it.")
 ]
 
 
-def show(
-    version: Annotated[
-        str | None, typer.Argument(metavar="[VERSION]", help="The champion if left out.")
-    ] = None,
-    name: Name = None,
-) -> None:
+def show(version: Version = None, name: Name = None) -> None:
     """Show a version: where it came from, and who signed it off when and why."""
     with registry_errors_stop():
         from taxi_nb.registry.sign_off import approvals

@@ -190,9 +190,9 @@ def _show_error(result: Scoring) -> None:
         f"error:   RMSE {error.rmse:.3f} minutes, MAE {error.mae:.3f}; at training time "
         f"{error.at_training['rmse']:.3f} and {error.at_training['mae']:.3f}"
     )
-    bias, days = error.bias_over_days, f"over {error.bias_over_days.days} days"
-    known = f" ± {bias.error:.3f} minutes {days}" if bias.days > 1 else " minutes on one day"
-    print(f"         bias {bias.mean:+.3f}{known}; trips take {error.mean_duration:.1f}")
+    bias = error.bias_over_days
+    days = f"over {bias.days} days" if bias.days > 1 else "on one day"
+    print(f"         bias {bias.shown('+')} minutes {days}; trips take {error.mean_duration:.1f}")
     if error.coverage is not None and result.model.intervals is not None:
         aim = result.model.intervals.level
         print(f"         {error.coverage:.1%} of trips are inside their {aim:.0%} intervals")

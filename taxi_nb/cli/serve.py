@@ -52,6 +52,7 @@ def serve(
     place = reserve(port, "serve", host)
     with registry_errors_stop(), signals_stop("ended"):
         from taxi_nb.pipeline.interrupted import Interrupted
+        from taxi_nb.pipeline.memory import RUNS
         from taxi_nb.project import project_root
         from taxi_nb.registry.versions import CHALLENGER, registry_client
         from taxi_nb.scoring.scored_model import ModelError
@@ -72,7 +73,7 @@ def serve(
             run_id = run.info.run_id
             log = None
             if share is not None:
-                log = AnswersLog(project_root() / "runs" / FOLDER / run_id)
+                log = AnswersLog(project_root() / RUNS / FOLDER / run_id)
             answers = Answers(models, Challenge(share, shadow) if share is not None else None, log)
             minutely = Minutely(answers, registry.client, run_id, say)
             app = answers.application(threads(models, minutely))

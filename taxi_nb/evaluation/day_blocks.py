@@ -31,6 +31,11 @@ def days_of(stamps: Any) -> npt.NDArray[Any]:
     return np.asarray(stamps).astype("datetime64[D]")
 
 
+def with_error(mean: float, error: float | None, sign: str = "") -> str:
+    """Return a mean as text, with its error where that is known."""
+    return f"{mean:{sign}.3f}" + (f" ± {error:.3f}" if error is not None else "")
+
+
 @dataclass(frozen=True)
 class DayMean:
     """A mean, or what follows from means, with its standard error over days as blocks.
@@ -70,7 +75,7 @@ class DayMean:
         >>> DayMean(-1.25, 0.5, 8).shown("+"), DayMean(1.25, math.inf, 1).shown()
         ('-1.250 ± 0.500', '1.250')
         """
-        return f"{self.mean:{sign}.3f}" + (f" ± {self.error:.3f}" if self.days > 1 else "")
+        return with_error(self.mean, self.error if self.days > 1 else None, sign)
 
     def reach(self, comparisons: int = 1) -> float:
         """How far chance goes from the mean in one direction, but for `BY_CHANCE` of the times.

@@ -91,9 +91,8 @@ chose it among 9 models, so that the number is optimistic
         return {f"test_{name}": value for name, value in {**self.metrics, **known}.items()}
 
     def __str__(self) -> str:
-        error = f" ± {self.rmse.error:.3f}" if self.rmse.days > 1 else ""
         days = f"{self.rmse.days} day{'s' if self.rmse.days > 1 else ''}"
-        says = f"RMSE {self.rmse.mean:.3f}{error} minutes over {days} of {self.on}"
+        says = f"RMSE {self.rmse.shown()} minutes over {days} of {self.on}"
         if self.candidates is None:
             return f"{says}; these trips taught and chose nothing"
         if self.candidates == 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from taxi_nb.calendar_months import is_month, months_between
+from taxi_nb.evaluation.day_blocks import with_error
 from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.project import private_folder, write_whole
 from taxi_nb.scoring.result import Scoring
@@ -65,10 +66,8 @@ class MonthScore:
         """RMSE and bias in words."""
         if self.rmse is None or self.bias is None:
             return "durations are not known yet"
-        return (
-            f"RMSE {self.rmse:.3f}{_chance(self.rmse_error)} minutes, "
-            f"bias {self.bias:+.3f}{_chance(self.bias_error)}"
-        )
+        bias = with_error(self.bias, self.bias_error, "+")
+        return f"RMSE {with_error(self.rmse, self.rmse_error)} minutes, bias {bias}"
 
 
 @dataclass(frozen=True)
@@ -214,7 +213,3 @@ def read_month(file: Path) -> MonthRecord:
         return from_plain(MonthRecord, json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not a month's record: {one_line(error)}") from None
-
-
-def _chance(error: float | None) -> str:
-    return f" ± {error:.3f}" if error is not None else ""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from taxi_nb.evaluation.day_blocks import with_error
 from taxi_nb.project import write_whole
 from taxi_nb.scoring.judged_months import MonthRecord, MonthScore
 
@@ -73,10 +74,9 @@ def _row(record: MonthRecord) -> str:
 
 def _number(score: MonthScore | None, name: str, sign: str = "") -> str:
     value: float | None = getattr(score, name, None)
-    error: float | None = getattr(score, f"{name}_error", None)
     if value is None:
         return ""
-    return f"{value:{sign}.3f}" + (f" ± {error:.3f}" if error is not None else "")
+    return with_error(value, getattr(score, f"{name}_error", None), sign)
 
 
 def _figure(records: list[MonthRecord]) -> str:

@@ -21,17 +21,12 @@ from typer.testing import CliRunner
 
 from taxi_nb.cli import app
 from tests.conftest import REPOSITORY, Project, runs_of
+from tests.tracking.stores.servers import free_port
 from tests.trained_models import TrainedModels
 
 pytestmark = pytest.mark.slow
 
 ROUTE = {"PULocationID": 74, "DOLocationID": 75, "trip_distance": 1.8}
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,16 +42,14 @@ class Compared:
     def __str__(self) -> str:
         days = f"{self.trips:,} trips of {self.gain.days} day{'s' if self.gain.days > 1 else ''}"
         found = f"version {self.challenger} against version {self.champion} on the same {days}: "
+        found += f"RMSE {replace(self.gain, mean=-self.gain.mean).shown('+')} minutes"
         if self.gain.days < 2:
-            return found + f"RMSE {-self.gain.mean:+.3f} minutes; one day cannot tell from chance"
+            return f"{found}; one day cannot tell from chance"
         reach = self.gain.reach()
         verdict = "may be chance"
         if abs(self.gain.mean) > reach:
             verdict = "better" if self.gain.mean > 0 else "worse"
-        return found + (
-            f"RMSE {-self.gain.mean:+.3f} ± {self.gain.error:.3f} minutes, {verdict} "
-            f"(chance explains {reach:.3f})"
-        )
+        return f"{found}, {verdict} (chance explains {reach:.3f})"
 
 
 @dataclass(frozen=True)
