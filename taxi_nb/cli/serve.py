@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,9 @@ from taxi_nb.cli.registry import Name, champion_number, model_name, registry_err
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+    from taxi_nb.scoring.serving.application import Answers
+    from taxi_nb.scoring.serving.in_mlflow import ServerRun
 
 # While another model is loaded, requests of half a second may wait.
 _MOST_REQUESTS = 256
@@ -58,33 +62,48 @@ def serve(
         from taxi_nb.scoring.scored_model import ModelError
         from taxi_nb.scoring.serving.answers_log import FOLDER, AnswersLog
         from taxi_nb.scoring.serving.application import Answers, Challenge
-        from taxi_nb.scoring.serving.in_mlflow import Minutely, threads
+        from taxi_nb.scoring.serving.in_mlflow import ServerRun
         from taxi_nb.scoring.serving.models_in_use import ModelsInUse
         from taxi_nb.tracking.model_notes import RegistryError
         from taxi_nb.tracking.run import tracked_run
 
         champion_number(model_name(name))  # Says what to do if there is none.
+        challenge = Challenge(share, shadow) if share is not None else None
         registry = _Registry(model_name(name), registry_client())
         try:
-            models = ModelsInUse(registry, say, CHALLENGER if share is not None else None)
+            models = ModelsInUse(registry, say, CHALLENGER if challenge else None)
         except ModelError as error:
             raise RegistryError(str(error)) from None
+        ended = None
         with tracked_run(f"serve {registry.name}", kind="serving") as run:
             run_id = run.info.run_id
-            log = None
-            if share is not None:
-                log = AnswersLog(project_root() / RUNS / FOLDER / run_id)
-            answers = Answers(models, Challenge(share, shadow) if share is not None else None, log)
-            minutely = Minutely(answers, registry.client, run_id, say)
-            app = answers.application(threads(models, minutely))
+            log = AnswersLog(project_root() / RUNS / FOLDER / run_id) if challenge else None
+            answers = Answers(models, challenge, log)
+            beside = _beside(answers, ServerRun(answers, registry.client, run_id))
             greeting = f"{registry.name} version {models.champion.version}"
-            ended = None
+            app = answers.application(beside)
             try:
                 keep_open(app, place, "/invocations", greeting, most_requests=_MOST_REQUESTS)
             except Interrupted as signal:  # That is how a server ends well.
                 ended = typer.Exit(128 + signal.signal_number)
         if ended:
             raise ended
+
+
+def _beside(answers: Answers, server_run: ServerRun) -> AbstractAsyncContextManager[None]:
+    """Return what is done beside answering: champions are followed, and notes written."""
+    from taxi_nb.scoring.serving import in_mlflow, models_in_use
+    from taxi_nb.scoring.serving.repeated import Repeated, threads
+
+    models, writes = answers.models, {"the server's run cannot be written": server_run.write}
+    if answers.log:
+        writes = {"answers cannot be kept": answers.log.write, **writes}
+    follows = {"the registry cannot be asked": models.look}
+    all_the_same = "requests are answered all the same"
+    return threads(
+        Repeated(models_in_use.SECONDS, follows, say, models.goes_on),
+        Repeated(in_mlflow.SECONDS, writes, say, lambda: all_the_same, also_at_the_end=True),
+    )
 
 
 @dataclass

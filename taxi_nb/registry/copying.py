@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taxi_nb.registry.card import CARD_FILE
-from taxi_nb.registry.versions import DEFAULT_NAME, RegistryError, registry_client, usable
+from taxi_nb.registry.versions import (
+    DEFAULT_NAME,
+    RegistryError,
+    make_version,
+    registry_client,
+    usable,
+)
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking import names
 from taxi_nb.tracking.held_folder import HeldFolder
@@ -237,27 +243,17 @@ def _copied_model(
 def _new_version(
     target: MlflowClient, run_id: str | None, model_id: str, original: _Original
 ) -> ModelVersion:
-    from mlflow.exceptions import MlflowException
-
     version = original.version
     expect_digests(target, version.name)
-    try:
-        target.create_registered_model(version.name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    made = target.create_model_version(
+    return make_version(
+        target,
         version.name,
+        lambda: _copy_in(target, original),
         source=f"models:/{model_id}",
         run_id=run_id,
         model_id=model_id,
         tags={**version.tags, **original.tags},
     )
-    # Two processes may have copied it at once: both take the first.
-    first = _copy_in(target, original) or made
-    if int(first.version) < int(made.version):
-        target.delete_model_version(made.name, made.version)
-    return first
 
 
 def _complete(target: MlflowClient, copy: ModelVersion, original: _Original) -> None:

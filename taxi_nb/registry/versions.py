@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taxi_nb.tracking import names
 from taxi_nb.tracking.experiments import bring_home
@@ -101,12 +101,13 @@ def set_alias(client: MlflowClient, name: str, alias: str, version: str) -> None
     again_if_another_was_first(lambda: client.set_registered_model_alias(name, alias, version))
 
 
-def _version_of(client: MlflowClient, run: Run, name: str) -> ModelVersion | None:
-    found = client.search_model_versions(f"name = '{name}' and run_id = '{run.info.run_id}'")
-    return min(found, key=lambda version: int(version.version), default=None)
+def make_version(
+    client: MlflowClient, name: str, known: Callable[[], ModelVersion | None], **about: Any
+) -> ModelVersion:
+    """Make a version, or return the one that another process has made meanwhile.
 
-
-def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
+    `known` looks for the first version that is the same; `about` is what MLflow is told of it.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -114,9 +115,25 @@ def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    made = client.create_model_version(name, **about)
+    # Two processes may have looked for it at once: both take the first.
+    first = known() or made
+    if int(first.version) < int(made.version):
+        client.delete_model_version(name, made.version)
+    return first
+
+
+def _version_of(client: MlflowClient, run: Run, name: str) -> ModelVersion | None:
+    found = client.search_model_versions(f"name = '{name}' and run_id = '{run.info.run_id}'")
+    return min(found, key=lambda version: int(version.version), default=None)
+
+
+def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
     address = model_uri(run)
-    made = client.create_model_version(
+    version = make_version(
+        client,
         name,
+        lambda: _version_of(client, run, name),
         source=address,
         run_id=run.info.run_id,
         model_id=address.removeprefix("models:/"),
@@ -126,12 +143,8 @@ def _new_version(client: MlflowClient, run: Run, name: str) -> ModelVersion:
             **_lineage_tags(client, run),
         },
     )
-    # Two processes may have looked for it at once: both take the first.
-    first = _version_of(client, run, name) or made
-    if int(first.version) < int(made.version):
-        client.delete_model_version(name, made.version)
-    note_files(client, first)
-    return first
+    note_files(client, version)
+    return version
 
 
 def _lineage_tags(client: MlflowClient, run: Run) -> dict[str, str]:

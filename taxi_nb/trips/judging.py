@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from taxi_nb.calendar_months import month_plus
+from taxi_nb.models.zones import PAIR_BASE
 from taxi_nb.tracking.inputs import used_data
 from taxi_nb.tracking.judgements import Judgement, note, worst_first
 from taxi_nb.trips.checks import Checks, Limit
@@ -23,9 +24,6 @@ from taxi_nb.trips.report import MonthCounts
 from taxi_nb.trips.sources import Source
 
 logger = logging.getLogger(__name__)
-
-# A pair of zones as one number.
-_ZONES = 1 << 16
 
 
 class CheckError(TripsError):
@@ -157,13 +155,13 @@ class _Months:
         for records in read_batches(content, self.taxi, with_drop_offs=known):
             kept, _ = clean(records, month, rules)
             begins, ends = records.pickup_zone[kept], records.dropoff_zone[kept]
-            yield begins.astype(np.int64) * _ZONES + ends
+            yield begins.astype(np.int64) * PAIR_BASE + ends
         content.check_unchanged()
 
 
 def _pairs_of(numbers: npt.NDArray[np.int64]) -> Counter[tuple[int, int]]:
     found, counts = np.unique(numbers, return_counts=True)
-    pairs = (divmod(number, _ZONES) for number in found.tolist())
+    pairs = (divmod(number, PAIR_BASE) for number in found.tolist())
     return Counter(dict(zip(pairs, counts.tolist(), strict=True)))
 
 

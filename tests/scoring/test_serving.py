@@ -22,6 +22,7 @@ from taxi_nb.registry.versions import CHALLENGER, registry_client, set_alias
 from taxi_nb.scoring.serving.answers_log import AnswersLog
 from taxi_nb.scoring.serving.application import Answers, Challenge
 from taxi_nb.scoring.serving.models_in_use import ModelsInUse
+from taxi_nb.scoring.serving.repeated import Repeated
 from tests.trained_models import TrainedModels
 
 NAME = "nyc-taxi-duration"
@@ -268,3 +269,23 @@ def test_a_shadow_needs_a_share() -> None:
     refused = CliRunner().invoke(app, ["serve", "--shadow"])
     assert refused.exit_code == 2
     assert "--challenger 20%" in refused.output
+
+
+def test_what_fails_beside_answering_is_said_once_until_it_goes_well_again() -> None:
+    said: list[str] = []
+    fails = [OSError("the disk is full"), OSError("the disk is full"), None, OSError("again")]
+    done: list[int] = []
+
+    def write() -> None:
+        if (error := fails.pop(0)) is not None:
+            raise error
+
+    works = {"answers cannot be kept": write, "never": lambda: done.append(1)}
+    loop = Repeated(0, works, said.append, lambda: "version 3 goes on")
+    for _ in range(4):
+        loop.once()
+    assert said == [
+        "answers cannot be kept: the disk is full; version 3 goes on",
+        "answers cannot be kept: again; version 3 goes on",
+    ]
+    assert len(done) == 4

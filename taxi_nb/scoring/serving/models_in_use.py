@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -37,7 +36,7 @@ class Registry(Protocol):
 class ModelsInUse:
     """The loaded champion, and the challenger if it is asked for.
 
-    The registry is asked again and again. Another champion is loaded beside the one that answers,
+    Each `look` asks the registry. Another champion is loaded beside the one that answers,
     tried on its own input example, and takes over between two requests. One that cannot be loaded
     leaves the old one where it is, and is said once.
 
@@ -52,30 +51,12 @@ class ModelsInUse:
     ) -> None:
         self._registry, self._say = registry, say
         self._challenger_alias = challenger_alias
-        self._ended = threading.Event()
         # By alias: the version that could not be used, and when that was found.
         self._refused: dict[str, tuple[str, float]] = {}
-        self._said: str | None = None
         self.failures = 0  # How often a model could not be loaded.
         self.challenger: ServedModel | None = None
         self.champion = self._load(registry.version_of(CHAMPION) or "")
         self._follow_challenger()
-
-    def go_on(self) -> None:
-        """Ask the registry until `end`, in a thread of its own."""
-        while not self._ended.wait(SECONDS):
-            try:
-                self.look()
-                self._said = None
-            except Exception as error:  # Whatever a store may say: the old model goes on.
-                reason = one_line(error)
-                if reason != self._said:
-                    self._say(f"the registry cannot be asked: {reason}; {self._who} goes on")
-                self._said = reason
-
-    def end(self) -> None:
-        """Ask no more."""
-        self._ended.set()
 
     def look(self) -> None:
         """Ask the registry once, and load what is new."""
@@ -87,12 +68,12 @@ class ModelsInUse:
             found = known if known and known.version == now else self._tried(CHAMPION, now)
             if found:
                 self.champion = found
-                self._say(f"{self._who} answers from now on")
+                self._say(f"version {now} answers from now on")
         self._follow_challenger()
 
-    @property
-    def _who(self) -> str:
-        return f"version {self.champion.version}"
+    def goes_on(self) -> str:
+        """Say that the champion answers as before."""
+        return f"version {self.champion.version} goes on"
 
     def _follow_challenger(self) -> None:
         if self._challenger_alias is None:
@@ -121,7 +102,7 @@ class ModelsInUse:
 
     def _refuse(self, role: str, version: str, reason: str) -> None:
         if self._refused.get(role, ("-", 0.0))[0] != version:
-            self._say(f"{reason}; {self._who} goes on")
+            self._say(f"{reason}; {self.goes_on()}")
         self._refused[role] = (version, time.monotonic())
 
     def _load(self, version: str) -> ServedModel:
