@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,16 +71,28 @@ def monthly(
         project_lock(folder, say),
     ):
         months = Months(folder)
-        waited = {month for month, known in months.known.items() if known.state == "waiting"}
+        waited = {
+            month
+            for month, known in months.known.items()
+            if known.state == "waiting" and known.told
+        }
         registered = settings_of(pipeline).get("registered_model")
         steps = _Steps(params, overrides, accept, jobs, kernel, months, registered)
-        for record in carry_on(months, months.to_do(pipeline.month), steps, str(params)):
-            print("\n".join(record.lines), flush=True)
-            ended.append(record)
+
+        def tell(record: MonthRecord) -> None:
             lines = [*record.lines[1:], f"page: {folder / 'index.html'}"]
             title = f"{pipeline.name} {record.lines[0]}"
             if not (record.state == "waiting" and record.month in waited):  # That is known.
                 notifier.tell(Message(title, lines, record.events), say)
+            months.write(replace(record, told=True))
+
+        for record in [*months.known.values()]:
+            if not record.told:  # A call was killed before it could.
+                tell(record)
+        for record in carry_on(months, months.to_do(pipeline.month), steps, str(params)):
+            print("\n".join(record.lines), flush=True)
+            ended.append(record)
+            tell(record)
         page = write_page(folder, months.known)
     if not ended:
         print(f"nothing to do: {pipeline.month} is {months.known[pipeline.month].decision}")

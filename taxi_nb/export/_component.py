@@ -29,6 +29,7 @@ def opened(given: dict[str, Any], params: str, digest: str, settings: str, job: 
         if value is not None and value != ("" if is_yaml else setting["default"]):
             text = value if is_yaml else json.dumps(value, ensure_ascii=False)
             command.append(f"--set={name}={text}")
+    command += [f"--accept={one}" for one in given.get("accept") or []]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(done.returncode)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taxi_nb.export import _component
 from taxi_nb.export.outline import (
+    ACCEPT,
     MARK,
     ExportError,
     Outline,
@@ -67,14 +68,19 @@ def _specification(made: Outline, image: str, variables: Mapping[str, str]) -> d
         one.name: {"kind": kinds[one.name], "default": one.default} for one in made.settings
     }
     inputs = {"parameters": {one.name: _parameter(one, kinds[one.name]) for one in made.settings}}
+    inputs["parameters"][ACCEPT] = {"parameterType": "LIST", "isOptional": True, "defaultValue": []}
     opening = [made.params, made.digest, json.dumps(settings, ensure_ascii=False), _JOB]
     last = _task("close", "close", after=["open", *names.values()])
     last["triggerPolicy"] = {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
-    tasks = {"open": _task("open", "open", settings=made.settings)}
-    components = {"comp-open": {"executorLabel": "exec-open", "outputDefinitions": _RUN}}
+    tasks = {"open": _task("open", "open", settings=list(inputs["parameters"]))}
+    components = {
+        "comp-open": {
+            "executorLabel": "exec-open",
+            "inputDefinitions": inputs,
+            "outputDefinitions": _RUN,
+        }
+    }
     executors = {"exec-open": _container(image, variables, "open", *opening)}
-    if made.settings:
-        components["comp-open"]["inputDefinitions"] = inputs
     for step in made.steps:
         name = names[step.name]
         needs = ["open", *(names[need] for need in step.needs)]
@@ -90,9 +96,10 @@ def _specification(made: Outline, image: str, variables: Mapping[str, str]) -> d
         "executorLabel": "exec-close",
         "inputDefinitions": {"parameters": optional},
     }
-    root: dict[str, Any] = {"dag": {"tasks": tasks | {"close": last}}}
-    if made.settings:
-        root["inputDefinitions"] = inputs
+    root: dict[str, Any] = {
+        "dag": {"tasks": tasks | {"close": last}},
+        "inputDefinitions": inputs,
+    }
     return {
         "pipelineInfo": {
             "name": identifier(made.name, "-").lower() or "pipeline",
@@ -112,7 +119,7 @@ def _task(
     name: str,
     shown: str,
     after: list[str] | None = None,
-    settings: tuple[Setting, ...] = (),
+    settings: Sequence[str] = (),
     retries: int = 0,
 ) -> dict[str, Any]:
     """Return a task; KFP caches nothing, since a step itself knows whether it is up to date."""
@@ -124,7 +131,7 @@ def _task(
     if after:
         task |= {"dependentTasks": after, "inputs": {"parameters": {"run": _FROM_OPEN}}}
     if settings:
-        handed = {one.name: {"componentInputParameter": one.name} for one in settings}
+        handed = {one: {"componentInputParameter": one} for one in settings}
         task["inputs"] = {"parameters": handed}
     if retries:
         waits = {"backoffDuration": "1s", "backoffFactor": 2.0, "backoffMaxDuration": "60s"}

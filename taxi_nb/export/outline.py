@@ -20,6 +20,8 @@ from taxi_nb.secrets.references import secret_variables
 
 # Stands in the first lines of each exported file.
 MARK = "Written by `taxi-nb export"
+# What an engine calls the checks that may be failed once, each as `check=reason`.
+ACCEPT = "accept"
 _PLAIN_TYPES = {"Any", "Literal", "Optional", "bool", "dict", "float", "int", "list", "str"}
 
 
@@ -122,6 +124,8 @@ def _settings(pipeline: Pipeline) -> Iterator[Setting]:
     if pipeline.month:
         yield Setting(MONTH, "str", None)
     named = dict.fromkeys(name for step in pipeline.steps for name in step.parameters)
+    if ACCEPT in named:
+        raise ExportError(f"a parameter cannot be called {ACCEPT!r}: engines let checks pass by it")
     for name in named:
         users = [step for step in pipeline.steps if name in declared(step.notebook)]
         values = [step.parameters[name] for step in users if name in step.parameters]

@@ -109,6 +109,8 @@ class MonthRecord:
     mlflow_run_id: str | None = None
     # Of a month that failed: the checks that it does not pass.
     failed_checks: tuple[str, ...] = ()
+    # Whether those who are to be told of it have been: a kill may come between.
+    told: bool = True
 
     @property
     def events(self) -> list[str]:

@@ -71,7 +71,7 @@ def carry_on(
                 record = replace(record, state="failed", error=why, failed_checks=checks)
             months.known[month] = record
             steps.keep(record)
-            record = months.write(record)
+            record = months.write(replace(record, told=False))
         yield record
 
 

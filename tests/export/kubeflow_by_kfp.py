@@ -22,6 +22,7 @@ warnings.simplefilter("ignore")
 EXPORTED, ARGUMENTS = Path(sys.argv[1]), json.loads(sys.argv[2])
 WORK = EXPORTED.parent / "kfp"
 WORK.mkdir()
+NONE = []
 STRUCT = {"rate": 0.5, "n": 3}
 WRITTEN = yaml.safe_load(EXPORTED.read_text())
 
@@ -42,6 +43,7 @@ def open(
     broken: int = 0,
     options: dict = STRUCT,
     extra: str = "",
+    accept: list = NONE,
 ):
     return container("open")
 
@@ -72,11 +74,14 @@ def close(run: str = ""):
 
 
 @dsl.pipeline(name="test", description=WRITTEN["pipelineInfo"]["description"])
-def twin(seed: int = 7, broken: int = 0, options: dict = STRUCT, extra: str = ""):
+def twin(
+    seed: int = 7, broken: int = 0, options: dict = STRUCT, extra: str = "", accept: list = NONE
+):
     def task(made, shown, *needs):
         return made.set_caching_options(False).set_display_name(shown).after(*needs)
 
-    opened = task(open(seed=seed, broken=broken, options=options, extra=extra), "open")
+    given = {"seed": seed, "broken": broken, "options": options, "extra": extra, "accept": accept}
+    opened = task(open(**given), "open")
     run = opened.outputs["run"]
     a = task(step_01_a(run=run), "01_a")
     b1, b2 = task(step_02_b_1(run=run), "02_b[1]"), task(step_02_b_2(run=run), "02_b[2]")

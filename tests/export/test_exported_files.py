@@ -135,7 +135,7 @@ def test_a_flow_of_months_has_one_typed_parameter_and_one_task(project: Project)
         for node in ast.parse(text).body
         if isinstance(node, ast.FunctionDef) and node.name == "every_months_flow"
     )
-    assert ast.unparse(made.args) == "month: str='latest'"
+    assert ast.unparse(made.args) == "month: str='latest', accept: list[str] | None=None"
     assert 'PARAMS = "params/every.yaml"' in text
     assert "JOBS = 2" in text
     assert f'every_months_flow.serve(name="every-months", cron="{CRON}")' in text
@@ -148,8 +148,10 @@ def test_a_parameter_may_have_the_name_of_what_a_flow_uses(project: Project) -> 
     file = project.pipeline(f"params: {{{given}}}\nsteps: [{{notebook: 01_a}}]")
     tree = ast.parse(flow(read_pipeline(file, project.root)))
     (made,) = (one for one in tree.body if getattr(one, "name", "") == "test_flow")
-    # Its body is its docstring and one call, of nothing that a parameter hides.
-    assert ast.unparse(made).splitlines()[-1].strip() == "_carry_out(dict(locals()))"
+    # Its body is its docstring and calls of nothing that a parameter hides.
+    *_, values, call = ast.unparse(made).splitlines()
+    assert values.strip() == "values = dict(locals())"
+    assert call.strip() == "_carry_out(values, values.pop('accept') or [])"
 
 
 def test_a_flow_finds_the_project_from_another_folder(pipeline: Pipeline) -> None:

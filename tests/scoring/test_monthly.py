@@ -127,6 +127,15 @@ def test_a_month_that_does_not_pass_a_check_is_failed_until_it_is_accepted(
     assert not (monthly.root / "runs" / "monthly" / "2021-04.parquet").exists()
     assert len(webhook.got) == 1
 
+    # A call was killed between a month's record and its message: the next call sends it.
+    file = monthly.root / "runs" / "monthly" / "2021-03.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "told": False}))
+    again = "2021-04: failed"  # It is tried again each time.
+    for titles in (["2021-03: trained, version 1 promoted", again], [again]):
+        webhook.got.clear()
+        taxi_nb("monthly")
+        assert [told["title"] for told in webhook.got] == [f"monthly {title}" for title in titles]
+
 
 @pytest.mark.slow
 def test_where_the_champion_is_protected_a_month_waits_for_a_sign_off(

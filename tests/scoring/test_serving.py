@@ -187,6 +187,9 @@ def test_metrics_count_requests_and_say_what_the_model_never_saw(
     assert found["requests"] == 3
     assert found["requests_refused"] == 1
     assert 0 <= found["psi_PULocationID"] < 0.5
+    # What could not be written is not lost.
+    assert served.answers.meters.since_last() == found
+    served.answers.meters.written(found)
     assert served.answers.meters.since_last() == {}
 
 

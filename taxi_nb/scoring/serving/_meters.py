@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,7 +85,8 @@ class Meters:
         )
         self._lock = threading.Lock()
         self._recent: deque[float] = deque(maxlen=_REMEMBERED)
-        self._count = self._refused = self._failed = 0
+        # Since the last time that they were written.
+        self._counts = dict.fromkeys(("requests", "requests_refused", "requests_failed"), 0)
         self._hour: tuple[ServedModel, LastHour] | None = None
 
     def answered(self, code: int, seconds: float) -> None:
@@ -93,9 +95,9 @@ class Meters:
         self._seconds.observe(seconds)
         with self._lock:
             self._recent.append(seconds)
-            self._count += 1
-            self._refused += 400 <= code < 500
-            self._failed += code >= 500
+            self._counts["requests"] += 1
+            self._counts["requests_refused"] += 400 <= code < 500
+            self._counts["requests_failed"] += code >= 500
 
     def predicted(
         self, model: ServedModel, role: str, trips: pd.DataFrame, minutes: Minutes
@@ -128,25 +130,29 @@ class Meters:
         return generate_latest(self.registry)
 
     def since_last(self) -> dict[str, float]:
-        """Return what happened since the last call, as metrics of a run; nothing without requests.
+        """Return what is not `written` yet, as metrics of a run; nothing without requests.
 
         Seconds are those of p50 and p99, requests are counts.
         """
         with self._lock:
-            seconds, self._recent = list(self._recent), deque(maxlen=_REMEMBERED)
-            count, refused, failed = self._count, self._refused, self._failed
-            self._count = self._refused = self._failed = 0
+            seconds, counts = list(self._recent), dict(self._counts)
         if not seconds:
             return {}
         middle, slow = np.quantile(seconds, [0.5, 0.99])
         return {
-            "requests": count,
-            "requests_refused": refused,
-            "requests_failed": failed,
+            **counts,
             "request_seconds_p50": float(middle),
             "request_seconds_p99": float(slow),
             **{f"psi_{name}": shift.index for name, shift in self._shifts().items()},
         }
+
+    def written(self, metrics: Mapping[str, float]) -> None:
+        """Forget what has been written; what could not be is in the next `since_last`."""
+        with self._lock:
+            for name in self._counts:
+                self._counts[name] -= int(metrics[name])
+            while len(self._recent) > self._counts["requests"]:
+                self._recent.popleft()
 
     def _shifts(self) -> dict[str, Shift]:
         return self._hour[1].shifts() if self._hour else {}

@@ -33,3 +33,4 @@ class ServerRun:
         metrics = [Metric(name, value, now, 0) for name, value in found.items()]
         if metrics:
             self._client.log_batch(self._run_id, metrics)
+            self._answers.meters.written(found)

@@ -63,7 +63,9 @@ class ModelsInUse:
         now = self._registry.version_of(CHAMPION)
         if now is None:
             self._refuse(CHAMPION, "", "there is no champion any more")
-        elif now != self.champion.version:
+        elif now == self.champion.version:
+            self._refused.pop(CHAMPION, None)
+        else:
             known = self.challenger
             found = known if known and known.version == now else self._tried(CHAMPION, now)
             if found:
