@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -67,12 +68,23 @@ Accept = Annotated[
 ]
 
 
+NoPromote = Annotated[
+    bool,
+    typer.Option(
+        "--no-promote",
+        help="For what-ifs: decisions are made and kept, and no champion changes.",
+    ),
+]
+
+
 def read(
     file: Path,
     overrides: list[str] | None,
     month: str | None = None,
     newest: NewestMonth | None = None,
     accept: list[str] | None = None,
+    *,
+    no_promote: bool = False,
 ) -> Pipeline:
     """Read the pipeline file; every mistake in it is told before anything runs."""
     from taxi_nb.pipeline.pipeline_file import MONTH, read_pipeline
@@ -81,7 +93,7 @@ def read(
 
     try:
         given = [*(overrides or []), *([f"{MONTH}={month}"] if month else [])]
-        return read_pipeline(
+        pipeline = read_pipeline(
             project_file(file),
             project_root(),
             given,
@@ -89,6 +101,7 @@ def read(
             read_checks=check_names_and_mistakes,
             accept=accept or (),
         )
+        return replace(pipeline, promotes=not no_promote)
     except PipelineFileError as error:
         count = len(error.problems)
         heading = f"{file}: {count} mistake{'s' if count > 1 else ''}; nothing has been run"

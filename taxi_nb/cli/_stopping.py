@@ -53,7 +53,8 @@ def signals_stop(message: str) -> Iterator[None]:
             signal.signal(number, hear)
         yield
     except Interrupted as interrupted:
-        stop(message, 128 + interrupted.signal_number)
+        notes = getattr(interrupted, "__notes__", ())
+        stop("\n".join([message, *notes]), 128 + interrupted.signal_number)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

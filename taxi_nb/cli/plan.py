@@ -7,11 +7,13 @@ from taxi_nb.cli._arguments import (
     Accept,
     Force,
     Month,
+    NoPromote,
     Overrides,
     ParameterFile,
     make_plan,
     read,
 )
+from taxi_nb.cli._terminal import cut
 
 
 def plan(
@@ -20,9 +22,18 @@ def plan(
     month: Month = None,
     force: Force = None,
     accept: Accept = None,
+    no_promote: NoPromote = False,
 ) -> None:
     """Say which steps would run, and why, without running anything."""
-    _, made = make_plan(pipeline := read(params, overrides, month, accept=accept), force)
+    from taxi_nb.pipeline.expected import Expected
+
+    pipeline = read(params, overrides, month, accept=accept, no_promote=no_promote)
+    memory, made = make_plan(pipeline, force)
     if pipeline.month:
         print(f"months are relative to {pipeline.month}\n")
-    print(made)
+    for line in (lines := str(made).splitlines()):
+        print(cut(line))
+    if expected := str(Expected.of(made, memory)):
+        print(expected)
+    if any(cut(line) != line for line in lines):
+        print("Reasons are cut to the terminal's width; `| cat` shows them whole.")

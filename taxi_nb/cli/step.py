@@ -15,6 +15,7 @@ from taxi_nb.cli._arguments import (
     Accept,
     Kernel,
     Month,
+    NoPromote,
     Overrides,
     make_plan,
     name_and_value,
@@ -49,6 +50,7 @@ def open_run(
         typer.Option(metavar="NAME=VALUE", help="A tag for the run in MLflow; may be repeated."),
     ] = None,
     accept: Accept = None,
+    no_promote: NoPromote = False,
 ) -> None:
     """Open a run whose steps are carried out by `taxi-nb step`; print its id.
 
@@ -59,7 +61,7 @@ def open_run(
     from taxi_nb.pipeline.record import require_latest
 
     tags = dict(name_and_value("--tag", text) for text in tag or [])
-    pipeline = read(params, overrides, month, accept=accept)
+    pipeline = read(params, overrides, month, accept=accept, no_promote=no_promote)
     notifier_of(pipeline)  # Before hours of work of which nobody would hear.
     with _errors("the run could not be opened: "):
         require_latest(pipeline.root / RUNS)
@@ -80,6 +82,7 @@ def step(
     ] = None,
     kernel: Kernel = "auto",
     accept: Accept = None,
+    no_promote: NoPromote = False,
 ) -> None:
     """Carry out one step of a run that `taxi-nb open` has opened.
 
@@ -95,7 +98,7 @@ def step(
     from taxi_nb.pipeline.record import Status
     from taxi_nb.pipeline.resources import require_resources
 
-    opened, pipeline = _opened(run, params, accept)
+    opened, pipeline = _opened(run, params, accept, no_promote=no_promote)
     chosen = _step(pipeline, name)
     if retries is not None:
         chosen = replace(chosen, retries=retries)
@@ -104,7 +107,7 @@ def step(
             stop(f"run {run} is closed: {opened.opened.status}", USAGE)
         require_same(pipeline, opened)
         if opened[name].status.is_good:
-            print(f"{name}  {opened[name].status}: it is done already in this run")
+            print(f"{name}  {opened[name].status.in_words}: it is done already in this run")
             return
         require_resources([chosen])
         require_needs(chosen, opened)
@@ -120,7 +123,7 @@ def step(
     if not result.status.is_good:
         show_failure(result, opened.folder)
         raise typer.Exit(FAILURE)
-    print(f"MLflow: {opened.opened.experiment}, run {result.mlflow_run_id}")
+    print(f"MLflow: {opened.opened.experiment}, run {result.mlflow_run_id}", flush=True)
 
 
 def close(
@@ -186,7 +189,11 @@ def _carried_out(
 
 
 def _opened(
-    run: str, params: Path | None = None, accept: list[str] | None = None
+    run: str,
+    params: Path | None = None,
+    accept: list[str] | None = None,
+    *,
+    no_promote: bool = False,
 ) -> tuple[CoordinatedRun, Pipeline]:
     """Find the run, and read the pipeline file as it was opened with; `accept` goes before."""
     from taxi_nb.pipeline.coordinated import CoordinatedRun
@@ -207,7 +214,12 @@ def _opened(
         own = {text.partition("=")[0] for text in accept or []}
         kept = ["=".join(one) for one in before.accepted.items() if one[0] not in own]
         file = params or Path(before.parameter_file)
-        pipeline = read(file, [*before.overrides], accept=[*kept, *(accept or [])])
+        pipeline = read(
+            file,
+            [*before.overrides],
+            accept=[*kept, *(accept or [])],
+            no_promote=no_promote or not before.promotes,
+        )
         if pipeline.results and not (params or given):
             opened = found(pipeline.results)
     return opened, pipeline
