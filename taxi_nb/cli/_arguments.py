@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from taxi_nb.cli._completion import (
+    complete_file,
+    complete_run,
+    complete_step,
+    pipeline_files,
+    run_names,
+)
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, stop
-from taxi_nb.project import project_file, project_root
+from taxi_nb.project import is_project, project_file, project_root
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.memory import Memory
@@ -21,7 +28,13 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = Path("params/default.yaml")
 
-ParameterFile = Annotated[Path, typer.Argument(help="The pipeline file.", show_default=True)]
+ParameterFile = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="The pipeline file.", autocompletion=complete_file),
+]
+RequiredFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The pipeline file.", autocompletion=complete_file)
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -36,24 +49,35 @@ Force = Annotated[
         "--force",
         metavar="[STEP]",
         help="Run a step though it is up to date; without a name, all steps.",
+        autocompletion=complete_step,
     ),
 ]
 Kernel = Annotated[
     Literal["auto", "fork", "spawn"],
-    typer.Option(help="How kernels start; auto picks what is safe here."),
+    typer.Option(
+        metavar="auto|fork|spawn", help="How kernels start; auto picks what is safe here."
+    ),
 ]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time, at most.")]
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", "-j", metavar="NUMBER", min=1, help="Steps at the same time, at most."),
+]
 ChosenRun = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help="A run's id or folder; the newest if left out."),
+    typer.Argument(
+        metavar="RUN",
+        help="A run's id or folder; the newest if left out.",
+        autocompletion=complete_run,
+    ),
 ]
 
 
 Month = Annotated[
     str | None,
     typer.Option(
+        metavar="MONTH",
         help="What {month-1} and the like in the file are relative to, such as 2023-03; "
-        "latest: the newest month that the source has."
+        "latest: the newest month that the source has.",
     ),
 ]
 
@@ -87,6 +111,7 @@ def read(
     no_promote: bool = False,
 ) -> Pipeline:
     """Read the pipeline file; every mistake in it is told before anything runs."""
+    _require_there(file)
     from taxi_nb.pipeline.pipeline_file import MONTH, read_pipeline
     from taxi_nb.pipeline.spec import PipelineFileError
     from taxi_nb.trips.checks import check_names_and_mistakes
@@ -106,6 +131,29 @@ def read(
         count = len(error.problems)
         heading = f"{file}: {count} mistake{'s' if count > 1 else ''}; nothing has been run"
         stop("\n".join([heading, *(f"  {problem}" for problem in error.problems)]), USAGE)
+
+
+def _require_there(file: Path) -> None:
+    """Stop where there is no such file, and name the one that was probably meant."""
+    from taxi_nb.pipeline.parameters import close_to
+
+    if project_file(file).exists():
+        return
+    there = pipeline_files()
+    hint = close_to(f"params/{file.stem}.yaml", there)
+    if there and not hint:
+        hint = f"; there are {', '.join(there)}"
+    stop(f"there is no file {str(file)[:300]}{hint}{outside()}", USAGE)
+
+
+def outside() -> str:
+    """Return what to add to a message where there is no project; nothing inside of one."""
+    if is_project(project_root()):
+        return ""
+    return (
+        f". This is no project: neither {project_root()} nor a folder above has params/ and "
+        "notebooks/. Go to one, or name it in TAXI_NB_ROOT"
+    )
 
 
 def notifier_of(pipeline: Pipeline) -> Notifier:
@@ -152,6 +200,7 @@ def make_plan(pipeline: Pipeline, force: list[str] | None) -> tuple[Memory, Plan
 
 def run_folder(run: str | None) -> Path:
     """Find a run by its folder or by its id below ``runs/``; the newest if none is named."""
+    from taxi_nb.pipeline.parameters import close_to
     from taxi_nb.pipeline.record import RUN_FILE
 
     run = run or "latest"
@@ -159,4 +208,6 @@ def run_folder(run: str | None) -> Path:
     for folder in (Path(run), runs / run):
         if (folder / RUN_FILE).is_file():
             return folder.resolve()
-    stop(f"{run} is not a run, nor the folder of one; make run-notebooks makes runs", USAGE)
+    close = close_to(run, run_names())
+    makes = "" if close else "; `taxi-nb run` makes runs"
+    stop(f"{run} is not a run, nor the folder of one{close}{makes}{outside()}", USAGE)

@@ -24,7 +24,12 @@ def plan(
     accept: Accept = None,
     no_promote: NoPromote = False,
 ) -> None:
-    """Say which steps would run, and why, without running anything."""
+    """Say which steps would run, and why, without running anything.
+
+    Examples:
+      taxi-nb plan
+      taxi-nb plan params/green-2021.yaml --set max_evals=20
+    """
     from taxi_nb.pipeline.expected import Expected
 
     pipeline = read(params, overrides, month, accept=accept, no_promote=no_promote)

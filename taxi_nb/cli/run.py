@@ -45,9 +45,17 @@ def run(
     accept: Accept = None,
     no_promote: NoPromote = False,
 ) -> None:
-    """Execute the notebooks that have to run, in order, each in a fresh kernel.
+    """Execute the notebooks that have to run, in order.
 
-    What is up to date is not executed again; `taxi-nb plan` says what would run, and why.
+    Each has a fresh kernel. What is up to date is not executed again; `taxi-nb plan` says what
+    would run, and why. The exit code is 0 if all is good, 1 if a step did not end well, 2 for
+    wrong usage or a wrong file, 130 after Ctrl-C.
+
+    Examples:
+      taxi-nb run
+      taxi-nb run params/green-2021.yaml --jobs 2
+      taxi-nb run --set seed=7 --set sample_rows=100000
+      taxi-nb run --set max_evals=50 --no-promote
     """
     pipeline = _in_project_run(read(params, overrides, month, accept=accept, no_promote=no_promote))
     notifier = notifier_of(pipeline)

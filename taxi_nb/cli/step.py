@@ -17,11 +17,14 @@ from taxi_nb.cli._arguments import (
     Month,
     NoPromote,
     Overrides,
+    RequiredFile,
     make_plan,
     name_and_value,
     notifier_of,
+    outside,
     read,
 )
+from taxi_nb.cli._completion import complete_run, complete_step
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 from taxi_nb.cli.run import show_end, show_failure, started_pool
 from taxi_nb.project import project_root
@@ -33,17 +36,21 @@ if TYPE_CHECKING:
     from taxi_nb.pipeline.record import StepResult
     from taxi_nb.pipeline.spec import Pipeline, Step
 
-File = Annotated[Path, typer.Argument(metavar="PARAMS", help="The pipeline file.")]
-RunId = Annotated[str, typer.Option("--run", metavar="ID", help="The run, as `open` printed it.")]
+RunId = Annotated[
+    str,
+    typer.Option(
+        "--run", metavar="RUN", help="The run, as `open` printed it.", autocompletion=complete_run
+    ),
+]
 
 
 def open_run(
-    params: File,
+    params: RequiredFile,
     overrides: Overrides = None,
     month: Month = None,
     run: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Its name; one that is open already is the run."),
+        typer.Option(metavar="RUN", help="Its name; one that is open already is the run."),
     ] = None,
     tag: Annotated[
         list[str] | None,
@@ -52,9 +59,10 @@ def open_run(
     accept: Accept = None,
     no_promote: NoPromote = False,
 ) -> None:
-    """Open a run whose steps are carried out by `taxi-nb step`; print its id.
+    """Open a run for `taxi-nb step`, and print its id.
 
-    Example: ID=$(taxi-nb open params/smoke.yaml)
+    Example:
+      RUN=$(taxi-nb open params/smoke.yaml)
     """
     from taxi_nb.pipeline.coordinated import open_coordinated
     from taxi_nb.pipeline.memory import RUNS
@@ -72,13 +80,22 @@ def open_run(
 
 
 def step(
-    params: File,
-    name: Annotated[str, typer.Argument(metavar="STEP", help="Such as '03_train[lasso]'.")],
+    params: RequiredFile,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="STEP", help="Such as '03_train[lasso]'.", autocompletion=complete_step
+        ),
+    ],
     run: RunId,
-    force: Annotated[bool, typer.Option(help="Run it though it is up to date.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run it though it is up to date.")] = False,
     retries: Annotated[
         int | None,
-        typer.Option(min=0, help="Tries after the first, in place of the file's; an engine's own."),
+        typer.Option(
+            metavar="NUMBER",
+            min=0,
+            help="Tries after the first, in place of the file's; an engine's own.",
+        ),
     ] = None,
     kernel: Kernel = "auto",
     accept: Accept = None,
@@ -89,7 +106,8 @@ def step(
     A step that is up to date is not executed again. Exit codes: 0 it is done, 1 it failed or a
     step that it needs did, 2 it cannot be begun, and as for `taxi-nb run` after a signal.
 
-    Example: taxi-nb step params/smoke.yaml '03_train[linear]' --run 20260203-140501-smoke
+    Example:
+      taxi-nb step params/smoke.yaml '03_train[linear]' --run 20260203-140501-smoke
     """
     from taxi_nb.pipeline.coordinated import bring_needs, require_needs, require_same
     from taxi_nb.pipeline.memory import Memory
@@ -127,13 +145,20 @@ def step(
 
 
 def close(
-    run: Annotated[str, typer.Argument(metavar="ID", help="The run, as `open` printed it.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="The run, as `open` printed it.", autocompletion=complete_run
+        ),
+    ],
 ) -> None:
-    """Close a run: record, page and MLflow say how it ended; exit code 1 if not all is good.
+    """Close a run: record, page and MLflow say how it ended.
 
-    What has not run is skipped. A run that is closed already is told again.
+    What has not run is skipped. A run that is closed already is told again. The exit code is 1 if
+    not all is good.
 
-    Example: taxi-nb close 20260203-140501-smoke
+    Example:
+      taxi-nb close 20260203-140501-smoke
     """
     from taxi_nb.pipeline.coordinated import close_coordinated
     from taxi_nb.pipeline.notify import Notifier, NotifyError
@@ -243,5 +268,6 @@ def _errors(before: str) -> Iterator[None]:
     from taxi_nb.tracking.store_errors import StoreError
 
     failures = dict.fromkeys((StoreError, ObjectStoreError, OSError), FAILURE)
-    with errors_stop({CoordinationError: USAGE, ResourceError: USAGE, **failures}, before):
+    codes = {CoordinationError: USAGE, ResourceError: USAGE, **failures}
+    with errors_stop(codes, before, outside()):
         yield

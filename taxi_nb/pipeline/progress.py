@@ -169,8 +169,8 @@ class LiveProgress:
         table.title_justify = table.caption_justify = "left"
         table.title_style = "bold"
         # Names are whole; what is said of a step is cut to the rest of the line.
-        for heading in ("step", "status", ""):
-            table.add_column(heading, no_wrap=True, justify="left" if heading else "right")
+        for heading, side in (("step", "left"), ("status", "left"), ("time (last)", "right")):
+            table.add_column(heading, no_wrap=True, justify=side)  # type: ignore[arg-type]
         table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
         with self._lock:
             for name, row in self._rows.items():
@@ -190,15 +190,15 @@ class LiveProgress:
         return f"{duration(time.perf_counter() - self._began, 0)}{expected}"
 
     def _remark(self, row: _Row) -> str:
-        last = self.expected.last.get(row.result.name) if self.expected else None
-        took = f"last time {duration(last)}" if last else ""
         if row.started:
-            return ", ".join(filter(None, (row.says or row.cell, took)))
-        if row.result.error:
-            return " ".join(str(row.result.error).split())
-        return row.came_to or (took if row.result.status is Status.PENDING else "")
+            return row.says or row.cell
+        return " ".join(str(row.result.error or row.came_to).split())
 
     def _seconds(self, row: _Row) -> str:
+        last = self.expected.last.get(row.result.name) if self.expected else None
+        before = f"({duration(last, 0)})" if last else ""
         if row.started is not None:
-            return duration(time.perf_counter() - row.started, 0)
+            return f"{duration(time.perf_counter() - row.started, 0)} {before}".rstrip()
+        if row.result.status is Status.PENDING:
+            return before
         return "" if row.result.seconds is None else duration(row.result.seconds)
