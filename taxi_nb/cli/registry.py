@@ -239,13 +239,12 @@ def _print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.show_edge = table.pad_edge = False
     cells = [*map(list, rows)]
     for number, column in enumerate(columns):
         # A column is no narrower than its longest word: names are never broken.
-        words = [
-            word for text in (column, *(row[number] for row in cells)) for word in text.split()
-        ]
+        words = " ".join([column, *(row[number] for row in cells)]).split()
         table.add_column(column, min_width=max(map(len, words), default=0))
     for row in cells:
         table.add_row(*row)
