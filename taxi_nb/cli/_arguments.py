@@ -135,14 +135,15 @@ def read(
 
 def _require_there(file: Path) -> None:
     """Stop where there is no such file, and name the one that was probably meant."""
-    from taxi_nb.pipeline.parameters import close_to
-
     if project_file(file).exists():
         return
-    there = pipeline_files()
-    hint = close_to(f"params/{file.stem}.yaml", there)
-    if there and not hint:
-        hint = f"; there are {', '.join(there)}"
+    from difflib import get_close_matches
+
+    there = {Path(name).stem: name for name in pipeline_files()}
+    close = get_close_matches(file.stem, there, n=1)
+    hint = f"; there are {', '.join(there.values())}" if there else ""
+    if close:
+        hint = f"; did you mean {there[close[0]]!r}?"
     stop(f"there is no file {str(file)[:300]}{hint}{outside()}", USAGE)
 
 

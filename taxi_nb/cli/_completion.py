@@ -26,16 +26,19 @@ def run_names() -> list[str]:
     return sorted(found, reverse=True)
 
 
-def complete_file(incomplete: str) -> Iterator[str]:
+def complete_file(incomplete: str) -> list[str]:
     """Offer pipeline files, and what else is there by that beginning."""
-    yield from (name for name in pipeline_files() if name.startswith(incomplete))
+    names = [*pipeline_files(), *_files_from_here(incomplete)]
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
+def _files_from_here(incomplete: str) -> Iterator[str]:
     start = Path(incomplete)
     folder = start if incomplete.endswith("/") else start.parent
     with suppress(OSError):
         for path in sorted(folder.iterdir()):
-            name = f"{path}/" if path.is_dir() else str(path)
-            if name.startswith(incomplete) and (path.is_dir() or path.suffix in (".yaml", ".yml")):
-                yield name
+            if path.is_dir() or path.suffix in (".yaml", ".yml"):
+                yield f"{path}/" if path.is_dir() else str(path)
 
 
 def complete_step(incomplete: str) -> Iterator[str]:

@@ -81,7 +81,7 @@ def kubeflow(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a pipeline for Kubeflow Pipelines: a component for each step.
+    """Write a pipeline for Kubeflow: a component for each step.
 
     Each component is a call of `taxi-nb step`.
 

@@ -30,7 +30,8 @@ def progress_bar(**options: Any) -> tqdm[Any]:
     unit = options.pop("unit", "it")
     many = unit if unit in ("B", "it") else f" {unit}s"
     form = f"{{n_fmt}} of {{total_fmt}}{many}{{postfix}}"
-    return std.tqdm(file=_LastLine(Path(place)), bar_format=form, mininterval=0.5, **options)
+    told = {"mininterval": 0.5, **options, "bar_format": form}
+    return std.tqdm(file=_LastLine(Path(place)), **told)
 
 
 class _LastLine(io.StringIO):
