@@ -9,6 +9,7 @@ from taxi_nb.cli._arguments import (
     Month,
     Overrides,
     ParameterFile,
+    data_errors_stop,
     make_plan,
     read,
 )
@@ -22,7 +23,9 @@ def plan(
     accept: Accept = None,
 ) -> None:
     """Say which steps would run, and why, without running anything."""
-    _, made = make_plan(pipeline := read(params, overrides, month, accept=accept), force)
+    pipeline = read(params, overrides, month, accept=accept)
+    with data_errors_stop(pipeline):
+        _, made = make_plan(pipeline, force)
     if pipeline.month:
         print(f"months are relative to {pipeline.month}\n")
     print(made)
