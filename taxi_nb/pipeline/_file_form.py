@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -119,6 +119,8 @@ class PipelineForm(BaseModel):
     checks: dict[str, Any] = {}
     # Looked at elsewhere, so that no message quotes what may be a secret.
     notify: Any = None
+    # Whether nobody may use a run's model before a person has approved the run.
+    review: Literal["required"] | None = None
     timeout: _Seconds | None = None
     steps: Annotated[list[StepForm], Field(min_length=1)]
 

@@ -132,6 +132,7 @@ class _Reader:
             checks=self.form.checks,
             accepted=accepted,
             recipients=recipients,
+            needs_review=self.form.review is not None,
         )
 
     def _parse(self) -> PipelineForm:

@@ -113,6 +113,8 @@ class Pipeline:
     accepted: Mapping[str, str] = field(default_factory=dict)
     # Who is told how a run ended.
     recipients: tuple[Recipient, ...] = ()
+    # Whether a person has to approve a run before its model may be champion.
+    needs_review: bool = False
 
     @property
     def variables(self) -> dict[str, str | None]:
