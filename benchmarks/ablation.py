@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taxi_nb import load_trips, make_model, regression_metrics
-from taxi_nb.models.trip_features import GROUPS
+from taxi_nb.models.specs import GROUPS
 
 SEEDS = (42, 43, 44)
 

@@ -28,7 +28,7 @@ def main(
     """Print the table."""
     from taxi_nb import load_split, tune
     from taxi_nb.evaluation.day_blocks import days_of, rmse_gain
-    from taxi_nb.models.specs import make_model
+    from taxi_nb.models.choice import make_model
 
     table = Table(
         "learned, judged on", "as it comes", "tuned", "gain", "± over days", "trial", "minutes"

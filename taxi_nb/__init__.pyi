@@ -8,9 +8,9 @@ from .evaluation.metrics import regression_metrics as regression_metrics
 from .evaluation.metrics import rule_of_thumb as rule_of_thumb
 from .evaluation.reported import ReportedError as ReportedError
 from .evaluation.slices import trip_slices as trip_slices
+from .models.choice import make_model as make_model
 from .models.linear import GroupRidge as GroupRidge
 from .models.specs import MODELS as MODELS
-from .models.specs import make_model as make_model
 from .models.zones import boroughs as boroughs
 from .models.zones import zone_table as zone_table
 from .registry.card import model_card as model_card
@@ -25,6 +25,15 @@ from .secrets.secret import secret as secret
 from .tracking.run import tracked_run as tracked_run
 from .training.logged_evaluation import log_evaluation as log_evaluation
 from .training.logged_model import load_model as load_model
+from .training.notebook_parameters import CleaningRules as CleaningRules
+from .training.notebook_parameters import Count as Count
+from .training.notebook_parameters import Limit as Limit
+from .training.notebook_parameters import ModelName as ModelName
+from .training.notebook_parameters import Month as Month
+from .training.notebook_parameters import Seed as Seed
+from .training.notebook_parameters import Share as Share
+from .training.notebook_parameters import Source as Source
+from .training.notebook_parameters import Taxi as Taxi
 from .training.pair_statistics import pair_statistics as pair_statistics
 from .training.train import TrainingResult as TrainingResult
 from .training.train import train as train

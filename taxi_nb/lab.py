@@ -137,7 +137,7 @@ def plan_of(line: str) -> Plan:
 def _read(file: Path, overrides: Sequence[str]) -> Pipeline:
     from taxi_nb.pipeline.pipeline_file import read_pipeline
     from taxi_nb.pipeline.spec import PipelineFileError
-    from taxi_nb.trips.checks import check_names_and_mistakes
+    from taxi_nb.training.notebook_parameters import PARAMETERS
     from taxi_nb.trips.newest_month import newest_month_of
 
     try:
@@ -146,7 +146,7 @@ def _read(file: Path, overrides: Sequence[str]) -> Pipeline:
             project_root(),
             overrides,
             newest_month_of,
-            read_checks=check_names_and_mistakes,
+            subject=PARAMETERS,
         )
     except PipelineFileError as error:
         raise _usage("\n".join([f"{file} has mistakes", str(error)])) from None

@@ -21,6 +21,7 @@ from taxi_nb.cli.registry import registry
 from taxi_nb.cli.release import copy, protect, show, sign_off
 from taxi_nb.cli.report import report
 from taxi_nb.cli.results import results
+from taxi_nb.cli.review import review
 from taxi_nb.cli.run import run
 from taxi_nb.cli.score import score
 from taxi_nb.cli.serve import serve
@@ -36,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Run numbered notebooks as a tracked pipeline.",
 )
-for command in (run, plan, report, trace, verify, score, monthly, serve, ui, step, close):
+for command in (run, plan, report, review, trace, verify, score, monthly, serve, ui, step, close):
     app.command()(command)
 for agreeing in (show, protect, sign_off, copy):
     registry.command()(agreeing)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -114,7 +116,7 @@ def read(
     _require_there(file)
     from taxi_nb.pipeline.pipeline_file import MONTH, read_pipeline
     from taxi_nb.pipeline.spec import PipelineFileError
-    from taxi_nb.trips.checks import check_names_and_mistakes
+    from taxi_nb.training.notebook_parameters import PARAMETERS
 
     try:
         given = [*(overrides or []), *([f"{MONTH}={month}"] if month else [])]
@@ -123,7 +125,7 @@ def read(
             project_root(),
             given,
             newest or _newest_month,
-            read_checks=check_names_and_mistakes,
+            subject=PARAMETERS,
             accept=accept or (),
         )
         return replace(pipeline, promotes=not no_promote)
@@ -183,7 +185,10 @@ def _newest_month(settings: Mapping[str, Any]) -> str:
 
 
 def make_plan(pipeline: Pipeline, force: list[str] | None) -> tuple[Memory, Plan]:
-    """Plan the pipeline: which steps must run, and why."""
+    """Plan the pipeline: which steps must run, and why.
+
+    Raises `TripsError` if there are no data for those: see `data_errors_stop`.
+    """
     from taxi_nb.pipeline.memory import Memory
     from taxi_nb.pipeline.object_store import ObjectStoreError
     from taxi_nb.pipeline.plan import UnknownStepError, plan
@@ -194,9 +199,41 @@ def make_plan(pipeline: Pipeline, force: list[str] | None) -> tuple[Memory, Plan
             memory = Memory(pipeline)
             made = plan(pipeline, memory, force or [])
             memory.digests.save()
+            _require_data(pipeline, made)
             return memory, made
     except UnknownStepError as error:
         stop(f"--force: {error}", USAGE)
+
+
+def _require_data(pipeline: Pipeline, made: Plan) -> None:
+    """Ask once whether there is what the steps that will run read; `TripsError` if there is not."""
+    from taxi_nb.pipeline.parameters import declared_parameters
+    from taxi_nb.training.notebook_parameters import PARAMETERS, source_and_months
+
+    declared = cache(lambda notebook: declared_parameters(notebook, PARAMETERS.types))
+    asked = set()
+    for step in (planned.step for planned in made.will_run):
+        found = declared(step.notebook)
+        types = {name: one.described for name, one in found.items()}
+        values = {name: step.parameters.get(name, one.default) for name, one in found.items()}
+        data = source_and_months(types, values)
+        if data and data not in asked:
+            from taxi_nb.trips.availability import require_months  # It brings pyarrow along.
+
+            asked.add(data)
+            require_months(*data)
+
+
+@contextmanager
+def data_errors_stop(pipeline: Pipeline) -> Iterator[None]:
+    """Stop where `make_plan` finds that there are no data for the steps."""
+    from taxi_nb.trips.errors import TripsError, UnreachableError
+
+    try:
+        yield
+    except TripsError as error:
+        code = FAILURE if isinstance(error, UnreachableError) else USAGE
+        stop(f"{pipeline.file.name}: {error}; nothing has been run", code)
 
 
 def run_folder(run: str | None) -> Path:

@@ -45,13 +45,16 @@ def complete_step(incomplete: str) -> Iterator[str]:
     """Offer the steps of the pipeline file that was named before, and what groups them."""
     from taxi_nb.pipeline.pipeline_file import read_pipeline
     from taxi_nb.pipeline.spec import PipelineFileError
+    from taxi_nb.training.notebook_parameters import PARAMETERS
 
     # Typer cannot read a line that ends in an option without its value; shells hand it whole.
     line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
     named = (word for word in line.split() if word.endswith((".yaml", ".yml")))
     file = project_file(Path(next(named, "params/default.yaml")))
     try:
-        pipeline = read_pipeline(file, project_root(), newest_month=lambda _: "2021-01")
+        pipeline = read_pipeline(
+            file, project_root(), newest_month=lambda _: "2021-01", subject=PARAMETERS
+        )
     except PipelineFileError:
         return
     names = dict.fromkeys(name for step in pipeline.steps for name in (step.group, step.name))

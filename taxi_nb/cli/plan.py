@@ -10,6 +10,7 @@ from taxi_nb.cli._arguments import (
     NoPromote,
     Overrides,
     ParameterFile,
+    data_errors_stop,
     make_plan,
     read,
 )
@@ -33,7 +34,8 @@ def plan(
     from taxi_nb.pipeline.expected import Expected
 
     pipeline = read(params, overrides, month, accept=accept, no_promote=no_promote)
-    memory, made = make_plan(pipeline, force)
+    with data_errors_stop(pipeline):
+        memory, made = make_plan(pipeline, force)
     if pipeline.month:
         print(f"months are relative to {pipeline.month}\n")
     for line in (lines := str(made).splitlines()):

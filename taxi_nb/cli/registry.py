@@ -11,6 +11,7 @@ import typer
 
 from taxi_nb.cli._arguments import outside
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, stop
+from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
     from taxi_nb.registry.history import Promotion
@@ -137,7 +138,10 @@ def promote(
         stop("--reason must say why", USAGE)
     with registry_errors_stop():
         from taxi_nb.registry.promotion import promote as promote_version
+        from taxi_nb.review.sign_off import ReviewError, require_as_reviewed
 
+        with errors_stop({ReviewError: FAILURE}):
+            require_as_reviewed(model_name(name), version, project_root())
         _show_change(promote_version(version, reason=reason, name=model_name(name)), name)
 
 
@@ -185,7 +189,6 @@ def compare(
     import pandas as pd
 
     from taxi_nb.pipeline.memory import RUNS
-    from taxi_nb.project import project_root
     from taxi_nb.scoring.serving.answers_log import read_answers
     from taxi_nb.scoring.serving.comparison import compare as compared
     from taxi_nb.trips.errors import TripsError

@@ -19,6 +19,7 @@ from taxi_nb.cli._arguments import (
     NoPromote,
     Overrides,
     ParameterFile,
+    data_errors_stop,
     make_plan,
     notifier_of,
     read,
@@ -59,7 +60,10 @@ def run(
     """
     pipeline = _in_project_run(read(params, overrides, month, accept=accept, no_promote=no_promote))
     notifier = notifier_of(pipeline)
-    with signals_stop("interrupted: kernels ended, runs closed"):
+    with (
+        signals_stop("interrupted: kernels ended, runs closed"),
+        data_errors_stop(pipeline),
+    ):
         record, folder, is_new = carried_out(pipeline, jobs, kernel, force)
     if is_new:
         show_end(record, folder, notifier)

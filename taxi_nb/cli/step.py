@@ -18,6 +18,7 @@ from taxi_nb.cli._arguments import (
     NoPromote,
     Overrides,
     RequiredFile,
+    data_errors_stop,
     make_plan,
     name_and_value,
     notifier_of,
@@ -73,7 +74,8 @@ def open_run(
     notifier_of(pipeline)  # Before hours of work of which nobody would hear.
     with _errors("the run could not be opened: "):
         require_latest(pipeline.root / RUNS)
-        memory, made = make_plan(pipeline, None)
+        with data_errors_stop(pipeline):
+            memory, made = make_plan(pipeline, None)
         if memory.shared:
             memory.shared.store.require_writing()
         print(open_coordinated(pipeline, made, memory, run, tags))

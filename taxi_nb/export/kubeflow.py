@@ -182,6 +182,6 @@ def _kind(setting: Setting) -> str:
     """Return KFP's type; ``YAML``, a text, where each step has its own unless one is given."""
     if setting.default is None:
         return "YAML"
-    words = re.findall(r"[A-Za-z_]+", setting.type.replace("Optional", "").replace("None", ""))
+    words = re.findall(r"[A-Za-z_]+", setting.type.replace("None", ""))
     # A whole number may stand where the notebook says `float`.
     return _KINDS["float" if words[:1] == ["float"] else type(setting.default).__name__]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import re
@@ -22,7 +21,6 @@ from taxi_nb.secrets.references import secret_variables
 MARK = "Written by `taxi-nb export"
 # What an engine calls the checks that may be failed once, each as `check=reason`.
 ACCEPT = "accept"
-_PLAIN_TYPES = {"Any", "Literal", "Optional", "bool", "dict", "float", "int", "list", "str"}
 
 
 class ExportError(ValueError):
@@ -138,9 +136,9 @@ def _settings(pipeline: Pipeline) -> Iterator[Setting]:
         ):
             continue
         is_shared = len(values) == len(users) and all(value == values[0] for value in values)
-        types = {declared(step.notebook)[name].described for step in users}
+        types = {declared(step.notebook)[name].plain for step in users}
         kind = types.pop() if len(types) == 1 else "Any"
-        yield Setting(name, _plain_type(kind), values[0] if is_shared else None)
+        yield Setting(name, kind, values[0] if is_shared else None)
 
 
 def _is_json(value: Any) -> bool:
@@ -149,12 +147,3 @@ def _is_json(value: Any) -> bool:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
     except (TypeError, ValueError):
         return False
-
-
-def _plain_type(described: str) -> str:
-    """Return a type that a file can name without imports of the notebook's, else ``Any``."""
-    # Engines hand lists over, as YAML does.
-    described = re.sub(r"\b(tuple|set)\b", "list", described).replace(", ...]", "]")
-    tree = ast.parse(described, mode="eval")
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    return described if names <= _PLAIN_TYPES else "Any"

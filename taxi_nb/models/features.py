@@ -12,10 +12,8 @@ from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from .specs import TRIP_COLUMNS
 from .zones import PAIR_BASE
-
-# The raw columns that a model reads.
-TRIP_COLUMNS = ("PULocationID", "DOLocationID", "trip_distance")
 
 
 class TripTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]

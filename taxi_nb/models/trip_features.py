@@ -15,11 +15,8 @@ from ._calendar_time import is_day_off, time_of_day
 from ._zone_map import Floats, Ints, zone_positions
 from ._zone_statistics import ZONES, ZoneStatistics, borough_codes, trip_groups, zone_numbers
 from .features import TripTransformer, require_columns
+from .specs import GROUPS, KNOWN_AT_PICKUP
 
-# The feature groups, as `TripFeatures` describes them.
-GROUPS = ("distance", "time", "zones", "map", "distances", "durations", "paces")
-# The raw columns that the features are made from, besides ``trip_distance``.
-KNOWN_AT_PICKUP = ("pickup_datetime", "PULocationID", "DOLocationID")
 # No taxi drives farther within the hour that the cleaning allows; less than a tenth
 # of a mile in over a minute is a meter that did not count.
 _PLAUSIBLE_MILES = (0.1, 60.0)

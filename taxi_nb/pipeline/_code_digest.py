@@ -10,8 +10,9 @@ import tokenize
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from taxi_nb.pipeline._annotations import parsed
 from taxi_nb.pipeline._notebook_file import PARAMETERS, code_cells
-from taxi_nb.pipeline.parameters import defaults_of, parsed
+from taxi_nb.pipeline.parameters import defaults_of
 
 # Of a module: what is not the definition of a name, and what it imports.
 MODULE_LEVEL = "module level"
@@ -33,7 +34,7 @@ def cell_digests(notebook: Mapping[str, Any]) -> dict[int, str]:
     """Digest a notebook's code cells, numbered among all from 1, by what they do.
 
     The parameters cell counts by its values, which are compared one by one, where it holds
-    nothing but literals.
+    nothing but literals and imports; these count as in other cells.
     """
     return {
         number: digest(said)
@@ -44,7 +45,9 @@ def cell_digests(notebook: Mapping[str, Any]) -> dict[int, str]:
 
 def _what_a_cell_says(source: str, tags: set[str]) -> str:
     if PARAMETERS in tags and defaults_of(source) is not None:
-        return ""
+        kinds = (ast.Import, ast.ImportFrom)
+        imports: list[ast.stmt] = [one for one in parsed(source).body if isinstance(one, kinds)]
+        return _dump(ast.Module(imports, [])) if imports else ""
     execution = ",".join(sorted(tags & _EXECUTION_TAGS))
     said = what_code_says(source)
     return f"{execution}:{said}" if execution else said

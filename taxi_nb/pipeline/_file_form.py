@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from taxi_nb.calendar_months import is_month
 from taxi_nb.located_yaml import Location
@@ -110,16 +119,50 @@ class PipelineForm(BaseModel):
     checks: dict[str, Any] = {}
     # Looked at elsewhere, so that no message quotes what may be a secret.
     notify: Any = None
+    # Whether nobody may use a run's model before a person has approved the run.
+    review: Literal["required"] | None = None
     timeout: _Seconds | None = None
     steps: Annotated[list[StepForm], Field(min_length=1)]
 
 
-def place_of(location: tuple[int | str, ...]) -> Location:
+# Without these nothing true can be said of names and values.
+_NEEDED = {"notebook", "name", "params", "matrix", "steps", "month"}
+
+
+def form_of(value: Any, wrong: Callable[[Location, str], None]) -> PipelineForm | None:
+    """Return a file's form, and tell `wrong` what is not as it should be.
+
+    What is wrong is left out, so that names and values are looked at in the same round; None if
+    too much would be missing.
+    """
+    if not isinstance(value, dict):
+        wrong((), "must be a mapping with the key `steps`, a list of notebooks")
+        return None
+    try:
+        return PipelineForm.model_validate(value)
+    except ValidationError as error:
+        mistakes = error.errors()
+    left = deepcopy(value)
+    for mistake in mistakes:
+        place = _place_of(mistake["loc"])
+        wrong(place, _in_words(mistake))
+        match place:
+            case ("steps", int(index), str(key), *_) if key not in _NEEDED:
+                left["steps"][index].pop(key, None)
+            case (str(key), *_) if key not in _NEEDED:
+                left.pop(key, None)
+    try:
+        return PipelineForm.model_validate(left)
+    except ValidationError:
+        return None
+
+
+def _place_of(location: tuple[int | str, ...]) -> Location:
     """Drop pydantic's own words from an error's location."""
     return tuple(part for part in location if not str(part).startswith("function-"))
 
 
-def in_words(mistake: Any) -> str:
+def _in_words(mistake: Any) -> str:
     """Say what is wrong with a value of the form, from pydantic's error."""
     if mistake["type"] == "extra_forbidden":
         fields = StepForm if mistake["loc"][0] == "steps" else PipelineForm

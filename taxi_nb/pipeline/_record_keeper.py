@@ -26,6 +26,7 @@ from taxi_nb.secrets.known import KNOWN
 from taxi_nb.tracking.context import authorship
 from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE, PIPELINE_RUN_TAG, URI_VARIABLE
 from taxi_nb.tracking.pipeline_runs import PipelineTracking
+from taxi_nb.tracking.run_reviews import NEEDS_REVIEW_TAG
 from taxi_nb.tracking.store import tracking_uri
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
 
@@ -67,7 +68,12 @@ def open_run(
     run_id = tracking.open_run(
         folder.name,
         "pipeline",
-        {**(tags or {}), "pipeline": shown, PIPELINE_RUN_TAG: folder.name},
+        {
+            **(tags or {}),
+            **({NEEDS_REVIEW_TAG: "true"} if pipeline.needs_review else {}),
+            "pipeline": shown,
+            PIPELINE_RUN_TAG: folder.name,
+        },
         parent=parent,
         source=pipeline.file,
         run_id=pipeline.mlflow_run,

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import ast
-import threading
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_origin
+from typing import Any
 
+from taxi_nb.pipeline._annotations import (
+    Types,
+    given_as_list,
+    imported_types,
+    literal,
+    parsed,
+    plain_text,
+    type_of,
+)
 from taxi_nb.pipeline._notebook_file import (
     PARAMETERS,
     NotebookError,
@@ -19,21 +28,17 @@ from taxi_nb.pipeline._notebook_file import (
 )
 from taxi_nb.secrets.literals import secret_mistake
 
-_PARSING = threading.Lock()
-
-_TYPES: dict[str, Any] = {
-    "Any": Any,
-    **{kind.__name__: kind for kind in (bool, dict, float, int, list, set, str, tuple)},
+_LIMITS = {
+    "greater_than": "greater than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "string_pattern_mismatch": "of the form {pattern}",
+    "string_too_short": "at least {min_length} characters long",
+    "string_too_long": "at most {max_length} characters long",
+    "too_short": "of {min_length} or more values",
+    "too_long": "of {max_length} or fewer values",
 }
-
-
-def _given_as_list(kind: Any) -> Any:
-    """Let a tuple or a set be given as a list: YAML has neither."""
-    if (get_origin(kind) or kind) not in (tuple, set):
-        return kind
-    from pydantic import Strict
-
-    return Annotated[kind, Strict(False)]
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,13 @@ class Parameter:
     required: bool
     # None as well where the notebook computes one.
     default: Any = None
+    # Whether the type says more than a plain one: of a name that is imported, or with limits.
+    is_named: bool = False
+
+    @property
+    def plain(self) -> str:
+        """The type as a file can write it that imports nothing of the notebook's."""
+        return plain_text(self.type)
 
     @cached_property
     def _adapter(self) -> Any:
@@ -72,8 +84,8 @@ class Parameter:
             )
         try:
             self._adapter.validate_python(value)
-        except ValidationError:
-            return f"must be {self.described}, got {type(value).__name__} {value!r}"
+        except ValidationError as error:
+            return _in_words(error.errors()[0], self.plain, value)
         return None
 
 
@@ -89,6 +101,21 @@ def _as_validated(value: Any, validated: Any) -> Any:
     return value
 
 
+def _in_words(found: Mapping[str, Any], described: str, value: Any) -> str:
+    """Say in one sentence what pydantic found."""
+    kind, given, limits = found["type"], found["input"], found.get("ctx", {})
+    if kind == "value_error":
+        return f"{limits['error']}, got {given!r}"
+    if kind in _LIMITS:
+        # Of a lower and an upper limit pydantic names the one that was passed.
+        return f"must be {_LIMITS[kind].format(**limits)}, got {given!r}"
+    if kind == "literal_error" and not isinstance(given, list | dict):
+        choices = [text.strip("'") for text in re.split(", | or ", limits["expected"])]
+        hint = close_to(given, choices) if isinstance(given, str) else ""
+        return f"must be {limits['expected']}, got {given!r}{hint}"
+    return f"must be {described}, got {type(value).__name__} {value!r}"
+
+
 def _unwritable(value: Any) -> Any:
     """Return the part of a value that cannot be written into a notebook, such as a date."""
     if isinstance(value, list | tuple):
@@ -98,22 +125,16 @@ def _unwritable(value: Any) -> Any:
     return None if value is None or isinstance(value, str | int | float | bool) else value
 
 
-def parsed(source: str) -> ast.Module:
-    """Parse code, one thread at a time: CPython before 3.11.8 fails otherwise (gh-106905)."""
-    with _PARSING:
-        return ast.parse(source)
-
-
-def declared_parameters(path: Path) -> dict[str, Parameter]:
-    """Read which parameters a notebook declares.
+def declared_parameters(path: Path, types: Types | None = None) -> dict[str, Parameter]:
+    """Read which parameters a notebook declares; `types` are those that it may import.
 
     Raises NotebookError if it is none, is written for another kernel, has no parameters cell or
     one that is not Python.
     """
-    return parameters_of(read_notebook(path))
+    return parameters_of(read_notebook(path), types)
 
 
-def parameters_of(notebook: Mapping[str, Any]) -> dict[str, Parameter]:
+def parameters_of(notebook: Mapping[str, Any], types: Types | None = None) -> dict[str, Parameter]:
     """Do the same with a notebook that was read."""
     if (mistake := other_kernel(notebook)) is not None:
         raise NotebookError(mistake)
@@ -126,7 +147,8 @@ def parameters_of(notebook: Mapping[str, Any]) -> dict[str, Parameter]:
         tree = parsed(sources[0])
     except SyntaxError as error:
         raise NotebookError(f"parameters cell, line {error.lineno}: {error.msg}") from None
-    found = (_parameter(statement) for statement in tree.body)
+    names = imported_types(notebook, types or {})
+    found = (_parameter(statement, names) for statement in tree.body)
     return {parameter.name: parameter for parameter in found if parameter is not None}
 
 
@@ -152,6 +174,8 @@ def defaults_of(source: str) -> dict[str, Any] | None:
                     values[name] = ast.literal_eval(value)
                 case ast.AnnAssign(target=ast.Name()) | ast.Expr(value=ast.Constant()):
                     pass
+                case ast.Import() | ast.ImportFrom():  # Of the types.
+                    pass
                 case _:
                     return None
     except (SyntaxError, ValueError):
@@ -159,48 +183,19 @@ def defaults_of(source: str) -> dict[str, Any] | None:
     return values
 
 
-def _parameter(statement: ast.stmt) -> Parameter | None:
+def _parameter(statement: ast.stmt, names: Types) -> Parameter | None:
     match statement:
         case ast.AnnAssign(target=ast.Name(id=name), annotation=written, value=value):
-            kind, described = _annotated_type(written), ast.unparse(written)
-            return Parameter(name, kind, described, value is None, _literal(value))
+            kind, described = type_of(written, names), ast.unparse(written)
+            used = {node.id for node in ast.walk(written) if isinstance(node, ast.Name)}
+            is_named = not used.isdisjoint({*names, "Annotated", "Literal"})
+            return Parameter(name, kind, described, value is None, literal(value), is_named)
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
-            default = _literal(value)
+            default = literal(value)
             kind = Any if default is None else type(default)
             described = getattr(kind, "__name__", "Any")
-            return Parameter(name, _given_as_list(kind), described, False, default)
+            return Parameter(name, given_as_list(kind), described, False, default)
     return None
-
-
-def _literal(node: ast.expr | None) -> Any:
-    try:
-        return None if node is None else ast.literal_eval(node)
-    except ValueError:
-        return None
-
-
-def _annotated_type(node: ast.expr) -> Any:
-    """Turn an annotation into a type without running any of the notebook's code."""
-    match node:
-        case ast.Constant(value=None):
-            return type(None)
-        case ast.Constant(value=value) if value is ...:
-            return value
-        case ast.Name(id=name):
-            return _given_as_list(_TYPES.get(name, Any))
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return Union[_annotated_type(left), _annotated_type(right)]  # noqa: UP007
-        case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
-            options = choices.elts if isinstance(choices, ast.Tuple) else [choices]
-            values = tuple(option.value for option in options if isinstance(option, ast.Constant))
-            return Literal[values]
-        case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
-            return Union[_annotated_type(inner), None]  # noqa: UP007
-        case ast.Subscript(value=ast.Name(id=name), slice=inner) if name in _TYPES:
-            arguments = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-            kind = _TYPES[name][tuple(_annotated_type(argument) for argument in arguments)]
-            return _given_as_list(kind)
-    return Any
 
 
 def close_to(name: str, known: Mapping[str, Any] | list[str]) -> str:

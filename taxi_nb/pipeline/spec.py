@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from taxi_nb.located_yaml import Location
 from taxi_nb.pipeline._recipients import Recipient
 from taxi_nb.plain_data import shortened
 from taxi_nb.tracking.names import CHECKS_VARIABLE, PROMOTE_VARIABLE
+
+
+class Subject(Protocol):
+    """What those know who wrote the notebooks: a pipeline file is checked with it."""
+
+    # What a parameters cell may import, such as ``taxi_nb.Month``, and the pydantic type it is.
+    types: Mapping[str, Any]
+
+    def checks(
+        self, written: Mapping[str, Any], /
+    ) -> tuple[Collection[str], Sequence[tuple[Location, str]]]:
+        """Return the names of a file's checks, and what is wrong: where, and a sentence."""
+
+    def mistakes(
+        self, declared: Mapping[str, str], values: Mapping[str, Any], /
+    ) -> Iterable[tuple[str, str]]:
+        """Yield what is wrong with values of such types taken together: a name, a sentence."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +115,8 @@ class Pipeline:
     promotes: bool = True
     # Who is told how a run ended.
     recipients: tuple[Recipient, ...] = ()
+    # Whether a person has to approve a run before its model may be champion.
+    needs_review: bool = False
 
     @property
     def variables(self) -> dict[str, str | None]:

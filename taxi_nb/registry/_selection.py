@@ -39,7 +39,7 @@ class Selection:
 
 
 def _seeds(challenger: Run, runs: list[Run]) -> str:
-    from taxi_nb.models.specs import MODELS  # Here, since scikit-learn comes with it.
+    from taxi_nb.models.specs import MODELS
 
     name = challenger.data.params["model"]
     if name in MODELS and not MODELS[name].seeded:

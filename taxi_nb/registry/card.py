@@ -98,7 +98,7 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    from taxi_nb.models.specs import MODELS  # Here, since scikit-learn comes with it.
+    from taxi_nb.models.specs import MODELS
 
     version, params = judged.version, run.data.params
     slices = {

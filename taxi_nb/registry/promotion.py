@@ -12,7 +12,7 @@ from taxi_nb.registry._selection import Selection
 from taxi_nb.registry.card import attach_card
 from taxi_nb.registry.gate import Gate, Judged, PromotionDecision, judge
 from taxi_nb.registry.history import Kind, Promotion, PromotionHistory, PromotionLog
-from taxi_nb.registry.sign_off import ApprovalLog
+from taxi_nb.registry.sign_off import missing_agreement
 from taxi_nb.registry.versions import DEFAULT_NAME, RegistryError, is_synthetic, usable
 from taxi_nb.tracking.inputs import used_variable
 from taxi_nb.tracking.names import (
@@ -148,7 +148,7 @@ def _decision_on(
         decision = gate.decide(challenger, champion, selection)
         if not decision.promoted:
             return decision
-        if missing := ApprovalLog(log.client, log.name).read().missing(challenger.version):
+        if missing := missing_agreement(log.client, challenger.version, run_id):
             reason = f"{decision.reason}; {missing}"
             return replace(decision, promoted=False, waits=True, reason=reason)
         if run_id is None:
@@ -214,7 +214,7 @@ def promote(version: str, *, reason: str, name: str = DEFAULT_NAME) -> Promotion
             f"{name} version {version} learned from synthetic trips and version {held.version}, "
             "the champion, from real ones: it must not replace it"
         )
-    if missing := ApprovalLog(log.client, name).read().missing(chosen):
+    if missing := missing_agreement(log.client, chosen):
         raise RegistryError(f"version {version} {WAITS}: {missing}")
     return _carry_out("by hand", chosen, reason, log, history)
 

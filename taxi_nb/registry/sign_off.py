@@ -20,6 +20,7 @@ from taxi_nb.tracking.context import authorship
 from taxi_nb.tracking.model_files import digest_of, noted_files
 from taxi_nb.tracking.model_notes import APPROVALS, LONGEST_REASON, ModelNotes, in_order
 from taxi_nb.tracking.names import CHAMPION
+from taxi_nb.tracking.run_reviews import missing_review
 from taxi_nb.trips.arguments import require
 
 if TYPE_CHECKING:
@@ -103,6 +104,26 @@ class ApprovalLog:
         """Add one as the successor of those read before; None if another process was first."""
         numbered = replace(approval, number=len(after.all) + 1)
         return numbered if self.notes.add(numbered.number, numbered, APPROVALS) else None
+
+
+def missing_agreement(
+    client: MlflowClient, version: ModelVersion, run_id: str | None = None
+) -> str | None:
+    """Say whose agreement a version needs before it may be champion; None if nobody's.
+
+    Where the pipeline file says ``review: required`` the run that trained it has to be approved,
+    and the run that `run_id`, which promotes, was made in.
+    """
+    if missing := ApprovalLog(client, version.name).read().missing(version):
+        return missing
+    for made_by in filter(None, (version.run_id, run_id)):
+        if (run := missing_review(client, str(made_by))) is not None:
+            number = version.version
+            return (
+                f"the run that made it has to be approved: `taxi-nb review {run} --approve -m WHY`,"
+                f" and then `taxi-nb registry promote {number} --reason WHY --name {version.name}`"
+            )
+    return None
 
 
 def approvals(name: str = DEFAULT_NAME) -> Approvals:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from taxi_nb.plain_data import to_json
+from taxi_nb.tracking._written_once import write_once
 from taxi_nb.tracking.context import Context
 from taxi_nb.tracking.names import KIND_TAG
 from taxi_nb.tracking.store import place_for
@@ -60,14 +61,10 @@ class ModelNotes:
 
         run_id = self._run_id or self._find() or self._create()
         try:
-            self.client.log_param(run_id, key, value)
+            return write_once(self.client, run_id, key, value)
         except MlflowException:
-            # What counts is what is there: an answer can get lost, too.
-            found = self._params(run_id).get(key)
-            if found is None:
-                raise
-            return found == value
-        return True
+            self._params(run_id)  # Says so where the history was deleted.
+            raise
 
     def add(self, number: int, content: Any, series: str = "") -> bool:
         """Write a note of a series; False if another process has written that number."""

@@ -10,8 +10,9 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from taxi_nb.evaluation.errors import ErrorSums
+from taxi_nb.models.choice import ModelChoice
 from taxi_nb.models.features import PairAndDistance
-from taxi_nb.models.specs import MODELS, ModelChoice
+from taxi_nb.models.specs import MODELS
 from taxi_nb.tracking.held_folder import HeldFolder
 from taxi_nb.training.pair_statistics import of_records, pair_statistics
 from taxi_nb.trips.batches import TripBatches, frames, reopen, scheduler_of

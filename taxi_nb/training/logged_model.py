@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from sklearn.pipeline import Pipeline
 
-    from taxi_nb.models.specs import ModelChoice, ModelSpec
+    from taxi_nb.models.choice import ModelChoice
+    from taxi_nb.models.specs import ModelSpec
 
 MODEL_URI_TAG = "model.uri"
 

@@ -11,7 +11,7 @@ from taxi_nb import plots
 from taxi_nb.evaluation.drift import REFERENCE_FILE, DriftReference
 from taxi_nb.evaluation.metrics import regression_metrics
 from taxi_nb.models.carried import require_unchanged
-from taxi_nb.models.specs import ModelChoice
+from taxi_nb.models.choice import ModelChoice
 from taxi_nb.tracking.contents import RunContents
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.training._batches import fit_in_batches, metrics_in_batches, require_learns_in_batches

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from taxi_nb.evaluation.day_blocks import MIN_DAYS, days_of, rmse_gain
-from taxi_nb.models.specs import ModelChoice
+from taxi_nb.models.choice import ModelChoice
 from taxi_nb.tracking.contents import RunContents
 from taxi_nb.tracking.progress_bar import progress_bar
 from taxi_nb.tracking.run import tracked_run

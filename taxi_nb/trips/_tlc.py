@@ -20,6 +20,7 @@ from taxi_nb.trips.errors import (
     DownloadError,
     MissingMonthError,
     TripsError,
+    UnreachableError,
     write_errors_named,
 )
 from taxi_nb.trips.month_file import MonthContent
@@ -78,16 +79,16 @@ def is_published(taxi: str, month: str) -> bool:
         answer = requests.head(url, timeout=TIMEOUT_SECONDS, allow_redirects=True)
         reason = f"the server says {answer.status_code} {answer.reason}"
     except requests.RequestException as error:
-        raise _not_asked(url, _reason(error)) from None
+        raise UnreachableError(_not_asked(url, _reason(error))) from None
     if answer.status_code in ABSENT:
         return False
     if not answer.ok:
-        raise _not_asked(url, reason)
+        raise DownloadError(_not_asked(url, reason))
     return True
 
 
-def _not_asked(url: str, reason: str) -> DownloadError:
-    return DownloadError(f"the TLC cannot be asked for {without_credentials(url)}: {reason}")
+def _not_asked(url: str, reason: str) -> str:
+    return f"the TLC cannot be asked for {without_credentials(url)}: {reason}"
 
 
 def _address_of(name: str) -> str:

@@ -23,6 +23,10 @@ class DownloadError(TripsError):
     """A month could not be fetched over the network."""
 
 
+class UnreachableError(DownloadError):
+    """A place of months does not answer, or refuses to."""
+
+
 class NoTripsError(TripsError):
     """The cleaning rules left no trip at all."""
 

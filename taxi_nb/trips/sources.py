@@ -6,6 +6,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -16,9 +17,16 @@ from taxi_nb.secrets.addresses import cause_of, user_info, without_credentials
 from taxi_nb.tracking.held_folder import HeldFolder
 from taxi_nb.tracking.inputs import used_variable
 from taxi_nb.trips._what_it_is import no_file
-from taxi_nb.trips.errors import BrokenFileError, MissingMonthError, TripsError
+from taxi_nb.trips.errors import (
+    BrokenFileError,
+    MissingMonthError,
+    TripsError,
+    UnreachableError,
+)
 from taxi_nb.trips.month_file import MonthContent
 
+# What is no folder and no URL.
+_NAMES = ("sample", "tlc")
 S3_PROTOCOLS = ("s3", "s3a")
 
 
@@ -50,13 +58,23 @@ class Place(ABC):
         """Return the month's file, or raise an error that lists the months that are there."""
         if found := self.find(taxi, month):
             return found
-        name, names = month_file_name(taxi, month), sorted(self.names())
+        raise self._missing(taxi, month, self.names())
+
+    def require(self, taxi: str, months: Iterable[str]) -> None:
+        """Raise the same error for a month that the place does not have, and read none."""
+        names = self.names()
+        for month in months:
+            if month_file_name(taxi, month) not in names:
+                raise self._missing(taxi, month, names)
+
+    def _missing(self, taxi: str, month: str, there: list[str]) -> MissingMonthError:
+        name, names = month_file_name(taxi, month), sorted(there)
         months = months_among(names, taxi)
         listed = ", ".join(months)
-        there = f"months of {taxi} there: {listed}" if months else f"no month of {taxi} there"
+        has = f"months of {taxi} there: {listed}" if months else f"no month of {taxi} there"
         if others := [other for other in names if _is_month_in_another_form(other, name)]:
-            there = f"{', '.join(others)} is not read, only parquet of exactly that name; {there}"
-        raise MissingMonthError(f"{self.label} has no {name}; {there}")
+            has = f"{', '.join(others)} is not read, only parquet of exactly that name; {has}"
+        return MissingMonthError(f"{self.label} has no {name}; {has}")
 
 
 def month_file_name(taxi: str, month: str) -> str:
@@ -169,7 +187,7 @@ class Remote(Place):
         return [str(path).rsplit("/", 1)[-1] for path in listing]
 
     def _failure(self, error: Exception) -> TripsError:
-        return TripsError(f"{self.label} cannot be read: {cause_of(error, self._url)}")
+        return UnreachableError(f"{self.label} cannot be read: {cause_of(error, self._url)}")
 
 
 def read_file(path: Path) -> MonthContent:
@@ -225,6 +243,8 @@ def _existing_folder(path: str, shown: str) -> Path:
     if folder.is_dir():
         return folder.resolve()
     why = "a file, not a folder" if folder.exists() else f"there is no folder {folder}"
+    if close := get_close_matches(shown, _NAMES, n=1):
+        why += f"; did you mean {close[0]!r}?"
     if folder.is_symlink() and not folder.exists():
         why = str(no_file(folder))
     raise _unknown_source(shown, why)

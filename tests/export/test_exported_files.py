@@ -92,7 +92,7 @@ def test_a_flows_parameters_have_types_and_the_files_values(pipeline: Pipeline) 
     assert "mode: Literal['x', 'y']='y', rate: float=1, where: Any=None" in shown
     # Its two notebooks have different ones: each keeps its own.
     assert "options: dict | None=None" in shown
-    assert shown.endswith("pair: list[int]=[1, 2]")
+    assert shown.endswith("pair: list[int]=[1, 2], accept: list[str] | None=None")
     # An axis decides which steps there are; a secret stays where the pipeline runs.
     assert "size" not in shown
     assert "key" not in shown
@@ -194,6 +194,7 @@ def test_a_kubeflow_pipeline_has_a_component_for_each_step(pipeline: Pipeline) -
         "rate": "NUMBER_DOUBLE",
         "where": "STRING",
         "pair": "LIST",
+        "accept": "LIST",
     }
     assert inputs["labels"]["defaultValue"] == ["it's", 'a "b"']
     # Its steps have different ones, and keep them unless YAML is given.

@@ -13,7 +13,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import _yield_all_checks
 
-from taxi_nb.models.features import TRIP_COLUMNS, PairAndDistance
+from taxi_nb.models.features import PairAndDistance
+from taxi_nb.models.specs import TRIP_COLUMNS
 from taxi_nb.models.trip_features import TripFeatures
 
 TRANSFORMERS = [PairAndDistance(), TripFeatures(folds=3)]

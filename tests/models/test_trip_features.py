@@ -9,7 +9,8 @@ import pytest
 from taxi_nb import make_model
 from taxi_nb.models._zone_map import zone_positions
 from taxi_nb.models._zone_statistics import ZoneStatistics, trip_groups
-from taxi_nb.models.trip_features import GROUPS, KNOWN_AT_PICKUP, TripFeatures
+from taxi_nb.models.specs import GROUPS, KNOWN_AT_PICKUP
+from taxi_nb.models.trip_features import TripFeatures
 
 FAST = {"n_estimators": 20, "learning_rate": 0.3}
 

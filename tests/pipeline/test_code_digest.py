@@ -94,6 +94,15 @@ def test_a_parameters_cell_that_computes_counts_as_code() -> None:
     assert list(cell_digests(notebook(parameters))) == [1]
 
 
+def test_what_a_parameters_cell_imports_counts_and_its_values_do_not() -> None:
+    cell = "from one import Size\nsize: Size = 1"
+    one, value, other = (
+        cell_digests(notebook({"source": [source], "metadata": {"tags": ["parameters"]}}))
+        for source in (cell, cell.replace("= 1", "= 2"), cell.replace("one", "two"))
+    )
+    assert one == value != other
+
+
 def test_a_module_is_digested_by_its_definitions() -> None:
     digests = definition_digests(MODULE)
     assert set(digests) == {IMPORTS, "LIMIT", "scale", "Model", MODULE_LEVEL}

@@ -150,8 +150,8 @@ steps:
         "did you mean 'alpha'?",
         "params/test.yaml:8: steps[2].params.rounds: must be int, got float 2.5 "
         "(declared in 02_train)",
-        "params/test.yaml:11: steps[2].matrix.mode[1]: must be Literal['fast', 'slow'], "
-        "got str 'medium' (declared in 02_train)",
+        "params/test.yaml:11: steps[2].matrix.mode[1]: must be 'fast' or 'slow', "
+        "got 'medium' (declared in 02_train)",
         "params/test.yaml:12: steps[2].needs[0]: '01_laod' is not a step that comes before "
         "02_train; did you mean '01_lode'?",
     ]

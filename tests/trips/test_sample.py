@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from taxi_nb.evaluation.metrics import regression_metrics
-from taxi_nb.models.specs import make_model
+from taxi_nb.models.choice import make_model
 from taxi_nb.models.zones import boroughs
 from taxi_nb.project import publish
 from taxi_nb.trips._made_month import BROKEN_SHARES

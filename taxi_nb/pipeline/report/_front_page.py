@@ -18,9 +18,11 @@ from taxi_nb.pipeline.report._untrusted import Held
 from taxi_nb.pipeline.report.executed import ExecutedNotebook
 from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk
+from taxi_nb.pipeline.reviewed import kept_reviews, reviewed_digest
 from taxi_nb.plain_data import plain
 from taxi_nb.tracking.judgements import Judgement
 from taxi_nb.tracking.outcomes import TrainedModel
+from taxi_nb.tracking.run_reviews import RunReview
 
 _MODEL_METRICS = 6
 
@@ -64,6 +66,7 @@ def front_page(
         "checks": _checks(run.record.checks),
         **_models(run.record.models),
         "reported": _reported(run.record),
+        "reviews": _reviews(run),
         **_history([*earlier, run]),
     }
 
@@ -110,6 +113,14 @@ def _checks(found: Sequence[Judgement]) -> list[tuple[Judgement, int]]:
         nearest = max(every, key=lambda one: abs(one.value or 0) * (-1 if one.is_least else 1))
         shown.append((nearest, len(every)))
     return shown
+
+
+def _reviews(run: RunOnDisk) -> list[tuple[RunReview, bool]]:
+    """Return the decisions about a run, the last first, and whether each is about it as it is."""
+    if not (found := kept_reviews(run.folder)):
+        return []
+    now = reviewed_digest(run.folder, run.record)
+    return [(one, one.reviewed == now) for one in reversed(found)]
 
 
 def _models(models: Sequence[TrainedModel]) -> dict[str, Any]:
