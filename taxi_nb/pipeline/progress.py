@@ -169,8 +169,9 @@ class LiveProgress:
         table.title_justify = table.caption_justify = "left"
         table.title_style = "bold"
         # Names are whole; what is said of a step is cut to the rest of the line.
-        for heading, side in (("step", "left"), ("status", "left"), ("time (last)", "right")):
-            table.add_column(heading, no_wrap=True, justify=side)  # type: ignore[arg-type]
+        for heading in ("step", "status"):
+            table.add_column(heading, no_wrap=True)
+        table.add_column("time (last)", no_wrap=True, justify="right")
         table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
         with self._lock:
             for name, row in self._rows.items():
