@@ -190,15 +190,18 @@ def _carried_out(
 ) -> StepResult:
     from rich.console import Console
 
+    from taxi_nb.pipeline.expected import Expected
+    from taxi_nb.pipeline.planned import Plan
     from taxi_nb.pipeline.progress import PlainProgress
     from taxi_nb.pipeline.run import run_step
 
+    expected = Expected.of(Plan((planned,)), memory)
     kernels = started_pool(replace(pipeline, steps=(chosen,)), kernel, 1)
     with (
         signals_stop("interrupted: kernel ended, the step's run closed"),
         # What is up to date needs no kernel; the first that is asked for starts the pool.
         kernels if planned.will_run else closing(kernels) as pool,
-        PlainProgress(Console()) as progress,
+        PlainProgress(Console(), expected, opened.folder) as progress,
     ):
         result = run_step(
             pipeline,

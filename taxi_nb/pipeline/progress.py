@@ -42,9 +42,12 @@ def step_line(result: StepResult, came_to: str = "") -> str:
 class PlainProgress:
     """One line for each thing that happens; for logs and pipes."""
 
-    def __init__(self, console: Console, expected: Expected | None = None) -> None:
+    def __init__(
+        self, console: Console, expected: Expected | None = None, folder: Path | None = None
+    ) -> None:
+        """Write to a console; `folder` is that of a run which others have started."""
         self.console, self.expected = console, expected
-        self._folder = Path()
+        self._folder = folder
         self._running: dict[str, StepResult] = {}
         self._spoke: dict[str, float] = {}
 
@@ -82,7 +85,9 @@ class PlainProgress:
     def step_ended(self, result: StepResult) -> None:
         """Say how, and what it came to."""
         self._running.pop(result.name, None)
-        came_to = result_of(result, self._folder) if result.status is Status.OK else ""
+        came_to = ""
+        if self._folder and result.status is Status.OK:
+            came_to = result_of(result, self._folder)
         if len(came_to) > _LONGEST_RESULT:
             came_to = f"{came_to[:_LONGEST_RESULT].rsplit(' ', 1)[0]} …"
         self._say(step_line(result, came_to))
