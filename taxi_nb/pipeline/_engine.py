@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +18,9 @@ from papermill.log import logger
 from taxi_nb.pipeline._execution import CellLog, KernelHandle
 from taxi_nb.pipeline.kernels.processes import usage_of
 from taxi_nb.secrets.known import KNOWN
+
+# What it logs, such as that a kernel died, a step's outcome says; it is no line on a terminal.
+logger.addHandler(logging.NullHandler())
 
 # How often a notebook that is being executed is saved, and the share of time that may take.
 SAVE_SECONDS = 5.0

@@ -35,8 +35,8 @@ class Expected:
         return cls(last, max(ends.values(), default=0.0), len(will_run) - len(last))
 
     def __str__(self) -> str:
-        if not self.last:
-            return "never run before: how long it takes is not known" if self.unknown else ""
+        if not self.last:  # Nothing is known.
+            return ""
         new = f", and what is new: {_steps(self.unknown)}" if self.unknown else ""
         return f"about {duration(self.seconds, 0)} expected{new}"
 
