@@ -32,7 +32,7 @@ install_lock = $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 install_self = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
 
-.PHONY: help setup setup-dev setup-engines run-notebooks lab ui serve report verify image up diff hooks test test-slow test-engines lint lock clean
+.PHONY: help setup setup-dev setup-engines run-notebooks lab ui serve report verify image up diff picture hooks test test-slow test-engines lint lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -112,6 +112,9 @@ diff: setup  ## show changed notebooks as prose and code, not JSON (SINCE=main)
 	@git --no-pager -c core.attributesFile="$(CURDIR)/.gitattributes" \
 	  -c diff.jupyternotebook.command="$(CURDIR)/$(BIN)/git-nbdiffdriver diff --sources" \
 	  diff $(SINCE) -- '*.ipynb'
+
+picture: setup-dev  ## take the README's picture again, of the newest run's page (RUN=..., needs Chromium)
+	@$(BIN)/python -m benchmarks.picture $(RUN)
 
 hooks: setup-dev  ## let git refuse a commit of notebooks with outputs, or of code that lint would refuse
 	@$(BIN)/pre-commit install

@@ -1,1 +1,1 @@
-"""Where the figures of the README come from; run with `python -m benchmarks.NAME`."""
+"""Where the figures of the README and of docs/ come from; run with `python -m benchmarks.NAME`."""

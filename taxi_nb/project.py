@@ -33,9 +33,14 @@ def project_root() -> Path:
         return folder
     here = Path.cwd()
     candidates = (here, *here.parents)
-    ours = (f for f in candidates if (f / "params").is_dir() and (f / "notebooks").is_dir())
+    ours = (folder for folder in candidates if is_project(folder))
     others = (f for f in candidates if (f / "pyproject.toml").is_file())
     return next(chain(ours, others), here)
+
+
+def is_project(folder: Path) -> bool:
+    """Return whether a folder is one that pipelines can be run in."""
+    return (folder / "params").is_dir() and (folder / "notebooks").is_dir()
 
 
 def data_dir() -> Path:

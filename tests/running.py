@@ -55,6 +55,12 @@ class Listener:
     def cell_started(self, name: str, cell: int, cells: int) -> None:
         self.heard.append(f"{name} {cell}/{cells}")
 
+    def progressed(self, name: str, says: str) -> None:
+        self.heard.append(f"{name} {says}")
+
+    def run_ended(self, record: RunRecord) -> None:
+        """What it came to is returned."""
+
     def step_ended(self, result: StepResult) -> None:
         self.heard.append(f"{result.name} {result.status}")
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
+import re
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -30,8 +33,8 @@ from taxi_nb.tracking.held_folder import remove_abandoned
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Run numbered notebooks as a tracked pipeline.",
 )
 for command in (run, plan, report, review, trace, verify, score, monthly, serve, ui, step, close):
@@ -42,6 +45,35 @@ app.command("open")(open_run)
 app.add_typer(results, name="results")
 app.add_typer(registry, name="registry")
 app.add_typer(export, name="export")
+
+
+def _with_examples(documented: Callable[..., object] | None) -> str:
+    """Return a command's docstring, in which the lines of its examples stay lines."""
+    said = inspect.getdoc(documented) or ""
+    return re.sub(r"^(?=Examples?:$)", "\b\n", said, flags=re.MULTILINE)
+
+
+for group in (app, results, registry, export):
+    for known in group.registered_commands:
+        known.help = _with_examples(known.callback)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"taxi-nb {version('taxi-nb')}, Python {sys.version.split()[0]}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Run numbered notebooks as a tracked pipeline."""
 
 
 def main() -> None:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from taxi_nb.cli._completion import (
+    complete_file,
+    complete_run,
+    complete_step,
+    pipeline_files,
+    run_names,
+)
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, stop
-from taxi_nb.project import project_file, project_root
+from taxi_nb.project import is_project, project_file, project_root
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.memory import Memory
@@ -22,7 +30,13 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = Path("params/default.yaml")
 
-ParameterFile = Annotated[Path, typer.Argument(help="The pipeline file.", show_default=True)]
+ParameterFile = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="The pipeline file.", autocompletion=complete_file),
+]
+RequiredFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The pipeline file.", autocompletion=complete_file)
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -37,24 +51,35 @@ Force = Annotated[
         "--force",
         metavar="[STEP]",
         help="Run a step though it is up to date; without a name, all steps.",
+        autocompletion=complete_step,
     ),
 ]
 Kernel = Annotated[
     Literal["auto", "fork", "spawn"],
-    typer.Option(help="How kernels start; auto picks what is safe here."),
+    typer.Option(
+        metavar="auto|fork|spawn", help="How kernels start; auto picks what is safe here."
+    ),
 ]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time, at most.")]
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", "-j", metavar="NUMBER", min=1, help="Steps at the same time, at most."),
+]
 ChosenRun = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help="A run's id or folder; the newest if left out."),
+    typer.Argument(
+        metavar="RUN",
+        help="A run's id or folder; the newest if left out.",
+        autocompletion=complete_run,
+    ),
 ]
 
 
 Month = Annotated[
     str | None,
     typer.Option(
+        metavar="MONTH",
         help="What {month-1} and the like in the file are relative to, such as 2023-03; "
-        "latest: the newest month that the source has."
+        "latest: the newest month that the source has.",
     ),
 ]
 
@@ -69,21 +94,33 @@ Accept = Annotated[
 ]
 
 
+NoPromote = Annotated[
+    bool,
+    typer.Option(
+        "--no-promote",
+        help="For what-ifs: decisions are made and kept, and no champion changes.",
+    ),
+]
+
+
 def read(
     file: Path,
     overrides: list[str] | None,
     month: str | None = None,
     newest: NewestMonth | None = None,
     accept: list[str] | None = None,
+    *,
+    no_promote: bool = False,
 ) -> Pipeline:
     """Read the pipeline file; every mistake in it is told before anything runs."""
+    _require_there(file)
     from taxi_nb.pipeline.pipeline_file import MONTH, read_pipeline
     from taxi_nb.pipeline.spec import PipelineFileError
     from taxi_nb.training.notebook_parameters import PARAMETERS
 
     try:
         given = [*(overrides or []), *([f"{MONTH}={month}"] if month else [])]
-        return read_pipeline(
+        pipeline = read_pipeline(
             project_file(file),
             project_root(),
             given,
@@ -91,10 +128,35 @@ def read(
             subject=PARAMETERS,
             accept=accept or (),
         )
+        return replace(pipeline, promotes=not no_promote)
     except PipelineFileError as error:
         count = len(error.problems)
         heading = f"{file}: {count} mistake{'s' if count > 1 else ''}; nothing has been run"
         stop("\n".join([heading, *(f"  {problem}" for problem in error.problems)]), USAGE)
+
+
+def _require_there(file: Path) -> None:
+    """Stop where there is no such file, and name the one that was probably meant."""
+    if project_file(file).exists():
+        return
+    from difflib import get_close_matches
+
+    there = {Path(name).stem: name for name in pipeline_files()}
+    close = get_close_matches(file.stem, there, n=1)
+    hint = f"; there are {', '.join(there.values())}" if there else ""
+    if close:
+        hint = f"; did you mean {there[close[0]]!r}?"
+    stop(f"there is no file {str(file)[:300]}{hint}{outside()}", USAGE)
+
+
+def outside() -> str:
+    """Return what to add to a message where there is no project; nothing inside of one."""
+    if is_project(project_root()):
+        return ""
+    return (
+        f". This is no project: neither {project_root()} nor a folder above has params/ and "
+        "notebooks/. Go to one, or name it in TAXI_NB_ROOT"
+    )
 
 
 def notifier_of(pipeline: Pipeline) -> Notifier:
@@ -176,6 +238,7 @@ def data_errors_stop(pipeline: Pipeline) -> Iterator[None]:
 
 def run_folder(run: str | None) -> Path:
     """Find a run by its folder or by its id below ``runs/``; the newest if none is named."""
+    from taxi_nb.pipeline.parameters import close_to
     from taxi_nb.pipeline.record import RUN_FILE
 
     run = run or "latest"
@@ -183,4 +246,6 @@ def run_folder(run: str | None) -> Path:
     for folder in (Path(run), runs / run):
         if (folder / RUN_FILE).is_file():
             return folder.resolve()
-    stop(f"{run} is not a run, nor the folder of one; make run-notebooks makes runs", USAGE)
+    close = close_to(run, run_names())
+    makes = "" if close else "; `taxi-nb run` makes runs"
+    stop(f"{run} is not a run, nor the folder of one{close}{makes}{outside()}", USAGE)

@@ -41,7 +41,7 @@ Rule = Callable[[str, str], str | None]
 
 # A container's loopback address is nobody else's, so it has to listen at another.
 Host = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="Where to listen: 0.0.0.0 in a container.")
+    str, typer.Option(metavar="ADDRESS", help="At which address: 0.0.0.0 in a container.")
 ]
 
 

@@ -27,16 +27,18 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def errors_stop(codes: Mapping[type[Exception], int], before: str = "") -> Iterator[None]:
+def errors_stop(
+    codes: Mapping[type[Exception], int], before: str = "", after: str = ""
+) -> Iterator[None]:
     """Stop where a block raises one of some kinds of error; of several that fit, the first counts.
 
-    `before` is put before the message of a failure.
+    `before` is put before the message of a failure, `after` at the end of any.
     """
     try:
         yield
     except tuple(codes) as error:
         code = next(code for kind, code in codes.items() if isinstance(error, kind))
-        stop(f"{before if code == FAILURE else ''}{error}", code)
+        stop(f"{before if code == FAILURE else ''}{error}{after}", code)
 
 
 @contextmanager
@@ -53,7 +55,8 @@ def signals_stop(message: str) -> Iterator[None]:
             signal.signal(number, hear)
         yield
     except Interrupted as interrupted:
-        stop(message, 128 + interrupted.signal_number)
+        notes = getattr(interrupted, "__notes__", ())
+        stop("\n".join([message, *notes]), 128 + interrupted.signal_number)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

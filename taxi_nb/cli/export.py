@@ -9,14 +9,15 @@ from typing import Annotated
 
 import typer
 
-from taxi_nb.cli._arguments import name_and_value, read
+from taxi_nb.cli._arguments import Jobs, RequiredFile, name_and_value, read
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say
 
 export = typer.Typer(
-    no_args_is_help=True, help="Write the pipeline for an engine: Prefect or Kubeflow Pipelines."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Write the pipeline for an engine: Prefect or Kubeflow Pipelines.",
 )
 
-File = Annotated[Path, typer.Argument(metavar="PARAMS", help="The pipeline file.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a file that is there and no former export.")
 ]
@@ -24,27 +25,35 @@ Overwrite = Annotated[
 
 @export.command()
 def prefect(
-    params: File,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The flow's file.")],
+    params: RequiredFile,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The flow's file.")
+    ],
     work_pool: Annotated[
-        str | None, typer.Option(help="The pool whose workers run it; else `serve` does.")
+        str | None,
+        typer.Option(metavar="NAME", help="The pool whose workers run it; else `serve` does."),
     ] = None,
     image: Annotated[
-        str | None, typer.Option(help="The image that a pool of containers starts.")
+        str | None,
+        typer.Option(metavar="IMAGE", help="The image that a pool of containers starts."),
     ] = None,
     cron: Annotated[
-        str | None, typer.Option(help="When it runs by itself, in UTC: '0 6 2 * *'.")
+        str | None,
+        typer.Option(metavar="TIMES", help="When it runs by itself, in UTC: '0 6 2 * *'."),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at the same time.")] = 1,
+    jobs: Jobs = 1,
     monthly: Annotated[
         bool, typer.Option("--monthly", help="A flow that calls `taxi-nb monthly` instead.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a Prefect flow: one task a step, each a call of `taxi-nb step`.
+    """Write a Prefect flow: a task for each step.
 
-    Examples: taxi-nb export prefect params/smoke.yaml -o flow.py; taxi-nb export prefect
-    params/monthly.yaml --monthly --cron '0 6 * * *' -o months.py
+    Each task is a call of `taxi-nb step`.
+
+    Examples:
+      taxi-nb export prefect params/smoke.yaml -o flow.py
+      taxi-nb export prefect params/monthly.yaml --monthly --cron '0 6 * * *' -o months.py
     """
     with _errors():
         from taxi_nb.export.outline import write_export
@@ -59,18 +68,25 @@ def prefect(
 
 @export.command()
 def kubeflow(
-    params: File,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The pipeline's file.")],
-    image: Annotated[str, typer.Option(help="An image with the project and `taxi-nb`.")],
+    params: RequiredFile,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The pipeline's file.")
+    ],
+    image: Annotated[
+        str, typer.Option(metavar="IMAGE", help="An image with the project and `taxi-nb`.")
+    ],
     env: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A variable in each container; may be repeated."),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a pipeline for Kubeflow Pipelines: one component a step, each a call of `taxi-nb step`.
+    """Write a pipeline for Kubeflow: a component for each step.
 
-    Example: taxi-nb export kubeflow params/smoke.yaml -o pipeline.yaml --image team/taxi:1.2
+    Each component is a call of `taxi-nb step`.
+
+    Example:
+      taxi-nb export kubeflow params/smoke.yaml -o pipeline.yaml --image team/taxi:1.2
     """
     with _errors():
         from taxi_nb.export.kubeflow import kubeflow_pipeline

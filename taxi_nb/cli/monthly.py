@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taxi_nb.cli._arguments import Accept, Jobs, Kernel, Overrides, notifier_of, read
+from taxi_nb.cli._completion import complete_file
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 from taxi_nb.cli.run import carried_out
 from taxi_nb.cli.score import checks_of_file, point_mlflow_at, request_of, settings_of
@@ -26,17 +27,22 @@ MONTHLY_FILE = Path("params/monthly.yaml")
 
 def monthly(
     params: Annotated[
-        Path, typer.Argument(help="A pipeline file whose months are relative.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A pipeline file whose months are relative.",
+            autocompletion=complete_file,
+        ),
     ] = MONTHLY_FILE,
     overrides: Overrides = None,
     month: Annotated[
-        str, typer.Option(help="Judge the months up to this one, such as 2023-03.")
+        str, typer.Option(metavar="MONTH", help="Judge the months up to this one, such as 2023-03.")
     ] = "latest",
     jobs: Jobs = 1,
     kernel: Kernel = "auto",
     accept: Accept = None,
 ) -> None:
-    """Score the months that have come, and train again where the champion no longer fits.
+    """Score the months that have come; train again where needed.
 
     A month is scored with the champion and judged. Where a limit is passed, the pipeline runs with
     its months relative to this one, its gate promotes or does not, and a new champion scores the
@@ -45,7 +51,9 @@ def monthly(
     should look, 1 when a month could not be judged or does not pass the file's checks, which the
     next call tries again.
 
-    Example: taxi-nb monthly params/monthly.yaml
+    Examples:
+      taxi-nb monthly params/monthly.yaml
+      taxi-nb monthly --month 2021-05 --jobs 2
     """
     from taxi_nb.pipeline.memory import RUNS
     from taxi_nb.pipeline.notify import Message

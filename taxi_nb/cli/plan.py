@@ -7,12 +7,14 @@ from taxi_nb.cli._arguments import (
     Accept,
     Force,
     Month,
+    NoPromote,
     Overrides,
     ParameterFile,
     data_errors_stop,
     make_plan,
     read,
 )
+from taxi_nb.cli._terminal import cut
 
 
 def plan(
@@ -21,11 +23,24 @@ def plan(
     month: Month = None,
     force: Force = None,
     accept: Accept = None,
+    no_promote: NoPromote = False,
 ) -> None:
-    """Say which steps would run, and why, without running anything."""
-    pipeline = read(params, overrides, month, accept=accept)
+    """Say which steps would run, and why, without running anything.
+
+    Examples:
+      taxi-nb plan
+      taxi-nb plan params/green-2021.yaml --set max_evals=20
+    """
+    from taxi_nb.pipeline.expected import Expected
+
+    pipeline = read(params, overrides, month, accept=accept, no_promote=no_promote)
     with data_errors_stop(pipeline):
-        _, made = make_plan(pipeline, force)
+        memory, made = make_plan(pipeline, force)
     if pipeline.month:
         print(f"months are relative to {pipeline.month}\n")
-    print(made)
+    for line in (lines := str(made).splitlines()):
+        print(cut(line))
+    if expected := str(Expected.of(made, memory)):
+        print(expected)
+    if any(cut(line) != line for line in lines):
+        print("Reasons are cut to the terminal's width; `| cat` shows them whole.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from taxi_nb.cli._arguments import outside
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, stop
 from taxi_nb.project import project_root
 
@@ -20,17 +21,16 @@ if TYPE_CHECKING:
 
 registry = typer.Typer(
     no_args_is_help=True,
-    help="Which model people should use, since when, and why; put back the one before.",
+    rich_markup_mode=None,
+    help="Which model people should use, since when, and why.",
 )
 
 Name = Annotated[
     str | None,
     typer.Option(metavar="MODEL", help="The registered model; nyc-taxi-duration if left out."),
 ]
-Version = Annotated[
-    str | None, typer.Argument(metavar="[VERSION]", help="The champion if left out.")
-]
-Reason = Annotated[str, typer.Option(help="Why; it stays in the history.")]
+Version = Annotated[str | None, typer.Argument(metavar="VERSION", help="The champion if left out.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it stays in the history.")]
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def registry_errors_stop() -> Iterator[None]:
     if not is_there(tracking_uri()):
         stop(
             f"there is no store yet: {sqlite_file(tracking_uri())} does not exist. "
-            "`make run-notebooks` makes it, MLFLOW_TRACKING_URI names another",
+            f"`taxi-nb run` makes it, MLFLOW_TRACKING_URI names another{outside()}",
             FAILURE,
         )
     from taxi_nb.registry.versions import RegistryError
@@ -63,7 +63,11 @@ def model_name(name: str | None) -> str:
 
 @registry.command(name="list")
 def list_versions(name: Name = None) -> None:
-    """Show the versions of the model, newest first, and what came of them."""
+    """Show the versions of the model, the newest first.
+
+    Example:
+      taxi-nb registry list
+    """
     with registry_errors_stop():
         from taxi_nb.registry.sign_off import approvals
         from taxi_nb.registry.versions import registered_versions
@@ -79,7 +83,11 @@ def list_versions(name: Name = None) -> None:
 
 @registry.command()
 def history(name: Name = None) -> None:
-    """Show every change of champion, oldest first."""
+    """Show every change of champion, the oldest first.
+
+    Example:
+      taxi-nb registry history
+    """
     with registry_errors_stop():
         from taxi_nb.registry.promotion import promotion_history
         from taxi_nb.registry.sign_off import approvals
@@ -102,7 +110,11 @@ def history(name: Name = None) -> None:
 
 @registry.command()
 def card(version: Version = None, name: Name = None) -> None:
-    """Print the model card of a version, in Markdown."""
+    """Print the model card of a version, in Markdown.
+
+    Example:
+      taxi-nb registry card 3
+    """
     with registry_errors_stop():
         from taxi_nb.registry.card import model_card
 
@@ -111,11 +123,17 @@ def card(version: Version = None, name: Name = None) -> None:
 
 @registry.command()
 def promote(
-    version: Annotated[str, typer.Argument(help="The version that shall be champion.")],
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="The version that shall be champion.")
+    ],
     reason: Reason,
     name: Name = None,
 ) -> None:
-    """Make a version champion by hand, past the gate."""
+    """Make a version champion by hand, past the gate.
+
+    Example:
+      taxi-nb registry promote 4 --reason "the gate was too strict in a week of snow"
+    """
     if not reason.strip():
         stop("--reason must say why", USAGE)
     with registry_errors_stop():
@@ -136,7 +154,12 @@ def rollback(
     reason: Reason = "rolled back",
     name: Name = None,
 ) -> None:
-    """Make the champion before this one champion again."""
+    """Make the champion before this one champion again.
+
+    Examples:
+      taxi-nb registry rollback --reason "wrong in Queens"
+      taxi-nb registry rollback --to 3 --reason "wrong in Queens"
+    """
     with registry_errors_stop():
         from taxi_nb.registry.promotion import rollback as roll_back
 
@@ -146,19 +169,22 @@ def rollback(
 @registry.command()
 def compare(
     taxi: Annotated[
-        Literal["green", "yellow"], typer.Option(help="Whose months have the durations.")
+        Literal["green", "yellow"],
+        typer.Option(metavar="green|yellow", help="Whose months have the durations."),
     ] = "green",
     source: Annotated[
-        str | None, typer.Option(help="Where these months are: tlc, a folder, an address.")
+        str | None,
+        typer.Option(metavar="SOURCE", help="Where these months are: tlc, a folder, an address."),
     ] = None,
     name: Name = None,
 ) -> None:
-    """Compare what champion and challenger answered with what came true.
+    """Compare what champion and challenger answered with the truth.
 
     `taxi-nb serve --challenger 20%` keeps what each answered. Months that the source does not have
     yet are named.
 
-    Example: taxi-nb registry compare --source tlc
+    Example:
+      taxi-nb registry compare --source tlc
     """
     import pandas as pd
 
@@ -216,12 +242,18 @@ def _print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.show_edge = table.pad_edge = False
+    cells = [*map(list, rows)]
+    for number, column in enumerate(columns):
+        # A column is no narrower than its longest word: names are never broken.
+        words = " ".join([column, *(row[number] for row in cells)]).split()
+        table.add_column(column, min_width=max(map(len, words), default=0))
+    for row in cells:
         table.add_row(*row)
-    Console().print(table)
+    # Where nobody looks at it, nothing is broken into lines.
+    console = Console()
+    Console(width=None if console.is_terminal else 10_000).print(table)
 
 
 def _version_row(found: RegisteredVersion) -> Iterator[str]:

@@ -22,7 +22,11 @@ By = Annotated[
 
 
 def show(version: Version = None, name: Name = None) -> None:
-    """Show a version: where it came from, and who signed it off when and why."""
+    """Show a version: where it came from, and who signed it off.
+
+    Example:
+      taxi-nb registry show 3
+    """
     with registry_errors_stop():
         from taxi_nb.registry.sign_off import approvals
         from taxi_nb.registry.versions import registered_versions
@@ -47,11 +51,18 @@ def show(version: Version = None, name: Name = None) -> None:
 def protect(
     by: By,
     reason: Reason,
-    alias: Annotated[str, typer.Argument(help="Only champion can be protected.")] = "champion",
+    alias: Annotated[
+        str, typer.Argument(metavar="ALIAS", help="Only champion can be protected.")
+    ] = "champion",
     off: Annotated[bool, typer.Option("--off", help="No longer.")] = False,
     name: Name = None,
 ) -> None:
-    """Let a version become champion only once somebody has signed it off."""
+    """Let a version become champion only once it is signed off.
+
+    Examples:
+      taxi-nb registry protect --by "Ada Lovelace" --reason "dispatch relies on it"
+      taxi-nb registry protect --off --by "Ada Lovelace" --reason "no longer"
+    """
     with registry_errors_stop(), errors_stop({ValueError: USAGE}):
         from taxi_nb.registry.sign_off import protect as protect_champion
 
@@ -61,13 +72,22 @@ def protect(
 
 
 def sign_off(
-    version: Annotated[str, typer.Argument(help="The version that may be champion.")],
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="The version that may be champion.")
+    ],
     by: By,
     reason: Reason,
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Take it back.")] = False,
     name: Name = None,
 ) -> None:
-    """State that a version, with the files that it has, may be champion; this moves no alias."""
+    """State that a version may be champion; this moves no alias.
+
+    The statement is about the files that the version has now.
+
+    Examples:
+      taxi-nb registry sign-off 4 --by "Grace Hopper" --reason "looked at Queens"
+      taxi-nb registry sign-off 4 --withdraw --by "Grace Hopper" --reason "looked again"
+    """
     with registry_errors_stop(), errors_stop({ValueError: USAGE}):
         from taxi_nb.registry.sign_off import sign_off as sign_off_version
 
@@ -77,7 +97,7 @@ def sign_off(
 
 
 def copy(
-    version: Annotated[str, typer.Argument(help="The version to copy.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="The version to copy.")],
     to: Annotated[
         str,
         typer.Option(metavar="STORE", help="The other store's address, or env:NAME that holds it."),
@@ -88,7 +108,11 @@ def copy(
     ] = None,
     name: Name = None,
 ) -> None:
-    """Copy a version to another registry, as from staging to production; no alias moves there."""
+    """Copy a version to another registry; no alias moves there.
+
+    Example:
+      taxi-nb registry copy 3 --to env:PRODUCTION
+    """
     with registry_errors_stop():
         from taxi_nb.registry.copying import copy_version
 

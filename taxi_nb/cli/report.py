@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from taxi_nb.cli._arguments import ChosenRun, run_folder
+from taxi_nb.cli._completion import complete_run
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, stop
 
 
@@ -15,7 +16,11 @@ def report(
     chosen: ChosenRun = None,
     against: Annotated[
         list[str] | None,
-        typer.Option(metavar="RUN", help="Compare it with this run, too, line by line."),
+        typer.Option(
+            metavar="RUN",
+            help="Compare it with this run, too, line by line.",
+            autocompletion=complete_run,
+        ),
     ] = None,
     single_file: Annotated[
         bool, typer.Option("--single-file", help="Write all pages into one file, to send.")
@@ -23,7 +28,10 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Where that file goes; runs/<id>/report.html if left out."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where that file goes; runs/<id>/report.html if left out.",
         ),
     ] = None,
     summary: Annotated[
@@ -33,7 +41,14 @@ def report(
         bool, typer.Option("--overwrite", help="Replace a file that is there and no report.")
     ] = False,
 ) -> None:
-    """Write a run's pages again and print the path of the first."""
+    """Write a run's pages again and print the path of the first.
+
+    Examples:
+      taxi-nb report
+      taxi-nb report --summary
+      taxi-nb report 20260203-140501-default --against 20260202-090000-default
+      taxi-nb report --single-file -o report.html
+    """
     from taxi_nb.pipeline.report.site import write_single_file, write_site
     from taxi_nb.pipeline.report.summary import summary as in_markdown
 

@@ -14,7 +14,11 @@ from taxi_nb.project import project_root
 if TYPE_CHECKING:
     from taxi_nb.pipeline.shared_results import Entry, SharedResults
 
-results = typer.Typer(help="List, check and prune the results that machines share.")
+results = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="List, check and prune the results that machines share.",
+)
 Address = Annotated[
     str | None,
     typer.Option("--results", metavar="ADDRESS", help="The place; TAXI_NB_RESULTS if left out."),
@@ -25,7 +29,8 @@ Address = Annotated[
 def list_results(address: Address = None) -> None:
     """List the results, their sizes, who shared them and when.
 
-    Example: taxi-nb results list --results s3://bucket/prefix
+    Example:
+      taxi-nb results list --results s3://bucket/prefix
     """
     from taxi_nb.pipeline.object_store import ObjectStoreError
 
@@ -38,9 +43,12 @@ def list_results(address: Address = None) -> None:
 
 @results.command()
 def check(address: Address = None) -> None:
-    """Read every file of every result; exit code 1 if one is not as it was kept.
+    """Read every file of every result.
 
-    Example: taxi-nb results check
+    The exit code is 1 if one is not as it was kept.
+
+    Example:
+      taxi-nb results check
     """
     from taxi_nb.pipeline.object_store import ObjectStoreError
 
@@ -70,7 +78,9 @@ def prune(
 
     A file without a result is left for a day: its result may be on its way.
 
-    Example: taxi-nb results prune --older 90
+    Examples:
+      taxi-nb results prune --older 90
+      taxi-nb results prune --damaged
     """
     from taxi_nb.pipeline.object_store import ObjectStoreError
 

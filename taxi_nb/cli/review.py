@@ -15,7 +15,7 @@ def review(
     approve: Annotated[bool, typer.Option("--approve", help="It may be relied on.")] = False,
     reject: Annotated[bool, typer.Option("--reject", help="It may not.")] = False,
     reason: Annotated[
-        str, typer.Option("--message", "-m", metavar="WHY", help="Why, in a sentence.")
+        str, typer.Option("--message", "-m", metavar="TEXT", help="Why, in a sentence.")
     ] = "",
     by: Annotated[
         str | None,
@@ -28,7 +28,9 @@ def review(
     changed: another one may follow. MLflow and the run's page show it. Exit code 1 where what was
     approved is no longer what is there.
 
-    Example: taxi-nb review 20260203-140501-default --approve -m "Queens looks right again"
+    Examples:
+      taxi-nb review 20260203-140501-default --approve -m "Queens looks right again"
+      taxi-nb review
     """
     from taxi_nb.review.sign_off import ReviewError, reviews
     from taxi_nb.review.sign_off import review as decide

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from taxi_nb.cli._arguments import (
     Jobs,
     Kernel,
     Month,
+    NoPromote,
     Overrides,
     ParameterFile,
     data_errors_stop,
@@ -24,6 +24,7 @@ from taxi_nb.cli._arguments import (
     notifier_of,
     read,
 )
+from taxi_nb.cli._ending import ending
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop
 
 if TYPE_CHECKING:
@@ -43,12 +44,21 @@ def run(
     kernel: Kernel = "auto",
     force: Force = None,
     accept: Accept = None,
+    no_promote: NoPromote = False,
 ) -> None:
-    """Execute the notebooks that have to run, in order, each in a fresh kernel.
+    """Execute the notebooks that have to run, in order.
 
-    What is up to date is not executed again; `taxi-nb plan` says what would run, and why.
+    Each has a fresh kernel. What is up to date is not executed again; `taxi-nb plan` says what
+    would run, and why. The exit code is 0 if all is good, 1 if a step did not end well, 2 for
+    wrong usage or a wrong file, 130 after Ctrl-C.
+
+    Examples:
+      taxi-nb run
+      taxi-nb run params/green-2021.yaml --jobs 2
+      taxi-nb run --set seed=7 --set sample_rows=100000
+      taxi-nb run --set max_evals=50 --no-promote
     """
-    pipeline = _in_project_run(read(params, overrides, month, accept=accept))
+    pipeline = _in_project_run(read(params, overrides, month, accept=accept, no_promote=no_promote))
     notifier = notifier_of(pipeline)
     with (
         signals_stop("interrupted: kernels ended, runs closed"),
@@ -59,7 +69,7 @@ def run(
         show_end(record, folder, notifier)
         return
     print(f"{pipeline.name}: nothing changed, all {len(pipeline.steps)} steps are up to date")
-    print(f"page:   {folder / 'index.html'}")
+    print("\n".join(ending(record, folder, is_new=False)))
 
 
 def carried_out(
@@ -121,20 +131,22 @@ def _carry_out(
 ) -> tuple[RunRecord, Path]:
     from rich.console import Console
 
+    from taxi_nb.pipeline.expected import Expected
     from taxi_nb.pipeline.object_store import ObjectStoreError
     from taxi_nb.pipeline.progress import LiveProgress, PlainProgress
     from taxi_nb.pipeline.resources import ResourceError, require_resources
     from taxi_nb.pipeline.run import run_pipeline
     from taxi_nb.tracking.store_errors import StoreError
 
-    memory, _ = planned
+    memory, plan = planned
     console = Console()
     show = LiveProgress if console.is_terminal else PlainProgress
+    expected = Expected.of(plan, memory, jobs)
     with errors_stop({StoreError: FAILURE, ObjectStoreError: FAILURE, ResourceError: USAGE}):
         require_resources(pipeline.steps)
         if memory.shared:  # Before hours of work of which nobody else would hear.
             memory.shared.store.require_writing()
-        with started_pool(pipeline, kernel, jobs) as pool, show(console) as progress:
+        with started_pool(pipeline, kernel, jobs) as pool, show(console, expected) as progress:
             made = run_pipeline(
                 pipeline, pool=pool, jobs=jobs, listener=progress, planned=planned, parent=parent
             )
@@ -177,15 +189,11 @@ def show_failure(step: StepResult, folder: Path) -> None:
 
 def show_end(record: RunRecord, folder: Path, notifier: Notifier | None) -> None:
     """Say how a run ended, and where to look; stop if not all is good."""
+    from taxi_nb.pipeline.expected import duration
     from taxi_nb.pipeline.notify import message_of_run
 
-    print(f"\n{record.pipeline}: {record.status} in {record.seconds or 0:.1f} s")
-    for check in record.checks:
-        if check.verdict != "pass":
-            print(f"check:  {check}")
-    print(f"page:   {folder / 'index.html'}")
-    print(f"MLflow: {record.experiment}, run {record.mlflow_run_id} (make ui)")
-    sys.stdout.flush()
+    print(f"\n{record.pipeline}: {record.status} in {duration(record.seconds)}")
+    print("\n".join(ending(record, folder)), flush=True)
     if notifier:
         notifier.tell(message_of_run(record, folder), say)
     if not record.status.is_good:

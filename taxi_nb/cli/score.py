@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taxi_nb.cli._arguments import DEFAULT_FILE, Accept, Overrides, read
+from taxi_nb.cli._completion import complete_file
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop
 
 if TYPE_CHECKING:
@@ -22,46 +23,70 @@ NO_VERDICT = 4
 
 
 def score(
-    month: Annotated[str, typer.Argument(help="The month to score, such as 2021-03.")],
+    month: Annotated[
+        str, typer.Argument(metavar="MONTH", help="The month to score, such as 2021-03.")
+    ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The parquet file for the predictions.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The parquet file for the predictions."
+        ),
     ],
     params: Annotated[
-        Path, typer.Option(help="The pipeline file whose source, taxi, cleaning and limits count.")
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="The pipeline file whose source, taxi, cleaning and limits count.",
+            autocompletion=complete_file,
+        ),
     ] = DEFAULT_FILE,
     overrides: Overrides = None,
-    taxi: Annotated[str | None, typer.Option(help="green or yellow.")] = None,
+    taxi: Annotated[str | None, typer.Option(metavar="green|yellow", help="Whose trips.")] = None,
     source: Annotated[
-        str | None, typer.Option(help="sample, tlc, a folder, or s3://bucket/prefix.")
+        str | None,
+        typer.Option(metavar="SOURCE", help="sample, tlc, a folder, or s3://bucket/prefix."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="A model's address in MLflow; the file's champion if left out."),
+        typer.Option(
+            metavar="MODEL", help="A model's address in MLflow; the file's champion if left out."
+        ),
     ] = None,
     max_psi: Annotated[
-        float | None, typer.Option(help="The largest drift of a feature or the predictions.")
+        float | None,
+        typer.Option(metavar="PSI", help="The largest drift of a feature or the predictions."),
     ] = None,
     max_rmse_increase: Annotated[
         float | None,
-        typer.Option(help="Minutes that the RMSE may be above that of the validation."),
+        typer.Option(
+            metavar="MINUTES", help="Minutes that the RMSE may be above that of the validation."
+        ),
     ] = None,
     max_relative_rmse_increase: Annotated[
-        float | None, typer.Option(help="The same, as a share of the validation's RMSE.")
+        float | None,
+        typer.Option(metavar="SHARE", help="The same, as a share of the validation's RMSE."),
     ] = None,
     max_relative_bias: Annotated[
         float | None,
-        typer.Option(help="The share of the mean duration that predictions may be off by."),
+        typer.Option(
+            metavar="SHARE", help="The share of the mean duration that predictions may be off by."
+        ),
     ] = None,
     experiment: Annotated[
-        str | None, typer.Option(help="The MLflow experiment; the file's if left out.")
+        str | None,
+        typer.Option(metavar="NAME", help="The MLflow experiment; the file's if left out."),
     ] = None,
     accept: Accept = None,
 ) -> None:
-    """Predict a month's trips, measure drift and error, and say whether to train again.
+    """Predict a month, and say whether the model still fits.
 
     The exit code is 0 when the model can be kept, 3 when it should be trained again, 4 when the
     month cannot judge the model, which learned from it or was chosen by it, 1 when the month could
     not be scored, 2 for wrong usage.
+
+    Examples:
+      taxi-nb score 2021-03 -o predictions.parquet
+      taxi-nb score 2023-01 -o predictions.parquet --params params/green-2021.yaml
     """
     limits = {
         "max_psi": max_psi,

@@ -26,7 +26,9 @@ _MOST_REQUESTS = 256
 
 
 def serve(
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5001,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=1, max=65535, help="Where to listen.")
+    ] = 5001,
     name: Name = None,
     host: Host = HOST,
     challenger: Annotated[
@@ -45,7 +47,9 @@ def serve(
     champion takes over by itself. /metrics has what Prometheus reads. With --challenger answers
     are kept, for `taxi-nb registry compare`.
 
-    Example: taxi-nb serve --challenger 20% --shadow
+    Examples:
+      taxi-nb serve --port 5001
+      taxi-nb serve --challenger 20% --shadow
     """
     share = _share(challenger) if challenger is not None else None
     # One thread predicts, and the other cores answer. Threads of OpenMP wait for each other by

@@ -15,13 +15,17 @@ from taxi_nb.cli._arguments import (
     Accept,
     Kernel,
     Month,
+    NoPromote,
     Overrides,
+    RequiredFile,
     data_errors_stop,
     make_plan,
     name_and_value,
     notifier_of,
+    outside,
     read,
 )
+from taxi_nb.cli._completion import complete_run, complete_step
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop, stop
 from taxi_nb.cli.run import show_end, show_failure, started_pool
 from taxi_nb.project import project_root
@@ -33,34 +37,40 @@ if TYPE_CHECKING:
     from taxi_nb.pipeline.record import StepResult
     from taxi_nb.pipeline.spec import Pipeline, Step
 
-File = Annotated[Path, typer.Argument(metavar="PARAMS", help="The pipeline file.")]
-RunId = Annotated[str, typer.Option("--run", metavar="ID", help="The run, as `open` printed it.")]
+RunId = Annotated[
+    str,
+    typer.Option(
+        "--run", metavar="RUN", help="The run, as `open` printed it.", autocompletion=complete_run
+    ),
+]
 
 
 def open_run(
-    params: File,
+    params: RequiredFile,
     overrides: Overrides = None,
     month: Month = None,
     run: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Its name; one that is open already is the run."),
+        typer.Option(metavar="RUN", help="Its name; one that is open already is the run."),
     ] = None,
     tag: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A tag for the run in MLflow; may be repeated."),
     ] = None,
     accept: Accept = None,
+    no_promote: NoPromote = False,
 ) -> None:
-    """Open a run whose steps are carried out by `taxi-nb step`; print its id.
+    """Open a run for `taxi-nb step`, and print its id.
 
-    Example: ID=$(taxi-nb open params/smoke.yaml)
+    Example:
+      RUN=$(taxi-nb open params/smoke.yaml)
     """
     from taxi_nb.pipeline.coordinated import open_coordinated
     from taxi_nb.pipeline.memory import RUNS
     from taxi_nb.pipeline.record import require_latest
 
     tags = dict(name_and_value("--tag", text) for text in tag or [])
-    pipeline = read(params, overrides, month, accept=accept)
+    pipeline = read(params, overrides, month, accept=accept, no_promote=no_promote)
     notifier_of(pipeline)  # Before hours of work of which nobody would hear.
     with _errors("the run could not be opened: "):
         require_latest(pipeline.root / RUNS)
@@ -72,23 +82,34 @@ def open_run(
 
 
 def step(
-    params: File,
-    name: Annotated[str, typer.Argument(metavar="STEP", help="Such as '03_train[lasso]'.")],
+    params: RequiredFile,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="STEP", help="Such as '03_train[lasso]'.", autocompletion=complete_step
+        ),
+    ],
     run: RunId,
-    force: Annotated[bool, typer.Option(help="Run it though it is up to date.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run it though it is up to date.")] = False,
     retries: Annotated[
         int | None,
-        typer.Option(min=0, help="Tries after the first, in place of the file's; an engine's own."),
+        typer.Option(
+            metavar="NUMBER",
+            min=0,
+            help="Tries after the first, in place of the file's; an engine's own.",
+        ),
     ] = None,
     kernel: Kernel = "auto",
     accept: Accept = None,
+    no_promote: NoPromote = False,
 ) -> None:
     """Carry out one step of a run that `taxi-nb open` has opened.
 
     A step that is up to date is not executed again. Exit codes: 0 it is done, 1 it failed or a
     step that it needs did, 2 it cannot be begun, and as for `taxi-nb run` after a signal.
 
-    Example: taxi-nb step params/smoke.yaml '03_train[linear]' --run 20260203-140501-smoke
+    Example:
+      taxi-nb step params/smoke.yaml '03_train[linear]' --run 20260203-140501-smoke
     """
     from taxi_nb.pipeline.coordinated import bring_needs, require_needs, require_same
     from taxi_nb.pipeline.memory import Memory
@@ -97,7 +118,7 @@ def step(
     from taxi_nb.pipeline.record import Status
     from taxi_nb.pipeline.resources import require_resources
 
-    opened, pipeline = _opened(run, params, accept)
+    opened, pipeline = _opened(run, params, accept, no_promote=no_promote)
     chosen = _step(pipeline, name)
     if retries is not None:
         chosen = replace(chosen, retries=retries)
@@ -106,7 +127,7 @@ def step(
             stop(f"run {run} is closed: {opened.opened.status}", USAGE)
         require_same(pipeline, opened)
         if opened[name].status.is_good:
-            print(f"{name}  {opened[name].status}: it is done already in this run")
+            print(f"{name}  {opened[name].status.in_words}: it is done already in this run")
             return
         require_resources([chosen])
         require_needs(chosen, opened)
@@ -122,17 +143,24 @@ def step(
     if not result.status.is_good:
         show_failure(result, opened.folder)
         raise typer.Exit(FAILURE)
-    print(f"MLflow: {opened.opened.experiment}, run {result.mlflow_run_id}")
+    print(f"MLflow: {opened.opened.experiment}, run {result.mlflow_run_id}", flush=True)
 
 
 def close(
-    run: Annotated[str, typer.Argument(metavar="ID", help="The run, as `open` printed it.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="The run, as `open` printed it.", autocompletion=complete_run
+        ),
+    ],
 ) -> None:
-    """Close a run: record, page and MLflow say how it ended; exit code 1 if not all is good.
+    """Close a run: record, page and MLflow say how it ended.
 
-    What has not run is skipped. A run that is closed already is told again.
+    What has not run is skipped. A run that is closed already is told again. The exit code is 1 if
+    not all is good.
 
-    Example: taxi-nb close 20260203-140501-smoke
+    Example:
+      taxi-nb close 20260203-140501-smoke
     """
     from taxi_nb.pipeline.coordinated import close_coordinated
     from taxi_nb.pipeline.notify import Notifier, NotifyError
@@ -188,7 +216,11 @@ def _carried_out(
 
 
 def _opened(
-    run: str, params: Path | None = None, accept: list[str] | None = None
+    run: str,
+    params: Path | None = None,
+    accept: list[str] | None = None,
+    *,
+    no_promote: bool = False,
 ) -> tuple[CoordinatedRun, Pipeline]:
     """Find the run, and read the pipeline file as it was opened with; `accept` goes before."""
     from taxi_nb.pipeline.coordinated import CoordinatedRun
@@ -209,7 +241,12 @@ def _opened(
         own = {text.partition("=")[0] for text in accept or []}
         kept = ["=".join(one) for one in before.accepted.items() if one[0] not in own]
         file = params or Path(before.parameter_file)
-        pipeline = read(file, [*before.overrides], accept=[*kept, *(accept or [])])
+        pipeline = read(
+            file,
+            [*before.overrides],
+            accept=[*kept, *(accept or [])],
+            no_promote=no_promote or not before.promotes,
+        )
         if pipeline.results and not (params or given):
             opened = found(pipeline.results)
     return opened, pipeline
@@ -233,5 +270,6 @@ def _errors(before: str) -> Iterator[None]:
     from taxi_nb.tracking.store_errors import StoreError
 
     failures = dict.fromkeys((StoreError, ObjectStoreError, OSError), FAILURE)
-    with errors_stop({CoordinationError: USAGE, ResourceError: USAGE, **failures}, before):
+    codes = {CoordinationError: USAGE, ResourceError: USAGE, **failures}
+    with errors_stop(codes, before, outside()):
         yield

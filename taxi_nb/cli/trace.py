@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taxi_nb.cli._arguments import outside
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop
 from taxi_nb.plain_data import to_json
 from taxi_nb.project import project_root
@@ -30,14 +31,19 @@ def trace(
 ) -> None:
     """Lead a model, a run or a notebook back to all that made it.
 
-    Shows training run, step, pipeline run, notebook and cell, parameters, data with digests,
-    commit and lock; what is not known is said. Ends in the commands that do it again.
+    Shown are training run, step, pipeline run, notebook and cell, parameters, data with digests,
+    commit and lock; what is not known is said. It ends in the commands that do it again.
+
+    Examples:
+      taxi-nb trace models:/nyc-taxi-duration@champion
+      taxi-nb trace runs/latest/04_tune.ipynb
+      taxi-nb trace latest --json
     """
     from taxi_nb.review.trace.chain import trace as lead_back
     from taxi_nb.review.trace.run_chain import TraceError
     from taxi_nb.tracking.store_errors import StoreError
 
-    with errors_stop({TraceError: USAGE, StoreError: FAILURE}):
+    with errors_stop({TraceError: USAGE, StoreError: FAILURE}, after=outside()):
         found = lead_back(what, project_root())
     if as_json:
         print(to_json(found, indent=2))

@@ -18,13 +18,18 @@ _OTHER_TRADES = ("/assistant", "/gateway", "/jobs", "/mcp")
 
 
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=1, max=65535, help="Where to listen.")
+    ] = 5000,
     host: Host = HOST,
 ) -> None:
-    """Show the store in MLflow's own pages, until Ctrl-C; open the address that is printed.
+    """Show the store in MLflow's own pages, until Ctrl-C.
 
-    Whoever has that address may look at everything and change names, tags and aliases, but no
-    artifacts.
+    Open the address that is printed. Whoever has it may look at everything and change names, tags
+    and aliases, but no artifacts.
+
+    Example:
+      taxi-nb ui --port 5000
     """
     from taxi_nb.secrets.addresses import without_credentials
     from taxi_nb.tracking.store import SERVER, tracking_uri

@@ -28,12 +28,16 @@ def verify(
         typer.Option(metavar="FOLDER", help="Leave the scratch copy with its runs here."),
     ] = None,
 ) -> None:
-    """Execute a run again, elsewhere, and say for each step whether it is the same.
+    """Execute a run again, elsewhere, and compare all that it shows.
 
     Compared are metrics, the pixels of figures, and what cells showed. Not compared are metrics
     that measure the machine, and cells with a comment `# varies: ...`; both are listed.
 
     The exit code is 0 if all is the same, 1 if something differs, 2 if it cannot be verified.
+
+    Examples:
+      taxi-nb verify
+      taxi-nb verify 20260203-140501-default --jobs 2
     """
     from taxi_nb.review.verify.checkout import VerificationError
     from taxi_nb.review.verify.verification import verify_run

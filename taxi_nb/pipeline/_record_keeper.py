@@ -92,6 +92,7 @@ def open_run(
         mlflow_run_id=run_id,
         overrides=pipeline.overrides,
         accepted=pipeline.accepted,
+        promotes=pipeline.promotes,
         threads=_threads(),
         steps=tuple(
             StepResult(

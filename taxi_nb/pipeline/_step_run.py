@@ -45,6 +45,10 @@ class RunFolder:
         """Return the file that the kernel writes its notes to while it runs."""
         return self.path / f".{self._stems[step]}.inputs.jsonl"
 
+    def progress(self, step: str) -> Path:
+        """Return the file in which the kernel says how far it has come."""
+        return self.path / f".{self._stems[step]}.progress"
+
     def kept(self, step: str) -> dict[str, Any]:
         """Name a step's files for a record, those that are on disk."""
         files = self.files(step).items()
@@ -113,6 +117,7 @@ class StepRunner:
             ending = result.status.of_run
         finally:
             notes.unlink(missing_ok=True)
+            self.folder.progress(step.name).unlink(missing_ok=True)
             self.tracking.close_run(run_id, ending)
         return result
 
@@ -141,6 +146,7 @@ class StepRunner:
             notebook=path_within(self.pipeline.root, step.notebook),
             upstream=upstream,
         )
+        handed[names.PROGRESS_VARIABLE] = str(self.folder.progress(step.name))
         variables = {"TAXI_NB_ROOT": str(self.pipeline.root), **self.pipeline.variables, **handed}
         all_of_them = {**in_one_order(os.environ), **variables}
         return {name: value for name, value in all_of_them.items() if value is not None}

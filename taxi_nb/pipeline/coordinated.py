@@ -19,6 +19,7 @@ from taxi_nb.pipeline._results import KeptResults
 from taxi_nb.pipeline._step_run import RunFolder
 from taxi_nb.pipeline.memory import RUNS, Memory
 from taxi_nb.pipeline.object_store import ObjectStore
+from taxi_nb.pipeline.parameters import close_to
 from taxi_nb.pipeline.planned import Plan
 from taxi_nb.pipeline.record import (
     RUN_FILE,
@@ -70,9 +71,9 @@ class CoordinatedRun:
                 if store
                 else ("; where machines share no disk, name a place for results in TAXI_NB_RESULTS")
             )
-            raise UnknownRunError(
-                f"there is no run {name} in {runs}{place}; `taxi-nb open` makes one{hint}"
-            ) from None
+            there = [file.parent.name for file in runs.glob(f"*/{RUN_FILE}")]
+            close = close_to(name, there) or f"; `taxi-nb open` makes one{hint}"
+            raise UnknownRunError(f"there is no run {name} in {runs}{place}{close}") from None
         except (OSError, ValueError) as error:
             raise CoordinationError(f"{self.folder / RUN_FILE}: {error}") from None
         self.run_id = str(self.opened.mlflow_run_id)

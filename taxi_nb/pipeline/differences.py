@@ -17,8 +17,14 @@ from taxi_nb.pipeline.remote_file import is_remote, remote_digest, remote_stamp
 from taxi_nb.pipeline.spec import Step
 from taxi_nb.plain_data import restored
 from taxi_nb.secrets.addresses import variable_without_credentials
+from taxi_nb.tracking.names import CHECKS_VARIABLE, PROMOTE_VARIABLE
 
 TITLES = ("store", "experiment", "notebook")
+# What the pipeline hands its steps: why one runs again where it is another now, and none.
+_HANDED = {
+    CHECKS_VARIABLE: ("the checks of the data are others", "the data are no longer checked"),
+    PROMOTE_VARIABLE: ("it may no longer promote", "it may promote now"),
+}
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ def _variables(
     for name, old in variables.items():
         if name in handed:
             if handed[name] != old:
-                yield f"the {name.removeprefix('TAXI_NB_').lower()} of the data are others"
+                yield _HANDED[name][handed[name] is None]
             continue
         new = variable_without_credentials(name)
         if new != old:

@@ -87,8 +87,8 @@ def close_killed_run(runs: Path, say: Callable[[str], None]) -> None:
         write_whole(folder / RUN_FILE, record.to_json())
         with suppress(OSError, ValueError):
             write_site(folder)
-        for notes in folder.glob(".*.inputs.jsonl"):
-            notes.unlink(missing_ok=True)
+        for left in (*folder.glob(".*.inputs.jsonl"), *folder.glob(".*.progress")):
+            left.unlink(missing_ok=True)
         say(f"{record.id} was killed: {RUN_FILE} and page say so now")
     forget_running(folder)
 

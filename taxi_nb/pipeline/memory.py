@@ -127,10 +127,14 @@ class Memory:
             experiment=self.experiment,
         )
 
+    def last_seconds(self, step: Step) -> float | None:
+        """Return how long a step took when it ran last; None if it has not, as far as is known."""
+        took = (result.seconds for result in self.candidates[step.name] if result.seconds)
+        return next(took, None)
+
     def expected_seconds(self, step: Step) -> float:
         """Return how long a step took when it ran last; before that, how long it may take."""
-        took = (result.seconds for result in self.candidates[step.name] if result.seconds)
-        return next(took, step.timeout or 0.0)
+        return self.last_seconds(step) or step.timeout or 0.0
 
     @cached_property
     def versions(self) -> dict[str, str]:

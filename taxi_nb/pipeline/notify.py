@@ -73,7 +73,7 @@ def _events(record: RunRecord) -> Iterator[str]:
         yield "failed"
     if any(one.verdict == "fail" for one in record.checks):
         yield "check_failed"
-    if record.decided and record.decided.step in ran:
+    if record.decided and record.decided.step in ran and record.promotes:
         yield "promoted" if record.decided.promoted else "refused"
     if any(step.metrics.get(RETRAIN_METRIC, 0) > 0 for step in ran.values()):
         yield "retrain"

@@ -50,6 +50,11 @@ class Status(StrEnum):
     INTERRUPTED = "interrupted"
 
     @property
+    def in_words(self) -> str:
+        """What people are told; records keep the word of the first of them."""
+        return "up to date" if self is Status.CACHED else str(self)
+
+    @property
     def is_good(self) -> bool:
         """Whether steps that need this one may run."""
         return self in (Status.OK, Status.CACHED)
@@ -222,6 +227,8 @@ class RunRecord:
     decided: Decided | None = None
     # The checks that were let pass, with the reasons.
     accepted: Mapping[str, str] = field(default_factory=dict)
+    # Whether its decisions could change which model is to be used.
+    promotes: bool = True
 
     @property
     def checks(self) -> list[Judgement]:
@@ -237,13 +244,14 @@ class RunRecord:
         return [
             *(word for override in self.overrides for word in ("--set", override)),
             *(word for one in accepted.items() for word in ("--accept", "=".join(one))),
+            *(() if self.promotes else ("--no-promote",)),
         ]
 
     def to_json(self) -> str:
         """Return the text of ``run.json``."""
         plain = {**vars(self), "steps": [step.recorded() for step in self.steps]}
-        for name in ("decided", "accepted"):
-            if not plain[name]:  # As older commits wrote it.
+        for name, usual in (("decided", None), ("accepted", {}), ("promotes", True)):
+            if plain[name] == usual:  # As older commits wrote it.
                 del plain[name]
         return to_json(plain, indent=2, ensure_ascii=False) + "\n"
 

@@ -44,8 +44,14 @@ class Listener(Protocol):
     def cell_started(self, name: str, cell: int, cells: int) -> None:
         """A step is at a cell."""
 
+    def progressed(self, name: str, says: str) -> None:
+        """A step says how far the work of its cell has come: ``3 of 10 trials``."""
+
     def step_ended(self, result: StepResult) -> None:
         """A step has ended, or will not run."""
+
+    def run_ended(self, record: RunRecord) -> None:
+        """The books are closed, also of a run that a signal has ended."""
 
 
 class Keeper(Outcomes, Protocol):
@@ -88,6 +94,9 @@ def run_pipeline(
         except StoreError as error:
             kept = f"What notebooks made is kept in {run.folder.path}"
             raise StoreError(f"{error}. {kept}") from error
+        except Interrupted as signal:
+            signal.add_note(f"page: {folder / 'index.html'}")
+            raise
 
 
 def run_step(
@@ -116,6 +125,7 @@ def run_step(
         finally:
             if keeper[step.name].status is Status.RUNNING:
                 keeper.update(ended(keeper[step.name], Status.INTERRUPTED))
+                listener.step_ended(keeper[step.name])
             memory.digests.save()
         return keeper[step.name]
 
@@ -142,6 +152,8 @@ class _Run:
         # No step is tried again then.
         self.is_ending = threading.Event()
         self.handles: dict[str, KernelHandle] = {}
+        # What steps said last of how far they have come.
+        self.said: dict[str, str] = {}
         self.steps = {step.name: step for step in pipeline.steps}
         self.open_needs = {step.name: list(step.needs) for step in pipeline.steps}
         self.folder = RunFolder(folder, list(self.steps))
@@ -164,7 +176,10 @@ class _Run:
             status = Status.INTERRUPTED
             raise
         finally:
-            keeper.finish(status)
+            try:
+                keeper.finish(status)
+            finally:
+                self.listener.run_ended(keeper.record)
         self.memory.digests.save()
         steps = keeper.record.steps
         if all(step.executed_in for step in steps):
@@ -182,6 +197,7 @@ class _Run:
                     running[threads.submit(self._carry_out_step, step)] = step.name
                 self._skip_hopeless(waiting)
                 done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+                self._tell_progress(running.values())
                 for future in done:
                     self._settle(future.result())
                     del running[future]
@@ -208,6 +224,14 @@ class _Run:
             raise
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
+
+    def _tell_progress(self, running: Collection[str]) -> None:
+        for name in running:
+            with suppress(OSError):  # Most steps have nothing to say.
+                says = self.folder.progress(name).read_text("utf-8").strip()
+                if says and says != self.said.get(name):
+                    self.said[name] = says
+                    self.listener.progressed(name, says)
 
     def _next(self, waiting: list[Step], jobs: int, running: Collection[str]) -> list[Step]:
         """Return the steps that start now: as written or, side by side, the longest first."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from taxi_nb.located_yaml import Location
 from taxi_nb.pipeline._recipients import Recipient
 from taxi_nb.plain_data import shortened
-from taxi_nb.tracking.names import CHECKS_VARIABLE
+from taxi_nb.tracking.names import CHECKS_VARIABLE, PROMOTE_VARIABLE
 
 
 class Subject(Protocol):
@@ -111,6 +111,8 @@ class Pipeline:
     checks: Mapping[str, Any] = field(default_factory=dict)
     # The checks that are let pass this time, each with the reason.
     accepted: Mapping[str, str] = field(default_factory=dict)
+    # Whether its decisions may change which model is to be used.
+    promotes: bool = True
     # Who is told how a run ended.
     recipients: tuple[Recipient, ...] = ()
     # Whether a person has to approve a run before its model may be champion.
@@ -118,14 +120,17 @@ class Pipeline:
 
     @property
     def variables(self) -> dict[str, str | None]:
-        """The environment variables by which its steps learn of its checks; None: not set.
+        """The environment variables by which its steps learn what it allows; None: not set.
 
         A step that asks for one has it among its inputs, so that it runs again when it changes.
         """
+        return {CHECKS_VARIABLE: self._checks(), PROMOTE_VARIABLE: None if self.promotes else "no"}
+
+    def _checks(self) -> str | None:
         if not self.checks:
-            return {CHECKS_VARIABLE: None}
+            return None
         text = json.dumps({"checks": self.checks, "accepted": self.accepted}, sort_keys=True)
         # What is noted of a variable is without what would be a secret of an address.
         for sign in "?#@":
             text = text.replace(sign, f"\\u{ord(sign):04x}")
-        return {CHECKS_VARIABLE: text}
+        return text

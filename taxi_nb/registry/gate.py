@@ -53,6 +53,10 @@ class PromotionDecision:
         Its place in the promotion history, if it was promoted.
     waits : bool
         Whether it passed, and the champion is protected: it is promoted once it is signed off.
+    withheld : bool
+        Whether it passed, and nothing was to be promoted: ``taxi-nb run --no-promote``.
+    challenger_rmse_error : float or None
+        Minutes, the standard error of its RMSE, days being blocks; None in older decisions.
 
     Examples
     --------
@@ -76,9 +80,13 @@ class PromotionDecision:
     days: int | None = None
     seeds: str | None = None
     waits: bool = False
+    withheld: bool = False
+    challenger_rmse_error: float | None = None
 
     def __str__(self) -> str:
         verdict = "promoted" if self.promoted else WAITS if self.waits else "not promoted"
+        if self.withheld:
+            verdict = "would be promoted, which --no-promote kept it from"
         return f"{self.name} version {self.challenger_version} {verdict}: {self.reason}"
 
 
@@ -177,6 +185,7 @@ class Gate:
             candidates=selection.candidates,
             days=rmse.days,
             seeds=selection.seeds,
+            challenger_rmse_error=_if_finite(rmse.error),
         )
 
     def _objections(

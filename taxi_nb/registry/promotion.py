@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,14 @@ from taxi_nb.registry.gate import Gate, Judged, PromotionDecision, judge
 from taxi_nb.registry.history import Kind, Promotion, PromotionHistory, PromotionLog
 from taxi_nb.registry.sign_off import missing_agreement
 from taxi_nb.registry.versions import DEFAULT_NAME, RegistryError, is_synthetic, usable
-from taxi_nb.tracking.names import DECISION_TAG, PROMOTED_TAG, REGISTERED_PARAM, WAITS
+from taxi_nb.tracking.inputs import used_variable
+from taxi_nb.tracking.names import (
+    DECISION_TAG,
+    PROMOTE_VARIABLE,
+    PROMOTED_TAG,
+    REGISTERED_PARAM,
+    WAITS,
+)
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.tracking.store import connect
 from taxi_nb.training.trained_models import TrainedModel
@@ -25,6 +33,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
+
+# In minutes, by their names in a decision, a run's metrics and the history.
+_NUMBERS = (
+    *("challenger_rmse", "challenger_rmse_error", "champion_rmse"),
+    *("gain", "gain_error", "gain_by_chance"),
+)
 
 
 def promote_if_better(
@@ -42,8 +56,9 @@ def promote_if_better(
     margin and more than chance explains, days being blocks, for the best of so many candidates;
     and no slice of the trips may get much worse. With few days nothing is promoted on their word,
     unless there is no champion. Where the champion is protected, a version that passes and is not
-    signed off waits. Neither model may
-    have learned from these trips; a model of synthetic trips never replaces one of real ones. The
+    signed off waits. Where nothing is to be promoted (``taxi-nb run --no-promote``, or
+    ``TAXI_NB_PROMOTE=no``), it is judged all the same, and no alias moves. Neither model may have
+    learned from these trips; a model of synthetic trips never replaces one of real ones. The
     decision is logged either way. Where these trips made it champion before, that decision is given
     again, and says that it stands. If another process changes the champion meanwhile, the
     challenger is judged again.
@@ -84,6 +99,7 @@ def promote_if_better(
     require(margin >= 0, "margin", margin, "be 0 or more minutes")
     require(slice_margin >= 0, "slice_margin", slice_margin, "be 0 or more minutes")
     require(candidates is None or candidates >= 1, "candidates", candidates, "be 1 or more")
+    moves = _may_promote()
     import mlflow
     from mlflow import MlflowClient
 
@@ -93,10 +109,12 @@ def promote_if_better(
         if isinstance(challenger, TrainedModel):
             challenger = client.get_run(challenger.run_id)
         selection = Selection.of(challenger, validation, candidates)
-        judged = judge(versions.register(client, challenger, name), validation)
+        version = versions.register(client, challenger, name, moves_aliases=moves)
+        judged = judge(version, validation)
         attach_card(client, judged, selection)
         gate, log = Gate(margin, slice_margin), PromotionLog(client, name)
-        decision = _decision_on(judged, selection, gate, log, run.info.run_id)
+        by = run.info.run_id if moves else None
+        decision = _decision_on(judged, selection, gate, log, by)
         log_trips(validation, "validation")
         mlflow.log_params({REGISTERED_PARAM: name, "margin": margin, "slice_margin": slice_margin})
         promoted = str(decision.promoted).lower()
@@ -106,13 +124,24 @@ def promote_if_better(
     return decision
 
 
+def _may_promote() -> bool:
+    """Whether a decision may move aliases here; it is an input of the step that asks."""
+    used_variable(PROMOTE_VARIABLE)
+    given = os.environ.get(PROMOTE_VARIABLE) or "yes"
+    require(given in ("yes", "no"), PROMOTE_VARIABLE, given, "be yes or no, or not set")
+    return given == "yes"
+
+
 def _decision_on(
-    challenger: Judged, selection: Selection, gate: Gate, log: PromotionLog, run_id: str
+    challenger: Judged, selection: Selection, gate: Gate, log: PromotionLog, run_id: str | None
 ) -> PromotionDecision:
-    """Judge against the champion, again whenever it is another one by then."""
+    """Judge against the champion, again whenever it is another one by then.
+
+    Without the id of a run that may promote nothing is written, to alias or history.
+    """
     while True:
-        history = settled_history(log)
-        if (standing := _standing_decision(challenger, gate, history)) is not None:
+        history = settled_history(log) if run_id else read_history(log)
+        if run_id and (standing := _standing_decision(challenger, gate, history)) is not None:
             return standing
         held = _champion_of(log, history)
         champion = judge(held, challenger.validation) if held else None
@@ -122,6 +151,8 @@ def _decision_on(
         if missing := missing_agreement(log.client, challenger.version, run_id):
             reason = f"{decision.reason}; {missing}"
             return replace(decision, promoted=False, waits=True, reason=reason)
+        if run_id is None:
+            return replace(decision, promoted=False, withheld=True)
         promotion = Promotion.now(
             "promotion",
             history.champion,
@@ -152,7 +183,6 @@ def _standing_decision(
     if known.pop("margin", None) != gate.margin or "challenger_rmse" not in known:
         return None
     counts = {name: int(known[name]) for name in ("candidates", "days") if name in known}
-    names = ("challenger_rmse", "champion_rmse", "gain", "gain_error", "gain_by_chance")
     return PromotionDecision(
         name=history.name,
         promoted=True,
@@ -161,7 +191,7 @@ def _standing_decision(
         margin=gate.margin,
         reason=f"{made.reason}. That was decided at {made.at} (number {made.number}), and stands",
         number=made.number,
-        **{name: known.get(name) for name in names},  # type: ignore[arg-type]
+        **{name: known.get(name) for name in _NUMBERS},  # type: ignore[arg-type]
         **counts,  # type: ignore[arg-type]
     )
 
@@ -272,7 +302,6 @@ def _carry_out(
 
 
 def _numbers(decision: PromotionDecision) -> dict[str, float]:
-    names = ("challenger_rmse", "champion_rmse", "gain", "gain_error", "gain_by_chance")
-    values = {name: getattr(decision, name) for name in (*names, "candidates", "days")}
+    values = {name: getattr(decision, name) for name in (*_NUMBERS, "candidates", "days")}
     known = {name: float(value) for name, value in values.items() if value is not None}
     return {**known, "promoted": float(decision.promoted)}

@@ -88,11 +88,14 @@ def is_synthetic(version: ModelVersion) -> bool:
     return version.tags.get(names.SYNTHETIC_TAG) == "true"
 
 
-def register(client: MlflowClient, run: Run, name: str) -> ModelVersion:
+def register(
+    client: MlflowClient, run: Run, name: str, *, moves_aliases: bool = True
+) -> ModelVersion:
     """Register a run's model, or find the version that it already is; it is challenger then."""
     expect_digests(client, name)
     version = _version_of(client, run, name) or _new_version(client, run, name)
-    set_alias(client, name, CHALLENGER, str(version.version))
+    if moves_aliases:
+        set_alias(client, name, CHALLENGER, str(version.version))
     return version
 
 

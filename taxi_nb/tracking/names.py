@@ -17,10 +17,15 @@ UPSTREAM_VARIABLE = "TAXI_NB_UPSTREAM"
 STEP_RUN_VARIABLE = "TAXI_NB_STEP_RUN"
 # The checks of data that count in this process, as JSON.
 CHECKS_VARIABLE = "TAXI_NB_CHECKS"
+# Whether a decision may change which model is to be used: "no", or anything may.
+PROMOTE_VARIABLE = "TAXI_NB_PROMOTE"
+# The file in which a step says how far it has come.
+PROGRESS_VARIABLE = "TAXI_NB_PROGRESS"
 # Beginnings of the variables that say where a run is: they belong to it, not to its results.
 RUN_VARIABLES = (
     *("MLFLOW_", "TAXI_NB_ROOT"),
     *(NOTEBOOK_VARIABLE, UPSTREAM_VARIABLE, STEP_RUN_VARIABLE, CHECKS_VARIABLE),
+    *(PROMOTE_VARIABLE, PROGRESS_VARIABLE),
 )
 
 KIND_TAG = "taxi_nb.kind"

@@ -156,9 +156,12 @@ def test_a_signal_ends_kernels_too_and_closes_the_runs(
     start = taxi_nb.start if number is signal.SIGINT else taxi_nb.fork
     process, pids = start_sleeping(project, taxi_nb, start)
     assert not all_dead(pids)
-    ended, _, err = end(process, number)
+    ended, out, err = end(process, number)
     assert ended == code
-    assert "interrupted" in err
+    assert "01_a  interrupted" in out
+    page = project.root / "runs" / latest(project).id / "index.html"
+    assert err.splitlines()[-2:] == ["interrupted: kernels ended, runs closed", f"page: {page}"]
+    assert "interrupted" in page.read_text()
     assert "Traceback" not in err
     wait_for(lambda: all_dead(pids), 10)
     record = latest(project)

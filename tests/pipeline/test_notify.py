@@ -93,6 +93,13 @@ def test_what_an_earlier_run_decided_is_not_told_again() -> None:
     assert message.events == ["retrain"]
 
 
+def test_a_what_if_is_no_news() -> None:
+    register = StepResult("06_register", "n", status=Status.OK)
+    decided = {"decision": "fares version 2 would be promoted: x", "promotes": False}
+    made = run_record(steps=(register,), decided=Decided("06_register", False), **decided)
+    assert told(made) is None
+
+
 def test_a_message_is_tried_again_and_its_loss_is_only_said(
     project: Project, webhook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

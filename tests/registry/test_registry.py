@@ -66,6 +66,44 @@ def test_the_same_run_twice_is_one_version_and_stays_champion(trained: TrainedMo
     assert aliases() == {"champion": "1", "challenger": "1"}
 
 
+def test_where_nothing_is_to_be_promoted_the_gate_judges_and_nothing_moves(
+    trained: TrainedModels, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote_if_better(trained.run("poor"), trained.validation)
+    monkeypatch.setenv("TAXI_NB_PROMOTE", "no")
+    judged = promote_if_better(trained.run("good"), trained.validation)
+    assert (judged.promoted, judged.withheld) == (False, True)
+    assert str(judged).startswith(
+        "nyc-taxi-duration version 2 would be promoted, which --no-promote kept it from: RMSE "
+    )
+    assert aliases() == {"champion": "1", "challenger": "1"}
+    assert [one.after for one in promotion_history().promotions] == ["1"]
+    (kept,) = runs_of(store, "tags.`taxi_nb.kind` = 'registration' and metrics.promoted = 0")
+    assert kept.data.tags["promotion"] == str(judged)
+    assert kept.data.tags["taxi_nb.promoted"] == "false"
+    # One that does not pass is not promoted for the gate's reason.
+    worse = promote_if_better(trained.run("fair"), trained.validation, margin=99)
+    assert not worse.withheld
+    assert "not above the margin" in str(worse)
+    monkeypatch.delenv("TAXI_NB_PROMOTE")
+    assert promote_if_better(trained.run("good"), trained.validation).promoted
+    assert aliases() == {"champion": "2", "challenger": "2"}
+
+
+def test_a_word_for_promoting_that_is_none_is_refused(
+    trained: TrainedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXI_NB_PROMOTE", "off")
+    with pytest.raises(ValueError, match="`TAXI_NB_PROMOTE` must be yes or no, or not set"):
+        promote_if_better(trained.run("good"), trained.validation)
+
+
+def test_a_decision_has_the_error_of_its_rmse(trained: TrainedModels) -> None:
+    made = promote_if_better(trained.run("good"), trained.validation)
+    assert made.challenger_rmse_error is not None
+    assert f"RMSE {made.challenger_rmse:.3f} ± {made.challenger_rmse_error:.3f}" in made.reason
+
+
 def test_a_model_of_synthetic_trips_never_replaces_one_of_real_trips(
     trained: TrainedModels,
 ) -> None:

@@ -28,10 +28,15 @@ def _rank(name: str) -> tuple[int, int, str]:
     return (judged, usual, name)
 
 
+def is_judged(name: str) -> bool:
+    """Whether a metric says how good something is on data that it has not learned from."""
+    return name.startswith(_JUDGED) and name.endswith(_USUAL)
+
+
 def main_metric(of_steps: Sequence[Mapping[str, float]]) -> str | None:
     """Return the metric that most steps share, of those the most telling one."""
     names = (name for metrics in of_steps for name in metrics)
-    counts = Counter(n for n in names if n.startswith(_JUDGED) and n.endswith(_USUAL))
+    counts = Counter(name for name in names if is_judged(name))
     if not counts:
         return None
     most = max(counts.values())

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from taxi_nb.pipeline.expected import duration
 from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.report._comparison import MetricChange, as_written
 from taxi_nb.pipeline.report._untrusted import in_words
@@ -59,17 +60,6 @@ def _policy(script: str) -> str:
         "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file: data:; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-
-
-def duration(seconds: float | None) -> str:
-    """Return ``3.2 s``, ``2 min 5 s``, ``1 h 12 min``."""
-    if seconds is None:
-        return "–"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes_left = divmod(minutes, 60)
-    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"
 
 
 def moment(iso: str) -> str:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from taxi_nb.pipeline.expected import duration
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.report._front_page import front_page
-from taxi_nb.pipeline.report._pages import duration, number
+from taxi_nb.pipeline.report._pages import number
 from taxi_nb.pipeline.report.past import RunOnDisk
 
 # What is punctuation to Markdown and HTML, and what would call a person or name an issue.
@@ -65,7 +66,7 @@ def _lines(run: RunOnDisk) -> Iterator[str]:
 
 def _step(step: StepResult) -> tuple[str, ...]:
     why = str(step.error) if step.error else step.shared_by or step.reason or ""
-    return _text(step.name), str(step.status), duration(step.seconds), _text(why)
+    return _text(step.name), step.status.in_words, duration(step.seconds), _text(why)
 
 
 def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
