@@ -191,10 +191,13 @@ class RecordKeeper:
             return {}
 
     def _show(self) -> None:
-        """Let the page say how far the run has come; one that cannot be written stops nothing."""
+        """Let the page say how far the run has come.
+
+        Whatever is wrong with it stops no notebook; it is told when the run ends.
+        """
         from taxi_nb.pipeline.report.site import write_live_page
 
-        with suppress(OSError, ValueError):
+        with suppress(Exception):
             write_live_page(self._folder, self.record)
 
     def _write(self) -> None:

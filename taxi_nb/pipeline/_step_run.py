@@ -86,8 +86,9 @@ class StepRunner:
         """Execute a step once; the result has its inputs if it was kept to be used again.
 
         `begun` is the attempt, as far as it is known; `upstream` has the run ids of the steps
-        that it needs, `sources` the labels of the data that it builds on. `handle` takes charge of the kernel, for another thread to end it.
-        `on_run` is called when the step's run is open, `on_cell` when a cell starts.
+        that it needs, `sources` the labels of the data that it builds on. `handle` takes charge
+        of the kernel, for another thread to end it. `on_run` is called when the step's run is
+        open, `on_cell` when a cell starts.
         """
         before = self.memory.inputs_before(step)
         notes = self.folder.notes(step.name)

@@ -51,8 +51,8 @@ def model_outcomes(
 ) -> dict[str, Any]:
     """Find what steps trained and decided, by the ids of their runs, for the pipeline's record.
 
-    These are ``models``, ``units`` of metrics and, after a registration, ``decision``, its sentence, ``decided``, and
-    ``champion``, the version that the registered model's alias names.
+    These are ``models``, ``units`` of metrics and, after a registration, ``decision``, its
+    sentence, ``decided``, and ``champion``, the version that the registered model's alias names.
     """
     runs = [(step, run) for step, id_ in steps.items() for run in _family(client, experiment, id_)]
     trained = [(step, run) for step, run in runs if run.data.tags.get(KIND_TAG) == "training"]

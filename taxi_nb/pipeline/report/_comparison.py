@@ -10,6 +10,7 @@ from typing import Any
 
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.report._metrics import better, by_importance
+from taxi_nb.pipeline.report._same_data import on_same_data
 from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.plain_data import plain, shortened
@@ -133,11 +134,9 @@ def compare(before: RunOnDisk, after: RunOnDisk) -> Comparison:
     """Compare two runs by their records and by what their steps read."""
     both = [name for name in after.steps if name in before.steps]
     pairs = [(before.steps[name], after.steps[name]) for name in both]
-    on_same_data = frozenset(name for name in both if _same_data(name, before, after))
+    same_data = frozenset(name for name in both if on_same_data(name, before, after))
     metrics = [
-        MetricChange(
-            new.name, name, old.metrics[name], new.metrics[name], new.name in on_same_data
-        )
+        MetricChange(new.name, name, old.metrics[name], new.metrics[name], new.name in same_data)
         for old, new in pairs
         for name in by_importance(new.metrics)
         if name in old.metrics
@@ -162,7 +161,7 @@ def compare(before: RunOnDisk, after: RunOnDisk) -> Comparison:
         unknown=tuple(_unknown(before, after)),
         metrics=tuple(change for change in metrics if change.difference),
         same_metrics=sum(not c.difference and not c.is_of_the_machine for c in metrics),
-        on_same_data=on_same_data,
+        on_same_data=same_data,
     )
 
 
@@ -215,8 +214,7 @@ def _code_changes(before: RunOnDisk, after: RunOnDisk, inputs: _Inputs) -> Itera
     if new.dirty and not old.dirty:
         yield Change("changes that are not committed", "none", "some")
     yield from _grouped(_cell_changes(after, inputs))
-    both = [(step, *_of_both(old, new)) for step, old, new in inputs]
-    yield from _input_changes(both, ("modules",), _module_digests, _beginning)
+    yield from _input_changes(_of_both(inputs), ("modules",), _module_digests, _beginning)
     if not _same_state(before, after):
         yield from _grouped(_imported(inputs))
 
@@ -228,24 +226,32 @@ def _same_state(before: RunOnDisk, after: RunOnDisk) -> bool:
     return is_clean and old.commit is not None and old.commit == new.commit
 
 
-def _of_both(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """Return the modules that both imported: that one run imported more is no change of code."""
-    sides = [side.get("modules") for side in (old, new)]
-    if not all(isinstance(side, dict) for side in sides):
-        return {}, {}
-    shared = set(sides[0]) & set(sides[1])
-    return tuple({"modules": {p: side[p] for p in side if p in shared}} for side in sides)
+def _modules(inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    found = inputs.get("modules")
+    return found if isinstance(found, dict) else None
+
+
+def _of_both(inputs: _Inputs) -> _Inputs:
+    """Return the modules that both imported: that one imported more is no change of code."""
+    found = []
+    for step, *sides in inputs:
+        old, new = map(_modules, sides)
+        if old is not None and new is not None:
+            kept = [
+                {"modules": {path: side[path] for path in side if path in other}}
+                for side, other in ((old, new), (new, old))
+            ]
+            found.append((step, kept[0], kept[1]))
+    return found
 
 
 def _imported(inputs: _Inputs) -> Iterator[Change]:
     for step, *sides in inputs:
-        old, new = (side.get("modules") for side in sides)
-        if not (isinstance(old, dict) and isinstance(new, dict)):
+        old, new = map(_modules, sides)
+        if old is None or new is None or set(old) == set(new):
             continue
         gone, more = sorted(set(old) - set(new)), sorted(set(new) - set(old))
-        if gone or more:
-            title = "modules that only one of them imported"
-            yield Change(title, _listed(gone), _listed(more), (step,))
+        yield Change("modules that one of them imported", _listed(gone), _listed(more), (step,))
 
 
 def _listed(paths: Sequence[str]) -> str:
@@ -298,46 +304,6 @@ def _other_digests(files: Mapping[str, Any]) -> dict[str, str]:
         for path, file in found.items()
         if file.get("digest") and not file.get("name")
     }
-
-
-def _same_data(step: str, before: RunOnDisk, after: RunOnDisk) -> bool:
-    """Whether a step, and all that it builds on, is known to have used the same data."""
-    some = False
-    for name in after.with_needs(step):
-        old, new = before.steps.get(name), after.steps[name]
-        sides = before.inputs.get(name), after.inputs.get(name)
-        if old is None or old.data_source != new.data_source or None in sides:
-            return False
-        found = [_all_read(side or {}) for side in sides]
-        if found[0] is None or not _alike(*found):
-            return False
-        some = some or bool(found[0])
-    return some
-
-
-# What a step read: the name or the path -> digests of the content and of the file.
-_Read = dict[str, tuple[str | None, str | None]]
-
-
-def _all_read(inputs: Mapping[str, Any]) -> _Read | None:
-    files = inputs.get("files")
-    if not isinstance(files, dict) or not all(isinstance(one, dict) for one in files.values()):
-        return None
-    return {
-        str(one.get("name") or path): (one.get("content"), one["digest"])
-        for path, one in files.items()
-        if one.get("digest")
-    }
-
-
-def _alike(old: _Read | None, new: _Read | None) -> bool:
-    if old is None or new is None or set(old) != set(new):
-        return False
-    # What was made of a file decides, where both know it.
-    return all(
-        old[name][0] == new[name][0] if old[name][0] and new[name][0] else old[name][1] == new[name][1]
-        for name in old
-    )
 
 
 def _module_digests(modules: Mapping[str, Any]) -> dict[str, str]:

@@ -141,9 +141,7 @@ class Graph:
     def _in_a_column(self) -> tuple[_Places, _Paths, int]:
         lanes = _lanes(self)
         left = (max(lanes.values(), default=0) + 2) * _LANE
-        places: _Places = {
-            box.name: (left, row * (_ROW + 8)) for row, box in enumerate(self.boxes)
-        }
+        places: _Places = {box.name: (left, row * (_ROW + 8)) for row, box in enumerate(self.boxes)}
         paths: _Paths = {}
         for source, target in self.edges:
             y, to_y = (places[name][1] + _HEIGHT / 2 for name in (source, target))
@@ -256,8 +254,10 @@ def _edge_kind(source: Box, target: Box) -> str:
 
 
 def _drawn(box: Box, site: Links, x: float, y: float, width: int) -> Markup:
-    reasons = [f"{s.name}: {s.status.in_words}" + (f", {s.reason}" if s.reason else "")
-               for s in box.steps[:20]]
+    reasons = [
+        f"{s.name}: {s.status.in_words}" + (f", {s.reason}" if s.reason else "")
+        for s in box.steps[:20]
+    ]
     count = f" ×{len(box.steps)}" if len(box.steps) > 1 else ""
     wider = (width - _WIDTH) // 8
     inner = Markup(

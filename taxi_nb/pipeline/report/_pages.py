@@ -31,9 +31,9 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (duration, moment, number, error_of, sortable, difference, counted)
-    filters += (metric_words, unit_of, shortened)
-    found.filters |= {function.__name__: function for function in filters}
+    numbers = (duration, moment, number, error_of, sortable, difference, unit_of)
+    texts = (counted, metric_words, shortened)
+    found.filters |= {function.__name__: function for function in (*numbers, *texts)}
     found.filters |= {"value": as_written, "held": in_words}
     script = _source(found, "page.js")
     found.globals |= {

@@ -14,7 +14,6 @@ from typing import Any
 from taxi_nb.pipeline._notebook_file import BANNER, tags_of
 from taxi_nb.pipeline.report.figures import IMAGES, Figure, alt_text, decoded_image
 
-
 # In bold, as a heading, or before a colon; with a number before it or none.
 _CONCLUSION = re.compile(
     r"\A[#>\s\d.)]*(?:(\*\*|__|\*|_)\s*conclusions?\s*[.:]?\s*\1[\s.:—–-]*"

@@ -68,9 +68,7 @@ class Since:
 
         run = RunOnDisk.read(folder)
         for earlier in reversed(runs_before(run)[0]):
-            if earlier.record.status.is_good and (
-                since := cls.of(compare(earlier, run), best)
-            ):
+            if earlier.record.status.is_good and (since := cls.of(compare(earlier, run), best)):
                 return since
         return None
 

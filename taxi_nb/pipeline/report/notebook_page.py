@@ -80,9 +80,7 @@ def notebook_context(
         "prefix": prefix,
         "previous": previous,
         "next": following,
-        "summary": PageSummary(
-            title, outputs.held, previous, following, hidden, tuple(sources)
-        ),
+        "summary": PageSummary(title, outputs.held, previous, following, hidden, tuple(sources)),
         # By its name: a later run that reuses the step has this page in its folder, too.
         "run_address": f"../{folder.name}/{PAGE}",
         "source_address": quote(os.path.relpath(source, folder)) if source.is_file() else None,
