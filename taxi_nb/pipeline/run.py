@@ -305,12 +305,14 @@ class _Run:
         on_its_way = (Status.PENDING, Status.RUNNING, Status.OK, Status.CACHED)
         ended_badly = {name for name, status in stands.items() if status not in on_its_way}
         for step in list(waiting):
-            culprit = next((name for name in step.needs if name in ended_badly), None)
-            if culprit is not None:
+            culprits = tuple(name for name in step.needs if name in ended_badly)
+            if culprits:
                 waiting.remove(step)
-                reason = StepError(None, "Skipped", f"it needs {culprit}, which did not succeed")
+                reason = StepError(
+                    None, "Skipped", f"it needs {culprits[0]}, which did not succeed"
+                )
                 skipped = replace(self.keeper[step.name], status=Status.SKIPPED, error=reason)
-                self._settle(replace(skipped, because=(culprit,)))
+                self._settle(replace(skipped, because=culprits))
                 ended_badly.add(step.name)
 
     def _settle(self, *results: StepResult) -> None:

@@ -109,7 +109,7 @@ class Comparison:
         if self.code:
             return None
         if _same_state(self.before, self.after):
-            return f"No code changed: both ran commit {str(new.commit)[:10]}, and nothing else."
+            return f"No code changed: both ran commit {str(new.commit)[:10]} as it is."
         if self.unknown or old.commit != new.commit:
             return None
         return "No change in the code that both ran, as far as both noted it."

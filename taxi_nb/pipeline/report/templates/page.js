@@ -104,6 +104,7 @@ if (was) {
   scrollTo({top: was.y, behavior: "instant"});
 }
 history.scrollRestoration = live ? "manual" : "auto";
+if (was && !live) history.replaceState(null, "");
 if (live) {
   const button = document.createElement("button");
   button.type = "button";
