@@ -308,11 +308,9 @@ class _Run:
             culprits = tuple(name for name in step.needs if name in ended_badly)
             if culprits:
                 waiting.remove(step)
-                reason = StepError(
-                    None, "Skipped", f"it needs {culprits[0]}, which did not succeed"
-                )
-                skipped = replace(self.keeper[step.name], status=Status.SKIPPED, error=reason)
-                self._settle(replace(skipped, because=culprits))
+                why = f"it needs {culprits[0]}, which did not succeed"
+                skipped = replace(self.keeper[step.name], status=Status.SKIPPED, because=culprits)
+                self._settle(replace(skipped, error=StepError(None, "Skipped", why)))
                 ended_badly.add(step.name)
 
     def _settle(self, *results: StepResult) -> None:
