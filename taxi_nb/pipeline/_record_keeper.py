@@ -100,6 +100,8 @@ def open_run(
                 notebook=path_within(pipeline.root, planned.step.notebook),
                 parameters=planned.step.parameters,
                 reason=planned.reason or None,
+                needs=planned.step.needs,
+                because=planned.because,
             )
             for planned in plan.steps
         ),
@@ -138,6 +140,7 @@ class RecordKeeper:
     def write_first(self) -> None:
         """Write the first record, and log the pipeline file."""
         self._write()
+        self._show()
         self._tracking.log_files(self.run_id, [self._file], "pipeline")
         record.point_latest_at(self._folder)
 
@@ -146,6 +149,7 @@ class RecordKeeper:
             self._results |= {result.name: result for result in results}
             self.record = replace(self.record, steps=tuple(self._results.values()))
             self._write()
+            self._show()
 
     def finish(self, status: Status) -> None:
         """Close the books, also when the run was interrupted in the middle of a step."""
@@ -191,6 +195,16 @@ class RecordKeeper:
         except StoreError:
             # Record and page come first; when they are logged, the store's loss is told.
             return {}
+
+    def _show(self) -> None:
+        """Let the page say how far the run has come.
+
+        Whatever is wrong with it stops no notebook; it is told when the run ends.
+        """
+        from taxi_nb.pipeline.report.site import write_live_page
+
+        with suppress(Exception):
+            write_live_page(self._folder, self.record)
 
     def _write(self) -> None:
         write_whole(self._folder / RUN_FILE, self.record.to_json())

@@ -38,6 +38,8 @@ OWNER_TAG = "taxi_nb.owner"
 LEASE_TAG = "taxi_nb.alive_until"
 SOURCE_TAG = "data.source"
 SYNTHETIC_TAG = "data.synthetic"
+# The units of metrics, as JSON, by how their names end: ``{"rmse": "seconds"}``.
+UNITS_TAG = "taxi_nb.units"
 
 DEVELOPER_TAG = "developer"
 COMMIT_TAG = "git.commit"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -35,9 +36,14 @@ _LABELS = {
 }
 
 
-def write_notebook_page(notebook: Path, page: Path, *, step: StepResult) -> None:
-    """Render a step's executed notebook, before anything is known of the run around it."""
-    context = notebook_context(ExecutedNotebook(notebook), page.parent, step)
+def write_notebook_page(
+    notebook: Path, page: Path, *, step: StepResult, sources: Sequence[str] = ()
+) -> None:
+    """Render a step's executed notebook, before much is known of the run around it.
+
+    `sources` are labels of the data that it or what it builds on used.
+    """
+    context = notebook_context(ExecutedNotebook(notebook), page.parent, step, sources=sources)
     write_whole(page, render("notebook.html", site=Links([step]), **context))
 
 
@@ -47,6 +53,7 @@ def notebook_context(
     step: StepResult,
     record: RunRecord | None = None,
     *,
+    sources: Sequence[str] = (),
     alone: bool = False,
 ) -> dict[str, Any]:
     """Return the content of its template; a page that is `alone` has no notebook beside it."""
@@ -64,6 +71,7 @@ def notebook_context(
     return {
         "run": record,
         "step": step,
+        "sources": sources,
         "html": prose.with_links(html),
         "title": title,
         "headings": prose.headings,
@@ -72,7 +80,7 @@ def notebook_context(
         "prefix": prefix,
         "previous": previous,
         "next": following,
-        "summary": PageSummary(title, outputs.held, previous, following, hidden),
+        "summary": PageSummary(title, outputs.held, previous, following, hidden, tuple(sources)),
         # By its name: a later run that reuses the step has this page in its folder, too.
         "run_address": f"../{folder.name}/{PAGE}",
         "source_address": quote(os.path.relpath(source, folder)) if source.is_file() else None,

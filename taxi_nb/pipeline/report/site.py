@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from taxi_nb.pipeline.report._notebook_diff import NotebookDiff, notebook_diff
 from taxi_nb.pipeline.report._page_summary import PageSummary, neighbours, read_summary
 from taxi_nb.pipeline.report._pages import render
 from taxi_nb.pipeline.report.figures import Figure
-from taxi_nb.pipeline.report.past import RunOnDisk, runs_before
+from taxi_nb.pipeline.report.past import RunOnDisk, last_good, runs_before
 from taxi_nb.project import file_inside, require_replaceable, write_whole
 
 # Earlier runs that get a comparison of their own without being asked for.
 _MOST_COMPARISONS = 8
+# Of the page of a run that goes on.
+_SECONDS_BETWEEN_LOADS = 5
 # How pages of any age begin.
 _BEGINNING, _MARK, _HEAD = b"<!doctype html>", b"Content-Security-Policy", 1_000
 
@@ -44,6 +47,24 @@ def write_site(
     return site.write(anew=anew)
 
 
+def write_live_page(folder: Path, record: RunRecord) -> None:
+    """Write the front page of a run that goes on, from the pages that its steps have by now.
+
+    The page loads itself again, until the one that `write_site` writes takes its place.
+    """
+    run = RunOnDisk(record, folder)
+    pages = ((step.name, step.html and folder / step.html) for step in record.steps)
+    read = ((name, page and read_summary(page)) for name, page in pages)
+    front = front_page(run, [], {name: summary for name, summary in read if summary})
+    links = Links(record.steps)
+    now = f"{datetime.now(UTC):%H:%M:%S} UTC"
+    page = render(
+        "index.html", site=links, **front, broken=[], live=_SECONDS_BETWEEN_LOADS, now=now
+    )
+    _write_pictures(folder, links.pictures)
+    write_whole(file_inside(folder, PAGE), page)
+
+
 def write_single_file(folder: Path, file: Path, *, overwrite: bool = False) -> Path:
     """Write a run's pages, one comparison among them, into a file; raises as `write_site` does.
 
@@ -60,6 +81,12 @@ def _is_report(file: Path) -> bool:
         return opened.read(len(_BEGINNING)) == _BEGINNING and _MARK in opened.read(_HEAD)
 
 
+def _write_pictures(folder: Path, pictures: Mapping[str, Figure]) -> None:
+    for name, figure in pictures.items():
+        if not (file := file_inside(folder, f"{FIGURES}/{name}")).exists():
+            write_whole(file, figure.data)
+
+
 # A page's file below the run's folder; its template, links and content.
 _Page = tuple[str, str, Links, dict[str, Any]]
 
@@ -71,8 +98,9 @@ class _Site:
         self.run = run
         self.record = run.record
         self.earlier, self.broken = runs_before(run)
-        self.last = compare(self.earlier[-1], run) if self.earlier else None
-        fully_compared = (*asked_for, *self.earlier[-1:])
+        good = last_good(self.earlier)
+        self.last = compare(good, run) if good else None
+        fully_compared = (*asked_for, *filter(None, [good]))
         self.fully_compared = {other.record.id: other for other in fully_compared}
 
     def write(self, *, anew: bool) -> Path:
@@ -81,9 +109,7 @@ class _Site:
         for name, template, links, context in self._pages({} if anew else self._kept()):
             write_whole(file_inside(folder, name), render(template, site=links, **context))
             pictures |= links.pictures
-        for name, figure in pictures.items():
-            if not (file := file_inside(folder, f"{FIGURES}/{name}")).exists():
-                write_whole(file, figure.data)
+        _write_pictures(folder, pictures)
         return folder / PAGE
 
     def _kept(self) -> dict[str, PageSummary]:
@@ -92,7 +118,8 @@ class _Site:
         for step in self.record.steps:
             summary = step.html and step.reused_from and read_summary(self.run.folder / step.html)
             around = neighbours(self.record.steps, step)
-            if summary and (summary.previous, summary.next) == around:
+            sources = self.run.sources_of(step.name)
+            if summary and (summary.previous, summary.next, summary.sources) == (*around, sources):
                 found[step.name] = summary
         return found
 
@@ -140,12 +167,15 @@ class _Site:
         from taxi_nb.pipeline.report.notebook_page import notebook_context
 
         notebook = self.run.notebooks[step.name]
-        return notebook_context(notebook, self.run.folder, step, self.record, alone=alone)
+        sources = self.run.sources_of(step.name)
+        folder = self.run.folder
+        return notebook_context(notebook, folder, step, self.record, sources=sources, alone=alone)
 
     def _comparison(self, comparison: Comparison, full: bool) -> dict[str, Any]:
         return {
             "run": self.record,
             "comparison": comparison,
+            "sources": sorted({*comparison.before.sources, *self.run.sources}),
             "figures": figure_pairs(comparison.before, self.run),
             "diffs": list(self._diffs(comparison.before)) if full else None,
         }
@@ -157,5 +187,5 @@ class _Site:
                 yield found
 
     def _front(self, summaries: Mapping[str, PageSummary]) -> dict[str, Any]:
-        front = front_page(self.run, self.earlier, summaries)
-        return {"comparison": self.last, "broken": self.broken, **front}
+        front = front_page(self.run, self.earlier, summaries, self.last)
+        return {"broken": self.broken, "live": None, **front}

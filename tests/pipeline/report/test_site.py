@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,8 @@ from urllib.parse import unquote, urldefrag
 import pytest
 from playwright.sync_api import Browser, expect
 
-from taxi_nb.pipeline.report.site import write_single_file
+from taxi_nb.pipeline.record import RunRecord, Status
+from taxi_nb.pipeline.report.site import write_live_page, write_single_file
 from tests.browsing import Sites, Visit, visit
 
 pytestmark = pytest.mark.slow
@@ -70,12 +72,27 @@ def test_the_front_page_says_what_a_reviewer_asks_first(sites: Sites, tab: Visit
     page = tab.open(sites.second / "index.html")
     expect(page.get_by_role("heading", level=1)).to_have_text("Pipeline good ok")
     expect(page.get_by_role("note").first).to_contain_text("sample (synthetic)")
+    answers = page.locator(".answers")
+    expect(answers).to_contain_text("None: no step decided about a model.")
+    expect(answers).to_contain_text(
+        re.compile(r"better of 02_train\[better\]\s+validation RMSE 3\.450")
+    )
+    expect(answers).to_contain_text(
+        re.compile(r"3\.350 → 3\.450: not known to be of the same data")
+    )
+    expect(answers).to_contain_text(re.compile(r"Parameters: seed 1.*2"))
     for text in ("Started", "Took", "By", "Commit", "params/good.yaml", "seed = 2"):
         expect(page.get_by_text(text, exact=True).first).to_be_visible()
     address = page.get_by_role("link", name=re.compile("nyc-taxi-experiment, run")).first
     assert re.search(r"/#/experiments/\d+/runs/\w{32}$", address.get_attribute("href") or "")
     steps = page.locator("#steps .step")
-    expect(steps).to_have_count(5)
+    # Those of a matrix are one, and the table has their numbers.
+    expect(steps).to_have_count(3)
+    expect(steps.nth(1)).to_contain_text(
+        "3 steps of one notebook; their numbers stand in the table"
+    )
+    steps.nth(1).get_by_text("02_train[good]").click()
+    steps.nth(1).get_by_text("2 metrics and 1 parameter of its own").first.click()
     expect(steps.nth(1)).to_contain_text("valid_rmse4.700")
     picture = steps.first.get_by_role("img", name="A figure")
     expect(picture).to_be_visible()
@@ -86,7 +103,7 @@ def test_models_are_sorted_by_their_error_and_by_any_column(sites: Sites, tab: V
     page = tab.open(sites.second / "index.html")
     names = page.locator("#models tbody th")
     assert names.all_inner_texts() == ["better", "good", "worse"]
-    error = page.locator("#models").get_by_role("columnheader", name="valid_rmse")
+    error = page.locator("#models").get_by_role("columnheader", name="validation RMSE")
     assert error.get_attribute("aria-sort") == "ascending"
     error.get_by_role("button").focus()
     page.keyboard.press("Enter")
@@ -131,14 +148,21 @@ def test_two_runs_can_be_compared(sites: Sites, tab: Visit) -> None:
     page = tab.open(sites.second / "index.html")
     against = page.locator("#against")
     expect(against.get_by_role("listitem").first).to_have_text(re.compile("^seed 1.*2 4 steps$"))
-    expect(against.get_by_role("row", name=re.compile(r"02_train\[good\]"))).to_contain_text(
-        re.compile(r"4\.600\s+4\.700\s+\+0\.100 worse")
-    )
+    group = against.locator("tbody", has_text="02_train[good]")
+    expect(group).to_contain_text(re.compile(r"valid_rmse\s+4\.600\s+4\.700\s+\+0\.100"))
+    # No step noted which data it used.
+    expect(against.locator("td").get_by_text(re.compile("better|worse"))).to_have_count(0)
     expect(
         page.get_by_role("img", name=re.compile("valid_rmse of 3 steps over 2 runs"))
     ).to_be_visible()
     page.locator("#history").get_by_role("link", name=re.compile("Compare with")).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Two runs of good")
+    metrics = page.locator("#metrics tbody:visible")
+    expect(metrics).to_have_count(3)
+    page.get_by_role("searchbox", name="Filter").fill("[GOOD]")
+    expect(metrics).to_have_count(1)
+    page.get_by_role("searchbox", name="Filter").fill("rmse")
+    expect(metrics).to_have_count(3)
     pair = page.locator(".pair", has_text="01_look: A figure")
     for side in pair.get_by_role("img").all():
         side.scroll_into_view_if_needed()
@@ -159,6 +183,10 @@ def test_a_failed_run_leads_to_the_cell_that_failed(sites: Sites, tab: Visit) ->
     page = tab.open(sites.failed / "index.html")
     expect(page.get_by_role("alert")).to_contain_text("04_fails failed: cell 4: KeyError")
     expect(page.locator(".step.skipped")).to_contain_text("it needs 04_fails")
+    picture = page.locator(".picture svg:visible")
+    expect(picture).to_have_count(1)
+    expect(picture.locator(".mark.failed")).to_be_visible()
+    expect(picture.locator("text.label")).to_have_text("failed")
     page.get_by_role("link", name="Go to cell 4").click()
     cell = page.locator(":target")
     expect(cell).to_be_in_viewport()
@@ -185,7 +213,7 @@ def test_a_hostile_notebook_reaches_nothing_and_the_page_says_so(sites: Sites, t
     expect(frames).to_have_count(1)
     assert frames.get_attribute("sandbox") == ""
     expect(page.frame_locator("iframe").get_by_text("framed")).to_be_visible()
-    note = page.get_by_role("note").first
+    note = page.get_by_role("note").filter(has_text="On this page").first
     for kind in ("6 scripts", "3 event handlers", "form field", "2 frames", "widget"):
         expect(note).to_contain_text(kind)
     front = tab.open(sites.second / "index.html")
@@ -280,6 +308,43 @@ def test_the_pages_can_be_read_without_a_script(sites: Sites, browser: Browser) 
     context.close()
 
 
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_answers_stand_on_the_first_screen(sites: Sites, browser: Browser, width: int) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": 900 if width > 390 else 844}, offline=True
+    )
+    page = visit(context).open(sites.second / "index.html")
+    for answer in page.locator(".answers > div").all():
+        expect(answer).to_be_in_viewport(ratio=1)
+    # A picture for each kind of window, and no script to choose it.
+    expect(page.locator(".picture svg:visible")).to_have_count(1)
+    context.close()
+
+
+def test_a_page_that_loads_itself_again_keeps_the_readers_place(
+    sites: Sites, tab: Visit, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "going-on"
+    shutil.copytree(sites.second, folder)
+    ended = RunRecord.read(folder / "run.json")
+    write_live_page(folder, replace(ended, status=Status.RUNNING, seconds=None))
+    page = tab.open(folder / "index.html")
+    status = page.get_by_role("status")
+    expect(status).to_contain_text("5 of 5 steps are done")
+    page.locator("#timings summary").click()
+    page.evaluate("scrollTo(0, 400)")
+    page.evaluate("window.isOld = true")
+    first, *others = ended.steps
+    first = replace(first, status=Status.RUNNING)
+    write_live_page(folder, replace(ended, status=Status.RUNNING, steps=(first, *others)))
+    expect(status).to_contain_text("4 of 5 steps are done", timeout=15_000)
+    assert page.evaluate("[window.isOld ?? false, scrollY]") == [False, 400]
+    expect(page.locator("#timings")).to_have_attribute("open", "")
+    page.get_by_role("button", name="Stop loading again").click()
+    expect(page.get_by_role("button", name="Load again by itself")).to_be_visible()
+    assert tab.complaints == []
+
+
 def test_one_file_holds_all_of_it(sites: Sites, tab: Visit, tmp_path: Path) -> None:
     file = write_single_file(sites.second, tmp_path / "report.html")
     addresses = Addresses(file)
@@ -289,12 +354,12 @@ def test_one_file_holds_all_of_it(sites: Sites, tab: Visit, tmp_path: Path) -> N
     page = tab.open(file)
     title = page.locator("h1:visible")
     expect(title).to_have_text("Pipeline good ok")
-    page.get_by_role("link", name="01_look", exact=True).click()
+    page.locator("#steps").get_by_role("link", name="01_look", exact=True).click()
     expect(title).to_have_text("What do we see?")
     page.get_by_role("link", name="A table").click()
     expect(title).to_have_text("What do we see?")
-    page.get_by_role("link", name="Against the last run").click()
-    page.get_by_role("link", name=re.compile("Figures side by side")).click()
+    page.get_by_role("link", name="Against the last good run").click()
+    page.get_by_role("link", name=re.compile("figures side by side")).click()
     expect(title).to_have_text("Two runs of good")
     page.go_back()
     expect(title).to_have_text("Pipeline good ok")
