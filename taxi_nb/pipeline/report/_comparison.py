@@ -10,7 +10,6 @@ from typing import Any
 
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.report._metrics import better, by_importance
-from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.plain_data import plain, shortened
 from taxi_nb.tracking.measuring import measures_the_machine
@@ -51,21 +50,6 @@ class MetricChange:
     def better(self) -> bool | None:
         """Whether it improved, where its name tells."""
         return better(self.metric, self.before, self.after)
-
-
-@dataclass(frozen=True)
-class FigurePair:
-    """A figure of a step in both runs; a side that does not have it is None."""
-
-    step: str
-    key: str
-    before: Figure | None
-    after: Figure | None
-
-    @property
-    def changed(self) -> bool:
-        """Whether a single pixel differs."""
-        return self.before is None or self.after is None or self.before.digest != self.after.digest
 
 
 @dataclass(frozen=True)
@@ -131,21 +115,6 @@ def compare(before: RunOnDisk, after: RunOnDisk) -> Comparison:
         metrics=tuple(change for change in metrics if change.difference),
         same_metrics=sum(not c.difference and not c.is_of_the_machine for c in metrics),
     )
-
-
-def figure_pairs(before: RunOnDisk, after: RunOnDisk) -> list[FigurePair]:
-    """Pair the figures of two runs by step and title."""
-    found = []
-    for step in after.notebooks:
-        new = {figure.key: figure for figure in after.notebooks[step].figures}
-        earlier = before.notebooks.get(step)
-        if earlier and earlier.path.samefile(after.notebooks[step].path):
-            earlier = after.notebooks[step]  # Reused: there is nothing to read again.
-        elif earlier and not earlier.is_readable:
-            continue  # Where what is shown is compared, that is said.
-        old = {figure.key: figure for figure in earlier.figures} if earlier else {}
-        found += [FigurePair(step, key, old.get(key), new.get(key)) for key in {**new, **old}]
-    return found
 
 
 # For each step that both runs have: its name, and its recorded inputs before and after.

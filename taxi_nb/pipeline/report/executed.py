@@ -14,6 +14,9 @@ from typing import Any
 from taxi_nb.pipeline._notebook_file import BANNER, tags_of
 from taxi_nb.pipeline.report.figures import IMAGES, Figure, alt_text, decoded_image
 
+# A comment by which a cell declares that its outputs vary.
+_VARIES = re.compile(r"^\s*#\s*varies:\s*(?P<what>\S.*?)\s*$", re.MULTILINE)
+
 
 class ExecutedNotebook:
     """A notebook's file of format 4, as papermill writes it; read once, when it is needed."""
@@ -108,6 +111,15 @@ def hidden_parts(cell: Mapping[str, Any]) -> frozenset[str]:
     if cell.get("outputs") and ("remove-output" in given or is_folded):
         found.add("outputs")
     return frozenset(found)
+
+
+def what_varies(cell: Mapping[str, Any]) -> str | None:
+    """Return what the author of a cell of code says of an output that is never the same.
+
+    That is what follows ``# varies:`` in a line of its own.
+    """
+    found = _VARIES.search(cell["source"])
+    return found["what"] if found else None
 
 
 def last_heading(cell: Mapping[str, Any]) -> str | None:
