@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from html import escape, unescape
+from itertools import takewhile
 
 _TAG = re.compile(r'<(?P<end>/?)(?P<name>[a-zA-Z][\w-]*)(?P<attributes>(?:[^>"]|"[^"]*")*)>')
 _NUMBER = re.compile(
@@ -43,8 +44,9 @@ class _Row:
 def legible(html: str, name: str, words: Mapping[str, str], *, first: int = 1) -> tuple[str, int]:
     """Make the tables in sanitised HTML legible; return it and how many there are.
 
-    A table can be scrolled by key and is called by its number, from `first`, and `name`. Columns
-    of numbers stand to the right with one format. Headings that `words` has get its words.
+    A table can be scrolled by key, as what is preformatted can, and is called by its number, from
+    `first`, and `name`. Columns of numbers stand to the right with one format. Headings that
+    `words` has get its words.
     """
     pieces = _pieces(html)
     depth, begun, number, written = 0, 0, first, []
@@ -70,13 +72,19 @@ def _pieces(html: str) -> list[str]:
     """Cut HTML into tags and what stands between them."""
     found, last = [], 0
     for tag in _TAG.finditer(html):
-        found += [html[last : tag.start()], tag[0]]
+        is_pre = tag["name"].lower() == "pre" and not tag["end"]
+        by_key = f'<pre tabindex="0"{tag["attributes"]}>'
+        found += [html[last : tag.start()], by_key if is_pre else tag[0]]
         last = tag.end()
     return [*found, html[last:]]
 
 
 def _table(pieces: list[str], label: str, words: Mapping[str, str]) -> str:
     rows = list(_rows(pieces))
+    if not any(row.in_head for row in rows):
+        # Headings alone at the top are a head, whether it is called one or not.
+        for row in takewhile(lambda row: all(cell.is_heading for cell in row.cells), rows):
+            row.in_head = True
     _join_heads(pieces, rows)
     columns: dict[int, list[_Cell]] = {}
     for row in rows:

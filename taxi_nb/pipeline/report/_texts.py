@@ -12,11 +12,13 @@ from taxi_nb.pipeline.report.figures import IMAGES, alt_text
 
 # A longer text is cut before markup is taken out of it.
 _MOST = 60_000
+# A terminal's colours, which count as no difference.
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def shown_text(outputs: Sequence[Any]) -> str:
     """Return a cell's outputs as one text; of a figure its title, where it has one."""
-    texts = (_text(output) for output in joined_streams(outputs))
+    texts = (_COLOURS.sub("", _text(output)) for output in joined_streams(outputs))
     return "\n".join(text.strip("\n") for text in texts if text.strip())
 
 

@@ -35,20 +35,21 @@ for (const around of document.querySelectorAll("[data-copied]")) {
   around.prepend(button);
 }
 
-// Tables that fit need no stop of the tab key.
+// Tables and texts that fit need no stop of the tab key.
 const fit = new ResizeObserver((seen) => {
   for (const { target } of seen) {
-    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    const { scrollWidth, clientWidth, scrollHeight, clientHeight } = target;
+    if (scrollWidth > clientWidth || scrollHeight > clientHeight + 1) target.tabIndex = 0;
     else target.removeAttribute("tabindex");
   }
 });
-for (const table of document.querySelectorAll(".table, .sides-around")) fit.observe(table);
+for (const wide of document.querySelectorAll(".table, .sides-around, pre[tabindex]")) fit.observe(wide);
 
 // Figures as large as the window; arrows lead to the next one.
 const figures = [...document.querySelectorAll(".outputs figure img, .prose img, .pair figure img")]
   .filter((image) => !image.closest("a, button"));
 if (figures.length) {
-  const large = made("img"), words = made("p");
+  const large = made("img", { alt: "Figure" }), words = made("p");
   const close = made("button", { type: "button", textContent: "Close" });
   const enlarged = document.body.appendChild(made("dialog", { className: "enlarged" }, large, made("div", {}, words, close)));
   enlarged.setAttribute("aria-label", "Figure");
