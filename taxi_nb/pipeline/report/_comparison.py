@@ -11,7 +11,6 @@ from typing import Any
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.report._metrics import better, by_importance
 from taxi_nb.pipeline.report._same_data import on_same_data
-from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.plain_data import plain, shortened
 from taxi_nb.tracking.measuring import measures_the_machine
@@ -54,21 +53,6 @@ class MetricChange:
     def better(self) -> bool | None:
         """Whether it improved, where its name tells and both are of the same data."""
         return better(self.metric, self.before, self.after) if self.same_data else None
-
-
-@dataclass(frozen=True)
-class FigurePair:
-    """A figure of a step in both runs; a side that does not have it is None."""
-
-    step: str
-    key: str
-    before: Figure | None
-    after: Figure | None
-
-    @property
-    def changed(self) -> bool:
-        """Whether a single pixel differs."""
-        return self.before is None or self.after is None or self.before.digest != self.after.digest
 
 
 @dataclass(frozen=True)
@@ -163,21 +147,6 @@ def compare(before: RunOnDisk, after: RunOnDisk) -> Comparison:
         same_metrics=sum(not c.difference and not c.is_of_the_machine for c in metrics),
         on_same_data=same_data,
     )
-
-
-def figure_pairs(before: RunOnDisk, after: RunOnDisk) -> list[FigurePair]:
-    """Pair the figures of two runs by step and title."""
-    found = []
-    for step in after.notebooks:
-        new = {figure.key: figure for figure in after.notebooks[step].figures}
-        earlier = before.notebooks.get(step)
-        if earlier and earlier.path.samefile(after.notebooks[step].path):
-            earlier = after.notebooks[step]  # Reused: there is nothing to read again.
-        elif earlier and not earlier.is_readable:
-            continue  # Where what is shown is compared, that is said.
-        old = {figure.key: figure for figure in earlier.figures} if earlier else {}
-        found += [FigurePair(step, key, old.get(key), new.get(key)) for key in {**new, **old}]
-    return found
 
 
 # For each step that both runs have: its name, and its recorded inputs before and after.

@@ -35,9 +35,10 @@ def templates() -> Environment:
     texts = (counted, metric_words, shortened)
     found.filters |= {function.__name__: function for function in (*numbers, *texts)}
     found.filters |= {"value": as_written, "held": in_words}
-    script = _source(found, "page.js")
+    script = _source(found, "page.js") + _source(found, "cells.js")
+    style = _source(found, "style.css") + _source(found, "cells.css")
     found.globals |= {
-        "style": Markup(_source(found, "style.css")),  # noqa: S704 - our own file
+        "style": Markup(style),  # noqa: S704 - our own files
         "script": Markup(script),  # noqa: S704
         "policy": _policy(script),
         "mlflow_address": mlflow_address,

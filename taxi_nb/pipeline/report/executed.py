@@ -20,6 +20,8 @@ _CONCLUSION = re.compile(
     r"|conclusions?[ \t]*(?:[.:—–]|\n|\Z)\s*)",
     re.IGNORECASE,
 )
+# A comment by which a cell declares that its outputs vary.
+_VARIES = re.compile(r"^\s*#\s*varies:\s*(?P<what>\S.*?)\s*$", re.MULTILINE)
 
 
 class ExecutedNotebook:
@@ -141,6 +143,15 @@ def hidden_parts(cell: Mapping[str, Any]) -> frozenset[str]:
     if cell.get("outputs") and ("remove-output" in given or is_folded):
         found.add("outputs")
     return frozenset(found)
+
+
+def what_varies(cell: Mapping[str, Any]) -> str | None:
+    """Return what the author of a cell of code says of an output that is never the same.
+
+    That is what follows ``# varies:`` in a line of its own.
+    """
+    found = _VARIES.search(cell["source"])
+    return found["what"] if found else None
 
 
 def last_heading(cell: Mapping[str, Any]) -> str | None:

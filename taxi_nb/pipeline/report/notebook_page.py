@@ -21,6 +21,7 @@ from taxi_nb.pipeline.report._outputs import OutputHtml
 from taxi_nb.pipeline.report._page_summary import PageSummary, neighbours
 from taxi_nb.pipeline.report._pages import render
 from taxi_nb.pipeline.report._prose import Prose
+from taxi_nb.pipeline.report._words import words_of
 from taxi_nb.pipeline.report.executed import ExecutedNotebook, hidden_parts, last_heading
 from taxi_nb.project import write_whole
 
@@ -60,9 +61,15 @@ def notebook_context(
     source = folder.parent.parent / step.notebook
     prefix = cell_prefix(step)
     prose = Prose(prefix, source.parent)
-    outputs = OutputHtml(prose, None if alone else executed.path.name)
+    words = words_of(source.parent)
     failed_cell = step.error.cell if step.error else None
     cells = _annotated(executed, prefix, failed_cell)
+    places = {
+        cell.execution_count: (cell.metadata.number, cell.metadata.anchor)
+        for cell in cells.cells
+        if cell.get("execution_count")
+    }
+    outputs = OutputHtml(prose, None if alone else executed.path.name, words.by_name, places)
     hidden = Counter(_HIDDEN[part] for cell in cells.cells for part in cell.metadata.hides)
     html, _ = _exporter(prose, outputs, executed.language).from_notebook_node(cells)
     first = prose.headings[0] if prose.headings else None
@@ -85,6 +92,7 @@ def notebook_context(
         "run_address": f"../{folder.name}/{PAGE}",
         "source_address": quote(os.path.relpath(source, folder)) if source.is_file() else None,
         "python": executed.python,
+        "words_problem": words.problem,
     }
 
 
@@ -101,6 +109,7 @@ def _annotated(executed: ExecutedNotebook, prefix: str, failed_cell: int | None)
         hides = [] if number == failed_cell else sorted(hidden_parts(cell))
         is_long = isinstance(seconds, float) and seconds >= 0.05
         cell.metadata.update(
+            number=number,
             anchor=f"{prefix}cell-{number}",
             label=f"Cell {number}, {label}",
             time=f"{seconds:.1f} s" if is_long else None,

@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline.record import RunRecord, StepResult
-from taxi_nb.pipeline.report._comparison import Comparison, compare, figure_pairs
+from taxi_nb.pipeline.report._comparison import Comparison, compare
 from taxi_nb.pipeline.report._front_page import front_page
-from taxi_nb.pipeline.report._links import FIGURES, PAGE, Links, comparison_page, page_place
-from taxi_nb.pipeline.report._notebook_diff import NotebookDiff, notebook_diff
+from taxi_nb.pipeline.report._links import (
+    FIGURES,
+    PAGE,
+    SEARCH,
+    Links,
+    comparison_page,
+    page_place,
+)
+from taxi_nb.pipeline.report._notebook_diff import NotebookChange, notebook_change
 from taxi_nb.pipeline.report._page_summary import PageSummary, neighbours, read_summary
 from taxi_nb.pipeline.report._pages import render
+from taxi_nb.pipeline.report._search import MOST_CHARACTERS, index_of
 from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk, last_good, runs_before
 from taxi_nb.project import file_inside, require_replaceable, write_whole
@@ -63,6 +71,12 @@ def write_live_page(folder: Path, record: RunRecord) -> None:
     )
     _write_pictures(folder, links.pictures)
     write_whole(file_inside(folder, PAGE), page)
+
+
+def write_comparisons(folder: Path, against: Sequence[Path]) -> list[Path]:
+    """Write a run's pages anew as `write_site` does; return the comparisons with these runs."""
+    front = write_site(folder, against, anew=True)
+    return [front.parent / comparison_page(other) for other in against]
 
 
 def write_single_file(folder: Path, file: Path, *, overwrite: bool = False) -> Path:
@@ -137,7 +151,8 @@ class _Site:
             elsewhere = None if full else other.folder
             links = Links(self.record.steps, base="../", compared=compared, elsewhere=elsewhere)
             context = self._comparison(compare(other, self.run), full)
-            yield comparison_page(other), "comparison.html", links, context
+            yield comparison_page(other.folder), "comparison.html", links, context
+        yield SEARCH, "search.html", Links(self.record.steps), self._search()
         links = Links(self.record.steps, compared=compared)
         yield PAGE, "index.html", links, self._front(summaries)
 
@@ -154,6 +169,7 @@ class _Site:
         if self.last:
             context = self._comparison(self.last, full=True)
             pages.append(("comparison", render("comparison_part.html", site=links, **context)))
+        pages.append(("search", render("search_part.html", site=links, **self._search())))
         front = render("run_part.html", site=links, **self._front(summaries))
         return render("single.html", run=self.record, site=links, front=front, pages=pages)
 
@@ -172,19 +188,36 @@ class _Site:
         return notebook_context(notebook, folder, step, self.record, sources=sources, alone=alone)
 
     def _comparison(self, comparison: Comparison, full: bool) -> dict[str, Any]:
+        changes = list(self._changes(comparison.before, figures_alone=not full))
         return {
             "run": self.record,
             "comparison": comparison,
             "sources": sorted({*comparison.before.sources, *self.run.sources}),
-            "figures": figure_pairs(comparison.before, self.run),
-            "diffs": list(self._diffs(comparison.before)) if full else None,
+            "notebooks": [change for change in changes if change.differs],
+            "same_notebooks": sum(not change.differs for change in changes),
+            "same_figures": sum(change.same_figures for change in changes),
+            "full": full,
         }
 
-    def _diffs(self, other: RunOnDisk) -> Iterator[NotebookDiff]:
-        for step, notebook in self.run.notebooks.items():
-            before = other.notebooks.get(step)
-            if before and before.is_readable and (found := notebook_diff(step, before, notebook)):
-                yield found
+    def _changes(self, other: RunOnDisk, *, figures_alone: bool) -> Iterator[NotebookChange]:
+        for step in {**self.run.notebooks, **other.notebooks}:
+            sides = [(run, run.notebooks.get(step)) for run in (other, self.run)]
+            for run, notebook in sides:
+                if notebook is None or not notebook.is_readable:
+                    why = "has none" if notebook is None else "has one that cannot be read"
+                    yield NotebookChange(step, note=f"the run {run.record.id} {why}")
+                    break
+            else:
+                before, after = (notebook for _, notebook in sides if notebook)
+                yield notebook_change(step, before, after, figures_alone=figures_alone)
+
+    def _search(self) -> dict[str, Any]:
+        return {
+            "run": self.record,
+            "sources": self.run.sources,
+            "entries": index_of(self.run),
+            "most": MOST_CHARACTERS,
+        }
 
     def _front(self, summaries: Mapping[str, PageSummary]) -> dict[str, Any]:
         front = front_page(self.run, self.earlier, summaries, self.last)
