@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,6 +51,8 @@ _WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 HELD_OUT = "taxi_nb.held_out"
 """In a table of trials, its attribute that says which days they predicted."""
 
+# Of more slices than that the numbers of trips would not stand beside each other.
+_MOST_WIDE = 12
 # Distances that a pace can be told from, in miles.
 _USUAL_MILES = (0.1, 30.0)
 # Enough points for a picture; more only make the file heavy.
@@ -233,16 +235,16 @@ def error_by_slice(table: pd.DataFrame, title: str, label: str, trips: pd.DataFr
     places = np.arange(len(table))
     errors = table["rmse_error"].to_numpy() if "rmse_error" in table else None
     known = errors is not None and bool(np.isfinite(errors).any())
-    axes.bar(places, table["rmse"], color="C0", label="model")
+    shown: list[Any] = [axes.bar(places, table["rmse"], color="C0", label="model")]
     if known:
-        bars = {"color": "0.2", "linewidth": 1.2, "label": "± standard error over days"}
-        axes.errorbar(places, table["rmse"], errors, fmt="none", **bars)  # type: ignore[arg-type]
+        bars = {"fmt": "none", "color": "0.2", "label": "± standard error over days"}
+        shown.append(axes.errorbar(places, table["rmse"], errors, **bars))  # type: ignore[arg-type]
     if "beside_rmse" in table:
-        axes.plot(
-            places, table["beside_rmse"], "D", color="C1", markersize=5, label="rule of thumb"
-        )
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=9)
-    counts = [_short(count) for count in table["trips"]]
+        shown += axes.plot(places, table["beside_rmse"], "D", color="C1", label="rule of thumb")
+        where = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 3, "frameon": False}
+        axes.legend(handles=shown, fontsize=9, **where)  # type: ignore[arg-type]
+    is_narrow = len(table) > _MOST_WIDE
+    counts = [_short(count) if is_narrow else f"{count:,}" for count in table["trips"]]
     names = [f"{name}\n{count}" for name, count in zip(table.index, counts, strict=True)]
     axes.set_xticks(places, names, fontsize=8)
     axes.grid(visible=False, axis="x")
@@ -273,8 +275,8 @@ def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
     axes.axhline(trials["rmse"].iloc[0], color="0.4", linestyle=":", label="the default")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
-    held_out = trials.attrs.get(HELD_OUT, "held-out days")
-    return _finished(axes, xlabel="trial", ylabel=f"RMSE on {held_out}\n(held out; minutes)")
+    held_out = trials.attrs.get(HELD_OUT, "days after those learned from")
+    return _finished(axes, xlabel="trial", ylabel=f"RMSE (minutes), held out:\n{held_out}")
 
 
 def drift_by_feature(scoring: _ScoredMonth) -> Figure:

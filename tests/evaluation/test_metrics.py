@@ -52,9 +52,9 @@ def test_slices_come_with_errors_over_days_and_another_prediction_beside(project
     legend = axes.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [
-        "rule of thumb",
         "model",
         "± standard error over days",
+        "rule of thumb",
     ]
 
 

@@ -152,4 +152,4 @@ def test_whether_tuning_helped_is_said_as_it_is(
 def test_the_axis_of_a_search_says_what_was_held_out(trained: TrainedModels) -> None:
     tuned = tune(trained.training, trained.validation, model="xgboost", max_evals=1)
     (axes, *_) = plots.tuning_progress(tuned.trials, trained.training).axes
-    assert axes.get_ylabel() == "RMSE on 18 Jan 2021 to 31 Jan 2021\n(held out; minutes)"
+    assert axes.get_ylabel() == "RMSE (minutes), held out:\n18 Jan 2021 to 31 Jan 2021"
