@@ -237,12 +237,21 @@ def error_by_slice(table: pd.DataFrame, title: str, label: str, trips: pd.DataFr
     known = errors is not None and bool(np.isfinite(errors).any())
     shown: list[Any] = [axes.bar(places, table["rmse"], color="C0", label="model")]
     if known:
-        bars = {"fmt": "none", "color": "0.2", "label": "± standard error over days"}
-        shown.append(axes.errorbar(places, table["rmse"], errors, **bars))  # type: ignore[arg-type]
+        bars: dict[str, Any] = {
+            "fmt": "none",
+            "color": "0.2",
+            "label": "± standard error over days",
+        }
+        shown.append(axes.errorbar(places, table["rmse"], errors, **bars))
     if "beside_rmse" in table:
         shown += axes.plot(places, table["beside_rmse"], "D", color="C1", label="rule of thumb")
-        where = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 3, "frameon": False}
-        axes.legend(handles=shown, fontsize=9, **where)  # type: ignore[arg-type]
+        where: dict[str, Any] = {
+            "loc": "lower right",
+            "bbox_to_anchor": (1, 1),
+            "ncols": 3,
+            "frameon": False,
+        }
+        axes.legend(handles=shown, fontsize=9, **where)
     is_narrow = len(table) > _MOST_WIDE
     counts = [_short(count) if is_narrow else f"{count:,}" for count in table["trips"]]
     names = [f"{name}\n{count}" for name, count in zip(table.index, counts, strict=True)]
