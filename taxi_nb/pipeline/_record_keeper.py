@@ -153,7 +153,8 @@ class RecordKeeper:
 
     def finish(self, status: Status) -> None:
         """Close the books, also when the run was interrupted in the middle of a step."""
-        # Nothing needs it while notebooks run.
+        # Nothing needs them while notebooks run.
+        from taxi_nb.pipeline.report.in_mlflow import columns, description, numbers
         from taxi_nb.pipeline.report.site import write_site
 
         steps = tuple(ended(step, status) for step in self.record.steps)
@@ -166,7 +167,8 @@ class RecordKeeper:
             page = write_site(self._folder, record=self.record)
             self._tracking.log_text(self.run_id, self.record.to_json(), f"pipeline/{RUN_FILE}")
             self._tracking.log_files(self.run_id, [page], "pipeline")
-            self._tracking.log_metrics(self.run_id, {"seconds": seconds})
+            self._tracking.log_metrics(self.run_id, {**numbers(self.record), "seconds": seconds})
+            self._tracking.describe(self.run_id, description(self.record), columns(self.record))
             self._write()
         except Exception:  # Such as a full disk: a run without its page has not finished.
             ending = "FAILED"
