@@ -44,8 +44,8 @@ def with_models(*values: float) -> tuple[TrainedModel, ...]:
 
 def test_the_answers_come_first_with_unit_and_uncertainty(tmp_path: Path) -> None:
     step = {"metrics": {"valid_rmse": 5.25, "rmse": 5.25, "rmse_error": 0.0512}}
-    found = {"models": with_models(6.0, 5.25), "units": {"rmse": "tonnes"}}
-    decided = {
+    found: dict[str, Any] = {"models": with_models(6.0, 5.25), "units": {"rmse": "tonnes"}}
+    decided: dict[str, Any] = {
         "decision": "m1 promoted",
         "champion": "m, version 2",
         "decided": Decided("01_a", True),

@@ -23,7 +23,7 @@ from taxi_nb.pipeline.report.past import RunOnDisk, runs_before
 from taxi_nb.pipeline.report.site import write_site
 from taxi_nb.tracking.outcomes import TrainedModel
 
-INPUTS = {
+INPUTS: dict[str, Any] = {
     "cells": {"3": "c1", "4": "c2"},
     "parameters": {"alpha": 0.1},
     "modules": {"taxi_nb/features.py": {"TripFeatures": "m1", "zones": "m2"}},
