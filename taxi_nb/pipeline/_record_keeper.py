@@ -30,6 +30,9 @@ from taxi_nb.tracking.run_reviews import NEEDS_REVIEW_TAG
 from taxi_nb.tracking.store import tracking_uri
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
 
+# The page of a run that goes on may take a tenth of its time.
+_SHARE_OF_PAGE = 10
+
 
 @contextmanager
 def books_of(pipeline: Pipeline) -> Iterator[PipelineTracking]:
@@ -128,6 +131,9 @@ class RecordKeeper:
         self._tracking = tracking
         self._lock = threading.Lock()
         self._results = {result.name: result for result in record.steps}
+        # When the page may be written again, and what will do so.
+        self._show_from = 0.0
+        self._later: threading.Timer | None = None
 
     def __getitem__(self, step: str) -> StepResult:
         return self._results[step]
@@ -136,11 +142,12 @@ class RecordKeeper:
         """Write the first record; no notebook need run for hours if artifacts cannot be kept."""
         note_running(self._folder)  # Before the record: a kill between leaves none that runs.
         self.write_first()
+        with self._lock:
+            self._show()
 
     def write_first(self) -> None:
         """Write the first record, and log the pipeline file."""
         self._write()
-        self._show()
         self._tracking.log_files(self.run_id, [self._file], "pipeline")
         record.point_latest_at(self._folder)
 
@@ -157,6 +164,10 @@ class RecordKeeper:
         from taxi_nb.pipeline.report.in_mlflow import columns, description, numbers
         from taxi_nb.pipeline.report.site import write_site
 
+        with self._lock:
+            if self._later:
+                self._later.cancel()
+            self._later = None
         steps = tuple(ended(step, status) for step in self.record.steps)
         seconds = round(time.perf_counter() - self._began, 3)
         self.record = replace(self.record, status=status, steps=steps, seconds=seconds)
@@ -199,14 +210,29 @@ class RecordKeeper:
             return {}
 
     def _show(self) -> None:
-        """Let the page say how far the run has come.
+        """Let the page say how far the run has come, now or soon: of many steps it takes a while.
 
         Whatever is wrong with it stops no notebook; it is told when the run ends.
         """
         from taxi_nb.pipeline.report.site import write_live_page
 
+        began = time.perf_counter()
+        if began < self._show_from:
+            if not self._later:
+                self._later = threading.Timer(self._show_from - began, self._show_later)
+                self._later.daemon = True
+                self._later.start()
+            return
         with suppress(Exception):
             write_live_page(self._folder, self.record)
+        ended = time.perf_counter()
+        self._show_from = ended + _SHARE_OF_PAGE * (ended - began)
+
+    def _show_later(self) -> None:
+        with self._lock:
+            if self._later:  # Otherwise the run has ended meanwhile.
+                self._later = None
+                self._show()
 
     def _write(self) -> None:
         write_whole(self._folder / RUN_FILE, self.record.to_json())

@@ -73,6 +73,10 @@ def test_the_front_page_says_what_a_reviewer_asks_first(sites: Sites, tab: Visit
     expect(page.get_by_role("heading", level=1)).to_have_text("Pipeline good ok")
     expect(page.get_by_role("note").first).to_contain_text("sample (synthetic)")
     answers = page.locator(".answers")
+    best = r"better of 02_train\[better\]\s+validation RMSE 3\.450"
+    expect(answers).to_contain_text(re.compile(best))
+    since = r"3\.350 → 3\.450: not known to be of the same data"
+    expect(answers).to_contain_text(re.compile(since))
     expect(answers).to_contain_text("None: no step decided about a model.")
     expect(answers).to_contain_text(
         re.compile(r"better of 02_train\[better\]\s+validation RMSE 3\.450")
