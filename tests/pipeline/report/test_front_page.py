@@ -43,14 +43,16 @@ def with_models(*values: float) -> tuple[TrainedModel, ...]:
 
 
 def test_the_answers_come_first_with_unit_and_uncertainty(tmp_path: Path) -> None:
-    step = {"metrics": {"valid_rmse": 5.25, "rmse": 5.25, "rmse_error": 0.0512}}
-    found: dict[str, Any] = {"models": with_models(6.0, 5.25), "units": {"rmse": "tonnes"}}
-    decided: dict[str, Any] = {
-        "decision": "m1 promoted",
-        "champion": "m, version 2",
-        "decided": Decided("01_a", True),
-    }
-    said = first_screen(write_site(a_run(tmp_path, step=step, **found, **decided)))
+    folder = a_run(
+        tmp_path,
+        metrics={"valid_rmse": 5.25, "rmse": 5.25, "rmse_error": 0.0512},
+        models=with_models(6.0, 5.25),
+        units={"rmse": "tonnes"},
+        decision="m1 promoted",
+        champion="m, version 2",
+        decided=Decided("01_a", promoted=True),
+    )
+    said = first_screen(write_site(folder))
     assert "Decision m1 promoted." in said
     assert "m1 of 01_a validation RMSE 5.250 ± 0.051 tonnes , the best of 2" in said
     assert "m, version 2 , made so by this run" in said
@@ -132,7 +134,8 @@ def test_data_of_a_step_before_counts_too(tmp_path: Path) -> None:
 
 
 def test_a_module_that_one_run_imported_more_is_no_change_of_code(tmp_path: Path) -> None:
-    more = {**INPUTS["modules"], **{f"taxi_nb/m{n}.py": {"f": "1"} for n in range(70)}}
+    modules: dict[str, Any] = INPUTS["modules"]  # type: ignore[assignment]
+    more = {**modules, **{f"taxi_nb/m{n}.py": {"f": "1"} for n in range(70)}}
     old = RunOnDisk.read(a_run(tmp_path, "1", inputs=INPUTS))
     new = RunOnDisk.read(a_run(tmp_path, "2", inputs={**INPUTS, "modules": more}))
     found = compare(old, new)
