@@ -44,7 +44,7 @@ def main(folder: str, repeats: int = 3) -> None:
         shown = ", ".join(f"{k}={v}" for k, v in {**MODELS[name].defaults, **params}.items())
         table.add_row(name, shown, f"{rmse:.6f}", f"{seconds:.2f}")
     thumb = regression_metrics(validation["duration"], rule_of_thumb(training, validation))
-    table.add_row("rule of thumb", "distance / median speed of the hour", f"{thumb['rmse']:.6f}")
+    table.add_row("rule of thumb", "a line in the distance for each hour", f"{thumb['rmse']:.6f}")
     Console(width=120).print(table)
 
 

@@ -4,6 +4,7 @@ from .evaluation.intervals import ConformalIntervals as ConformalIntervals
 from .evaluation.intervals import coverage_by as coverage_by
 from .evaluation.intervals import coverage_metrics as coverage_metrics
 from .evaluation.metrics import error_by as error_by
+from .evaluation.metrics import gain_over as gain_over
 from .evaluation.metrics import regression_metrics as regression_metrics
 from .evaluation.metrics import rule_of_thumb as rule_of_thumb
 from .evaluation.reported import ReportedError as ReportedError
@@ -34,6 +35,7 @@ from .training.notebook_parameters import Seed as Seed
 from .training.notebook_parameters import Share as Share
 from .training.notebook_parameters import Source as Source
 from .training.notebook_parameters import Taxi as Taxi
+from .training.pair_statistics import pair_seen as pair_seen
 from .training.pair_statistics import pair_statistics as pair_statistics
 from .training.train import TrainingResult as TrainingResult
 from .training.train import train as train

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
 from matplotlib.dates import DateFormatter
+from matplotlib.ticker import MaxNLocator
 
 from taxi_nb.evaluation.drift import Drift
 from taxi_nb.evaluation.errors import MonthError
@@ -33,6 +34,7 @@ __all__ = [
     "expected_and_found",
     "hours_and_weekdays",
     "model_comparison",
+    "pace",
     "predicted_against_actual",
     "residuals",
     "rows_left_out",
@@ -46,6 +48,13 @@ def __dir__() -> list[str]:
 
 _SIZE = (7.0, 4.0)
 _WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+HELD_OUT = "taxi_nb.held_out"
+"""In a table of trials, its attribute that says which days they predicted."""
+
+# Of more slices than that the numbers of trips would not stand beside each other.
+_MOST_WIDE = 12
+# Distances that a pace can be told from, in miles.
+_USUAL_MILES = (0.1, 30.0)
 # Enough points for a picture; more only make the file heavy.
 _MAX_POINTS = 5_000
 
@@ -119,12 +128,30 @@ def durations(trips: pd.DataFrame) -> Figure:
 
 def hours_and_weekdays(trips: pd.DataFrame) -> Figure:
     """Median duration by hour of day and weekday, as a heat map."""
-    axes = _axes("When trips take long", trips, (8.5, 3.8))
+    axes = _axes("How long trips take, by hour and weekday", trips, (8.5, 3.8))
+    return _heat_map(axes, trips, trips["duration"], "median duration (minutes)")
+
+
+def pace(trips: pd.DataFrame) -> Figure:
+    """Median minutes a mile by hour of day and weekday, as a heat map; what is left out, counted.
+
+    Trips of 0.1 miles or less, or of over 30, have a distance that no pace can be told from.
+    """
+    axes = _axes("Pace by hour and weekday", trips, (8.5, 3.8))
+    usual = trips[trips["trip_distance"].between(*_USUAL_MILES, inclusive="right")]
+    left_out = f"without {len(trips) - len(usual):,} trips of 0.1 miles or less, or over 30"
+    axes.text(1, 1.02, left_out, transform=axes.transAxes, ha="right", fontsize=9, color="0.35")
+    minutes = usual["duration"] / usual["trip_distance"]
+    return _heat_map(axes, usual, minutes, "median pace (minutes a mile)")
+
+
+def _heat_map(axes: Axes, trips: pd.DataFrame, values: pd.Series, label: str) -> Figure:
+    """Draw the median of `values` by hour of day and weekday."""
     hour = trips["pickup_datetime"].dt.hour.rename("hour")
     weekday = trips["pickup_datetime"].dt.weekday.rename("weekday")
-    table = trips.groupby([weekday, hour])["duration"].median().unstack("hour")
+    table = values.groupby([weekday, hour]).median().unstack("hour")
     table = table.reindex(index=range(7), columns=range(24))
-    sns.heatmap(table, ax=axes, cmap="viridis", cbar_kws={"label": "median duration (minutes)"})
+    sns.heatmap(table, ax=axes, cmap="viridis", cbar_kws={"label": label})
     axes.set_yticklabels(_WEEKDAYS, rotation=0)
     return _finished(axes, xlabel="hour of pick-up", ylabel="")
 
@@ -156,7 +183,7 @@ def busiest_zones(trips: pd.DataFrame, top: int = 12) -> Figure:
 
 def distance_against_duration(trips: pd.DataFrame) -> Figure:
     """Scatter of distance and duration; absurd distances are beyond the axis, and counted."""
-    axes = _axes("Distance tells much, not all", trips)
+    axes = _axes("Distance and duration", trips)
     shown = trips[trips["trip_distance"].between(0.01, 30)]
     sample = shown.sample(min(len(shown), _MAX_POINTS), random_state=0)
     sns.scatterplot(sample, x="trip_distance", y="duration", s=8, alpha=0.25, linewidth=0, ax=axes)
@@ -200,12 +227,44 @@ def model_comparison(table: pd.DataFrame, trips: pd.DataFrame) -> Figure:
 
 
 def error_by_slice(table: pd.DataFrame, title: str, label: str, trips: pd.DataFrame) -> Figure:
-    """RMSE of each slice in `table` (from `error_by`) as bars."""
-    axes = _axes(title, trips, (8.0, 3.6))
-    sns.barplot(x=table.index.astype(str), y=table["rmse"].to_numpy(), ax=axes, color="C0")
-    if len(table) > 12 or max(map(len, table.index.astype(str))) > 9:
-        axes.tick_params(axis="x", rotation=35 if len(table) <= 12 else 0)
-    return _finished(axes, xlabel=label, ylabel="RMSE (minutes)")
+    """RMSE of each slice in `table` (from `error_by`) as bars, with how many trips it has.
+
+    Where the table has them, the errors over days, and what it was compared with beside.
+    """
+    axes = _axes(title, trips, (8.0, 3.8))
+    places = np.arange(len(table))
+    errors = table["rmse_error"].to_numpy() if "rmse_error" in table else None
+    known = errors is not None and bool(np.isfinite(errors).any())
+    shown: list[Any] = [axes.bar(places, table["rmse"], color="C0", label="model")]
+    if known:
+        bars: dict[str, Any] = {
+            "fmt": "none",
+            "color": "0.2",
+            "label": "± standard error over days",
+        }
+        shown.append(axes.errorbar(places, table["rmse"], errors, **bars))
+    if "beside_rmse" in table:
+        shown += axes.plot(places, table["beside_rmse"], "D", color="C1", label="rule of thumb")
+        where: dict[str, Any] = {
+            "loc": "lower right",
+            "bbox_to_anchor": (1, 1),
+            "ncols": 3,
+            "frameon": False,
+        }
+        axes.legend(handles=shown, fontsize=9, **where)
+    is_narrow = len(table) > _MOST_WIDE
+    counts = [_short(count) if is_narrow else f"{count:,}" for count in table["trips"]]
+    names = [f"{name}\n{count}" for name, count in zip(table.index, counts, strict=True)]
+    axes.set_xticks(places, names, fontsize=8)
+    axes.grid(visible=False, axis="x")
+    return _finished(axes, xlabel=f"{label}, and trips", ylabel="RMSE (minutes)")
+
+
+def _short(count: int) -> str:
+    """Return a count for a narrow place: ``950``, ``9.5k``, ``95k``."""
+    if count < 1_000:
+        return str(count)
+    return f"{count / 1_000:.1f}k" if count < 9_950 else f"{count / 1_000:,.0f}k"
 
 
 def coverage_by_slice(table: pd.DataFrame, level: float, label: str, trips: pd.DataFrame) -> Figure:
@@ -218,12 +277,15 @@ def coverage_by_slice(table: pd.DataFrame, level: float, label: str, trips: pd.D
 
 
 def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:
-    """RMSE of each trial in order, and the best so far."""
+    """RMSE of each trial in order, the best so far, and the default's, which is trial 0."""
     axes = _axes("Each trial, and the best so far", trips)
     axes.plot(trials.index, trials["rmse"], "o", alpha=0.6, label="trial")
     axes.step(trials.index, trials["rmse"].cummin(), where="post", label="best so far")
+    axes.axhline(trials["rmse"].iloc[0], color="0.4", linestyle=":", label="the default")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
-    return _finished(axes, xlabel="trial", ylabel="RMSE on the days ahead (minutes)")
+    held_out = trials.attrs.get(HELD_OUT, "days after those learned from")
+    return _finished(axes, xlabel="trial", ylabel=f"RMSE (minutes), held out:\n{held_out}")
 
 
 def drift_by_feature(scoring: _ScoredMonth) -> Figure:

@@ -25,6 +25,8 @@ def complaints(path: Path) -> Iterator[str]:
         yield f"{path}: the first cell is not a title"
     if not any("**Conclusion.**" in cell.source for cell in notebook.cells[-1:]):
         yield f"{path}: the last cell draws no conclusion"
+    if [cell.source for cell in notebook.cells[-2:-1]] != ["## Conclusion"]:
+        yield f"{path}: the last section is not called Conclusion"
     tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
         yield f"{path}: {len(tagged)} cells have the tag 'parameters', not one"

@@ -79,8 +79,11 @@ def keep_open(
     host, port = place.getsockname()
     # Where its port is published a container is 127.0.0.1 to people, its own name to its peers.
     names = _OUR_NAMES if host == HOST else (*_OUR_NAMES, host, socket.gethostname())
+    path, _, place_in_page = path.partition("#")
+    place_in_page = place_in_page and f"#{place_in_page}"
     address = f"http://{HOST if host == EVERYWHERE else host}:{port}{path}"
-    shown = f"{address} (token: {TOKEN_VARIABLE})" if given else f"{address}?token={token}"
+    shown = f"{address}{place_in_page} (token: {TOKEN_VARIABLE})"
+    shown = shown if given else f"{address}?token={token}{place_in_page}"
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:

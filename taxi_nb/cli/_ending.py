@@ -75,7 +75,7 @@ def _against(record: RunRecord, folder: Path, best: Best) -> Iterator[str]:
         return
     before = _number(best.metric, since.value, None)
     if not since.same_data:
-        says = "on other data, so that they cannot be compared"
+        says = "not known to be of the same data, so that they are not compared"
     elif since.is_better is None:
         says = "the same"
     else:

@@ -18,7 +18,7 @@ def report(
         list[str] | None,
         typer.Option(
             metavar="RUN",
-            help="Compare it with this run, too, line by line.",
+            help="Compare it with this run, cell by cell.",
             autocompletion=complete_run,
         ),
     ] = None,
@@ -41,7 +41,7 @@ def report(
         bool, typer.Option("--overwrite", help="Replace a file that is there and no report.")
     ] = False,
 ) -> None:
-    """Write a run's pages again and print the path of the first.
+    """Write a run's pages again and print the path of the first, or of the comparison.
 
     Examples:
       taxi-nb report
@@ -49,14 +49,20 @@ def report(
       taxi-nb report 20260203-140501-default --against 20260202-090000-default
       taxi-nb report --single-file -o report.html
     """
-    from taxi_nb.pipeline.report.site import write_single_file, write_site
+    from taxi_nb.pipeline.report.site import write_comparisons, write_single_file, write_site
     from taxi_nb.pipeline.report.summary import summary as in_markdown
 
     if summary and (single_file or against):
         stop("--summary writes no pages: leave out --single-file and --against", USAGE)
+    if single_file and against:
+        stop(
+            "--single-file holds the comparison with the last run alone: leave out --against", USAGE
+        )
     if output and not single_file:
         stop("--output says where --single-file writes; give both", USAGE)
-    folder = run_folder(chosen)
+    folder, others = run_folder(chosen), [run_folder(other) for other in against or []]
+    if any(other.samefile(folder) for other in others):
+        stop(f"--against: {folder.name} is the run itself; name another one", USAGE)
     try:
         with errors_stop({OSError: FAILURE}, "the report could not be written: "):
             if summary:
@@ -64,8 +70,9 @@ def report(
             elif single_file:
                 file = (output or folder / "report.html").absolute()
                 print(write_single_file(folder, file, overwrite=overwrite))
+            elif others:
+                print(*write_comparisons(folder, others), sep="\n")
             else:
-                others = [run_folder(other) for other in against or []]
-                print(write_site(folder, others, anew=True))
+                print(write_site(folder, anew=True))
     except ValueError as error:
         stop(f"{folder / 'run.json'}: {error}", USAGE)

@@ -40,7 +40,19 @@ def ui(
     place = reserve(port, "ui", host)
     with registry_errors_stop():
         app = _mlflow_pages(uri)
-    keep_open(app, place, "/", "MLflow's pages", _refusal)
+    keep_open(app, place, f"/{_runs()}", "MLflow's pages", _refusal)
+
+
+def _runs() -> str:
+    """Return where the project's runs are, with the columns that its pipelines chose, if any."""
+    from taxi_nb.registry.versions import registry_client
+    from taxi_nb.tracking.names import VIEW, VIEW_TAG
+    from taxi_nb.tracking.store import experiment_name
+
+    found = registry_client().get_experiment_by_name(experiment_name())
+    if found is None or VIEW_TAG not in found.tags:
+        return ""
+    return f"#/experiments/{found.experiment_id}/runs?viewStateShareKey={VIEW}"
 
 
 def _refusal(method: str, path: str) -> str | None:

@@ -6,8 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from taxi_nb.evaluation.day_blocks import DayMean, days_of, rmse_gain, rmse_of_days
+
 _FARTHEST_MILES = 40.0
 _FEWEST_FOR_A_LINE = 30
+
+Floats = npt.NDArray[np.float64]
 
 
 def regression_metrics(actual: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, float]:
@@ -36,22 +40,57 @@ def regression_metrics(actual: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[
     }
 
 
+def gain_over(trips: pd.DataFrame, before: npt.ArrayLike, after: npt.ArrayLike) -> DayMean:
+    """Return by how many minutes one prediction's RMSE is lower than another's, trip by trip.
+
+    Parameters
+    ----------
+    trips : DataFrame
+        With ``pickup_datetime`` and ``duration`` (minutes).
+    before, after : array-like, shape (n_trips,)
+        Predicted minutes.
+
+    Returns
+    -------
+    DayMean
+        ``mean`` in minutes, ``error``, its standard error with days as blocks, and ``days``.
+
+    Examples
+    --------
+    >>> days = pd.to_datetime(["2021-01-04", "2021-01-05"])
+    >>> trips = pd.DataFrame({"pickup_datetime": days, "duration": [10.0, 10.0]})
+    >>> gain_over(trips, [15, 15], [14, 14]).shown("+")
+    '+1.000 ± 0.000'
+    """
+    actual = trips["duration"].to_numpy(np.float64)
+    first, second = ((np.asarray(one, np.float64) - actual) ** 2 for one in (before, after))
+    return rmse_gain(first, second, days_of(trips["pickup_datetime"]))
+
+
 def error_by(
-    trips: pd.DataFrame, predicted: npt.ArrayLike, by: pd.Series | npt.ArrayLike
+    trips: pd.DataFrame,
+    predicted: npt.ArrayLike,
+    by: pd.Series | npt.ArrayLike,
+    beside: npt.ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Measure predictions within slices.
 
     Parameters
     ----------
     trips : DataFrame
-        With ``duration`` in minutes.
+        With ``duration`` in minutes; with `beside` also with ``pickup_datetime``.
     predicted, by : Series or array, shape (n_trips,)
         Minutes, and the slice that each trip belongs to, in the order of `trips`.
+    beside : array, shape (n_trips,), optional
+        Other minutes to compare with, such as a rule of thumb's.
 
     Returns
     -------
     DataFrame, one row a slice
         ``trips`` and, in minutes, ``rmse``, ``mae`` and ``bias`` (mean of predicted minus actual).
+        With `beside` also ``days``, ``rmse_error``, ``beside_rmse``, ``gain``, by how much the
+        RMSE is lower than that, and ``gain_error``: standard errors with days as blocks, not
+        known (NaN) of a slice with one day.
 
     Examples
     --------
@@ -64,7 +103,7 @@ def error_by(
     # A categorical keeps its own order of slices; only the index has to match.
     slices = by.reset_index(drop=True) if isinstance(by, pd.Series) else pd.Series(by)
     groups = errors.groupby(slices, observed=True)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "trips": groups.size(),
             "rmse": np.sqrt(groups["squared"].mean()),
@@ -72,6 +111,27 @@ def error_by(
             "bias": groups["error"].mean(),
         }
     )
+    if beside is None:
+        return table
+    other = np.asarray(beside, float)
+    compared = {
+        value: _compared(trips.iloc[rows], error[rows], other[rows])
+        for value, rows in groups.indices.items()
+    }
+    # By its values, since an index of categories would be joined in another order.
+    return table.assign(**pd.DataFrame([compared[value] for value in table.index], table.index))
+
+
+def _compared(trips: pd.DataFrame, error: Floats, beside: Floats) -> dict[str, float]:
+    days, actual = days_of(trips["pickup_datetime"]), trips["duration"].to_numpy(float)
+    rmse, gain = rmse_of_days(error, days), gain_over(trips, beside, actual + error)
+    return {
+        "days": rmse.days,
+        "rmse_error": rmse.error if rmse.days > 1 else np.nan,
+        "beside_rmse": rmse.mean + gain.mean,
+        "gain": gain.mean,
+        "gain_error": gain.error if gain.days > 1 else np.nan,
+    }
 
 
 def rule_of_thumb(training: pd.DataFrame, trips: pd.DataFrame) -> npt.NDArray[np.float64]:

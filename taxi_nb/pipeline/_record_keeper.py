@@ -30,6 +30,9 @@ from taxi_nb.tracking.run_reviews import NEEDS_REVIEW_TAG
 from taxi_nb.tracking.store import tracking_uri
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
 
+# The page of a run that goes on may take a tenth of its time.
+_SHARE_OF_PAGE = 10
+
 
 @contextmanager
 def books_of(pipeline: Pipeline) -> Iterator[PipelineTracking]:
@@ -100,6 +103,8 @@ def open_run(
                 notebook=path_within(pipeline.root, planned.step.notebook),
                 parameters=planned.step.parameters,
                 reason=planned.reason or None,
+                needs=planned.step.needs,
+                because=planned.because,
             )
             for planned in plan.steps
         ),
@@ -126,6 +131,9 @@ class RecordKeeper:
         self._tracking = tracking
         self._lock = threading.Lock()
         self._results = {result.name: result for result in record.steps}
+        # When the page may be written again, and what will do so.
+        self._show_from = 0.0
+        self._later: threading.Timer | None = None
 
     def __getitem__(self, step: str) -> StepResult:
         return self._results[step]
@@ -134,6 +142,8 @@ class RecordKeeper:
         """Write the first record; no notebook need run for hours if artifacts cannot be kept."""
         note_running(self._folder)  # Before the record: a kill between leaves none that runs.
         self.write_first()
+        with self._lock:
+            self._show()
 
     def write_first(self) -> None:
         """Write the first record, and log the pipeline file."""
@@ -146,12 +156,18 @@ class RecordKeeper:
             self._results |= {result.name: result for result in results}
             self.record = replace(self.record, steps=tuple(self._results.values()))
             self._write()
+            self._show()
 
     def finish(self, status: Status) -> None:
         """Close the books, also when the run was interrupted in the middle of a step."""
-        # Nothing needs it while notebooks run.
+        # Nothing needs them while notebooks run.
+        from taxi_nb.pipeline.report.in_mlflow import columns, description, numbers
         from taxi_nb.pipeline.report.site import write_site
 
+        with self._lock:
+            if self._later:
+                self._later.cancel()
+            self._later = None
         steps = tuple(ended(step, status) for step in self.record.steps)
         seconds = round(time.perf_counter() - self._began, 3)
         self.record = replace(self.record, status=status, steps=steps, seconds=seconds)
@@ -162,7 +178,8 @@ class RecordKeeper:
             page = write_site(self._folder, record=self.record)
             self._tracking.log_text(self.run_id, self.record.to_json(), f"pipeline/{RUN_FILE}")
             self._tracking.log_files(self.run_id, [page], "pipeline")
-            self._tracking.log_metrics(self.run_id, {"seconds": seconds})
+            self._tracking.log_metrics(self.run_id, {**numbers(self.record), "seconds": seconds})
+            self._tracking.describe(self.run_id, description(self.record), columns(self.record))
             self._write()
         except Exception:  # Such as a full disk: a run without its page has not finished.
             ending = "FAILED"
@@ -191,6 +208,31 @@ class RecordKeeper:
         except StoreError:
             # Record and page come first; when they are logged, the store's loss is told.
             return {}
+
+    def _show(self) -> None:
+        """Let the page say how far the run has come, now or soon: of many steps it takes a while.
+
+        Whatever is wrong with it stops no notebook; it is told when the run ends.
+        """
+        from taxi_nb.pipeline.report.site import write_live_page
+
+        began = time.perf_counter()
+        if began < self._show_from:
+            if not self._later:
+                self._later = threading.Timer(self._show_from - began, self._show_later)
+                self._later.daemon = True
+                self._later.start()
+            return
+        with suppress(Exception):
+            write_live_page(self._folder, self.record)
+        ended = time.perf_counter()
+        self._show_from = ended + _SHARE_OF_PAGE * (ended - began)
+
+    def _show_later(self) -> None:
+        with self._lock:
+            if self._later:  # Otherwise the run has ended meanwhile.
+                self._later = None
+                self._show()
 
     def _write(self) -> None:
         write_whole(self._folder / RUN_FILE, self.record.to_json())

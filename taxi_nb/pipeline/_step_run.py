@@ -77,6 +77,7 @@ class StepRunner:
         step: Step,
         begun: StepResult,
         upstream: Mapping[str, str],
+        sources: Sequence[str],
         *,
         handle: KernelHandle,
         on_run: Callable[[StepResult], None],
@@ -85,8 +86,9 @@ class StepRunner:
         """Execute a step once; the result has its inputs if it was kept to be used again.
 
         `begun` is the attempt, as far as it is known; `upstream` has the run ids of the steps
-        that it needs. `handle` takes charge of the kernel, for another thread to end it.
-        `on_run` is called when the step's run is open, `on_cell` when a cell starts.
+        that it needs, `sources` the labels of the data that it builds on. `handle` takes charge
+        of the kernel, for another thread to end it. `on_run` is called when the step's run is
+        open, `on_cell` when a cell starts.
         """
         before = self.memory.inputs_before(step)
         notes = self.folder.notes(step.name)
@@ -108,7 +110,7 @@ class StepRunner:
                     on_cell=on_cell,
                     before_cells=(self._recording(notes), HOOK),
                 )
-            result = self._land(step, begun, execution)
+            result = self._land(step, begun, execution, sources)
             if result.status is Status.OK:
                 # Kept before its run is finished: a kill leaves no finished run without a result.
                 result = self._keep(step, result, before, upstream)
@@ -151,7 +153,9 @@ class StepRunner:
         all_of_them = {**in_one_order(os.environ), **variables}
         return {name: value for name, value in all_of_them.items() if value is not None}
 
-    def _land(self, step: Step, begun: StepResult, execution: Execution) -> StepResult:
+    def _land(
+        self, step: Step, begun: StepResult, execution: Execution, sources: Sequence[str]
+    ) -> StepResult:
         """Keep notebook, HTML, parameters and timings."""
         # nbconvert takes a second to import; meanwhile the kernel works.
         from taxi_nb.pipeline.report.notebook_page import write_notebook_page
@@ -168,7 +172,8 @@ class StepRunner:
         )
         if notebook.exists():
             ended = replace(ended, executed_notebook=notebook.name)
-            write_notebook_page(notebook, page, step=ended)
+            label = self.tracking.data_source(run_id)
+            write_notebook_page(notebook, page, step=ended, sources=[label] if label else sources)
             ended = replace(ended, html=page.name)
         kept = [notebook, page] if ended.executed_notebook else []
         self.tracking.log_files(run_id, kept, "notebook")

@@ -11,7 +11,7 @@ from typing import Any
 
 from taxi_nb.pipeline.inputs import CHANGED_MEANWHILE, AskedRuns, Inputs, UsedFile
 from taxi_nb.pipeline.memory import Memory
-from taxi_nb.pipeline.planned import PlannedStep
+from taxi_nb.pipeline.planned import OfSteps, PlannedStep
 from taxi_nb.pipeline.record import SharedFile, StepResult
 from taxi_nb.pipeline.remote_file import is_remote, remote_digest, remote_stamp
 from taxi_nb.pipeline.spec import Step
@@ -148,7 +148,8 @@ def _files(
 ) -> Iterator[str]:
     for shown, old in files.items():
         if shown in present.writers and present.writers[shown] != present.step.name:
-            yield f"needs {present.writers[shown]}, which will run"
+            writer = present.writers[shown]
+            yield OfSteps(f"needs {writer}, which will run", [writer])
         elif is_remote(shown):
             yield from _remote_difference(shown, old)
         else:
@@ -198,9 +199,9 @@ def _needs(used: Inputs, present: Present) -> Iterator[str]:
     ]
     will_run = [name for name in others if present.before[name].run_id is None]
     if will_run:
-        yield f"needs {_listed(will_run)}, which will run"
+        yield OfSteps(f"needs {_listed(will_run)}, which will run", will_run)
     if ran := [name for name in others if name not in will_run]:
-        yield f"needs {_listed(ran)}, which ran since"
+        yield OfSteps(f"needs {_listed(ran)}, which ran since", ran)
     chosen = {name for asked in used.asked for name in asked.used}
     for name in used.upstream if present.every_run_counts else sorted(chosen):
         if name not in present.step.needs:

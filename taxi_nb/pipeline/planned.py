@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
+from typing import Self
 
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.spec import Step
+
+
+class OfSteps(str):
+    """A reason to run that lies in other steps, with their names."""
+
+    steps: tuple[str, ...]
+
+    def __new__(cls, text: str, steps: Iterable[str]) -> Self:
+        """Make a text that knows them."""
+        made = super().__new__(cls, text)
+        made.steps = tuple(steps)
+        return made
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,12 @@ class PlannedStep:
         """The kind of its run, such as ``training``; None: that is not known."""
         known = self.result or self.former
         return known.kind if known else None
+
+    @property
+    def because(self) -> tuple[str, ...]:
+        """The steps in which reasons lie."""
+        of_steps = (reason for reason in self.reasons if isinstance(reason, OfSteps))
+        return tuple(dict.fromkeys(step for reason in of_steps for step in reason.steps))
 
     @property
     def reason(self) -> str:

@@ -144,6 +144,10 @@ class StepResult:
     shared_by: str | None = None
     # What checks of the data that it loaded found.
     checks: tuple[Judgement, ...] = ()
+    # The steps that have to be done before it; None: older records do not say.
+    needs: tuple[str, ...] | None = None
+    # Those of them for which it ran, or was skipped.
+    because: tuple[str, ...] = ()
     # Of its MLflow run, such as ``training``.
     kind: str | None = field(default=None, compare=False)
     # The pipeline run that executed it: a folder's name in ``runs/``.
@@ -168,8 +172,8 @@ class StepResult:
     def recorded(self) -> dict[str, Any]:
         """Return the part that a record keeps: name -> value."""
         kept = {name: value for name, value in vars(self).items() if name not in _KEPT_APART}
-        for name in ("shared_by", "checks"):
-            if not kept[name]:  # As older commits wrote it.
+        for name, usual in (("shared_by", None), ("checks", ()), ("needs", None), ("because", ())):
+            if kept[name] == usual:  # As older commits wrote it.
                 del kept[name]
         return {**kept, "parameters": plain(self.parameters)}
 
@@ -229,6 +233,8 @@ class RunRecord:
     accepted: Mapping[str, str] = field(default_factory=dict)
     # Whether its decisions could change which model is to be used.
     promotes: bool = True
+    # In which unit metrics are, by how their names end: ``rmse`` -> ``seconds``.
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def checks(self) -> list[Judgement]:
@@ -250,7 +256,7 @@ class RunRecord:
     def to_json(self) -> str:
         """Return the text of ``run.json``."""
         plain = {**vars(self), "steps": [step.recorded() for step in self.steps]}
-        for name, usual in (("decided", None), ("accepted", {}), ("promotes", True)):
+        for name, usual in (("decided", None), ("accepted", {}), ("promotes", True), ("units", {})):
             if plain[name] == usual:  # As older commits wrote it.
                 del plain[name]
         return to_json(plain, indent=2, ensure_ascii=False) + "\n"

@@ -294,6 +294,8 @@ class _Run:
             attempts=0,
             reason=None,
             reused_from=result.executed_in,
+            needs=step.needs,
+            because=(),
             shared_by=str(result.shared) if result.shared else None,
             **kept,
         )
@@ -303,11 +305,12 @@ class _Run:
         on_its_way = (Status.PENDING, Status.RUNNING, Status.OK, Status.CACHED)
         ended_badly = {name for name, status in stands.items() if status not in on_its_way}
         for step in list(waiting):
-            culprit = next((name for name in step.needs if name in ended_badly), None)
-            if culprit is not None:
+            culprits = tuple(name for name in step.needs if name in ended_badly)
+            if culprits:
                 waiting.remove(step)
-                reason = StepError(None, "Skipped", f"it needs {culprit}, which did not succeed")
-                self._settle(replace(self.keeper[step.name], status=Status.SKIPPED, error=reason))
+                why = f"it needs {culprits[0]}, which did not succeed"
+                skipped = replace(self.keeper[step.name], status=Status.SKIPPED, because=culprits)
+                self._settle(replace(skipped, error=StepError(None, "Skipped", why)))
                 ended_badly.add(step.name)
 
     def _settle(self, *results: StepResult) -> None:
@@ -343,6 +346,7 @@ class _Run:
             status=Status.RUNNING,
             attempts=attempt,
             reason=self.planned[step.name].reason.replace("which will run", "which ran again"),
+            because=self.planned[step.name].because,
         )
         handle = KernelHandle()
         with self.lock:
@@ -351,10 +355,20 @@ class _Run:
             step,
             begun,
             {name: run for name in step.needs if (run := self.keeper[name].mlflow_run_id)},
+            self._sources_before(step),
             handle=handle,
             on_run=self._started,
             on_cell=lambda cell, cells: self.listener.cell_started(step.name, cell, cells),
         )
+
+    def _sources_before(self, step: Step) -> list[str]:
+        """Return the labels of the data that a step builds on."""
+        names, waiting = set(step.needs), [*step.needs]
+        while waiting:
+            new = set(self.steps[waiting.pop()].needs) - names
+            names |= new
+            waiting += new
+        return sorted({label for name in names if (label := self.keeper[name].data_source)})
 
     def _started(self, begun: StepResult) -> None:
         self.keeper.update(begun)

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from taxi_nb.training.trained_models import candidate_runs
+from taxi_nb.training.trained_models import candidate_runs, number_different
 from taxi_nb.trips.origin import provenance
 
 if TYPE_CHECKING:
@@ -32,10 +32,8 @@ class Selection:
         judged_on = provenance(validation).digest
         runs = candidate_runs(challenger.data.params.get("training_digest", ""), judged_on)
         # The same again is no other candidate; chosen on other trips, it is the only one on these.
-        different = {
-            (tuple(sorted(run.data.params.items())), run.data.metrics["valid_rmse"]) for run in runs
-        }
-        return cls(candidates or len(different) or 1, _seeds(challenger, runs or [challenger]))
+        different = number_different((run.data.params, run.data.metrics) for run in runs)
+        return cls(candidates or different or 1, _seeds(challenger, runs or [challenger]))
 
 
 def _seeds(challenger: Run, runs: list[Run]) -> str:

@@ -217,10 +217,13 @@ def _copied_model(
 
     known = f"tags.`{_ORIGIN_FILES}` = '{original.digest}'"
     found = target.search_logged_models([experiment_id], known)
+    run_tags = original.run.data.tags if original.run else {}
+    source = {name: run_tags[name] for name in names.SOURCE_TAGS if name in run_tags}
+    name = original.version.tags.get("model", "model")
     model = (
         found[0]
         if found
-        else target.create_logged_model(experiment_id, "model", run_id, original.tags)
+        else target.create_logged_model(experiment_id, name, run_id, {**source, **original.tags})
     )
     model_id = str(model.model_id)
     if model.status != LoggedModelStatus.READY:

@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from taxi_nb.calendar_months import month_plus
 from taxi_nb.scoring.result import Scoring
-from taxi_nb.scoring.score import score
+from taxi_nb.scoring.score import CHAMPION_MODEL, score
+from taxi_nb.scoring.scored_model import load_scored_model
+from taxi_nb.tracking.store import connect
 from taxi_nb.trips.arguments import require_months
 from taxi_nb.trips.errors import DownloadError, MissingMonthError, one_line
 
@@ -16,10 +18,11 @@ from taxi_nb.trips.errors import DownloadError, MissingMonthError, one_line
 def score_next(
     taxi: Literal["green", "yellow"], months: Sequence[str], **arguments: Any
 ) -> Scoring:
-    """Score the month after the newest of some months.
+    """Score the month after the newest of some months, and of those that the model was made with.
 
-    Where the source does not have it yet, the newest of them is scored: if the model learned from
-    it or was chosen by it, there is no verdict, and the result says why.
+    So it is one that the model neither learned from nor was chosen by, whichever pipeline made
+    it. Where the source does not have it yet, the newest of them is scored: if the model learned
+    from it or was chosen by it, there is no verdict, and the result says why.
 
     Parameters
     ----------
@@ -44,10 +47,17 @@ def score_next(
     ('2021-03',)
     """
     require_months(months)
-    newest = max(months)
+    newest = max([*months, *_made_with(taxi, arguments.get("model", CHAMPION_MODEL))])
     following = month_plus(newest, 1)
     try:
         return score(taxi, following, **arguments)
     except (MissingMonthError, DownloadError) as error:
         why = f"The month after {newest} cannot be had: {one_line(error)}."
         return replace(score(taxi, newest, **arguments), instead=why)
+
+
+def _made_with(taxi: str, model: str) -> list[str]:
+    """Return the months of such taxis that a model learned from, or was chosen by."""
+    connect()
+    used = load_scored_model(model).used.values()
+    return [month for one in used if one and one.taxi == taxi for month in one.months]

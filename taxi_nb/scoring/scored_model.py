@@ -204,7 +204,7 @@ def _no_such_model(address: str, reason: str) -> str:
     return (
         f"there is no {asked.alias} of {asked.name} yet: the registration at the end of the "
         "pipeline makes one (make run-notebooks); or name another model, such as "
-        "models:/name/1 or runs:/id/model"
+        "models:/name/1 or runs:/id/name"
     )
 
 

@@ -59,7 +59,17 @@ def close(client: MlflowClient, experiment: str, run_id: str, status: RunStatus)
     """End a run, and its children that are still open."""
     for child in _open_runs(client, experiment, f"tags.`{PARENT_TAG}` = '{run_id}'"):
         if _is_open(client, child):
-            client.set_terminated(child.info.run_id, "KILLED")
+            _end(client, experiment, child.info.run_id, "KILLED")
+    _end(client, experiment, run_id, status)
+
+
+def _end(client: MlflowClient, experiment: str, run_id: str, status: RunStatus) -> None:
+    """End a run; a model that it was still logging will never be whole."""
+    if status != "FINISHED":
+        made = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+        for model in made:
+            if str(model.status) == "PENDING":
+                client.finalize_logged_model(model.model_id, "FAILED")
     client.set_terminated(run_id, status)
 
 

@@ -54,8 +54,8 @@ class Context:
             names.PYTHON_TAG: platform.python_version(),
             names.LOCK_TAG: lock,
             "mlflow.user": self.developer,
-            "mlflow.source.name": self.origin.name,
-            "mlflow.source.type": self.origin.kind,
+            names.SOURCE_NAME_TAG: self.origin.name,
+            names.SOURCE_TYPE_TAG: self.origin.kind,
             **self._git_tags(),
         }
         if self.origin.kind == "NOTEBOOK":

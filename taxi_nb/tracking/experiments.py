@@ -18,7 +18,11 @@ from taxi_nb.tracking._own_store import bring_home as move_home
 from taxi_nb.tracking._reaching import POSTGRES
 from taxi_nb.tracking.file_addresses import folder_address, folder_of, sqlite_file
 from taxi_nb.tracking.lock_holder import lock_holder
-from taxi_nb.tracking.names import ARTIFACT_ROOT_VARIABLE
+from taxi_nb.tracking.names import (
+    ARTIFACT_ROOT_VARIABLE,
+    EXPERIMENT_KIND_TAG,
+    MACHINE_LEARNING,
+)
 from taxi_nb.tracking.origin import is_step
 from taxi_nb.tracking.store_errors import StoreError, errors_of_store
 
@@ -136,7 +140,9 @@ def _make(client: MlflowClient, uri: str, name: str) -> Experiment:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_experiment(name, artifact_location=_new_location(uri, name))
+        # MLflow's pages would ask which of its two kinds it is, and open the wrong one.
+        kind = {EXPERIMENT_KIND_TAG: MACHINE_LEARNING}
+        client.create_experiment(name, _new_location(uri, name), kind)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -16,7 +16,7 @@ from uuid import uuid4
 from taxi_nb.plain_data import to_json
 from taxi_nb.tracking._written_once import write_once
 from taxi_nb.tracking.context import Context
-from taxi_nb.tracking.names import KIND_TAG
+from taxi_nb.tracking.names import EXPERIMENT_KIND_TAG, KIND_TAG, MACHINE_LEARNING
 from taxi_nb.tracking.store import place_for
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ class ModelNotes:
         from mlflow.exceptions import MlflowException
 
         name = f"{self.title} (aside, {uuid4().hex})"
-        aside = self.client.create_experiment(name, place_for(self.client))
+        kind = {EXPERIMENT_KIND_TAG: MACHINE_LEARNING}
+        aside = self.client.create_experiment(name, place_for(self.client), kind)
         own = {KIND_TAG: "promotions", "registered_model": self.name}
         # The source and commit of whoever promoted first.
         tags = {**Context().tags, **own}

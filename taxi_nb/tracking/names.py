@@ -9,6 +9,8 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 EXPERIMENT_ID_VARIABLE = "MLFLOW_EXPERIMENT_ID"
 RUN_VARIABLE = "MLFLOW_RUN_ID"
+# Tags, as JSON, of all that MLflow makes in a process, models among them.
+CONTEXT_VARIABLE = "MLFLOW_RUN_CONTEXT"
 # `mlflow server` calls it so, too: clients of a database have no server to say it for them.
 ARTIFACT_ROOT_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"
 # What the pipeline tells a step's kernel.
@@ -33,11 +35,21 @@ KIND_TAG = "taxi_nb.kind"
 PIPELINE_RUN_TAG = "taxi_nb.pipeline_run"
 STEP_TAG = "taxi_nb.step"
 PARENT_TAG = "mlflow.parentRunId"
+# What MLflow's pages show of a run, and which pages of an experiment they open.
+NOTE_TAG = "mlflow.note.content"
+SOURCE_TAGS = SOURCE_NAME_TAG, SOURCE_TYPE_TAG = "mlflow.source.name", "mlflow.source.type"
+EXPERIMENT_KIND_TAG = "mlflow.experimentKind"
+MACHINE_LEARNING = "custom_model_development"
+# A view of an experiment's runs that its pages show by this key: its columns, as JSON.
+VIEW = "pipelines"
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 OWNER_TAG = "taxi_nb.owner"
 # Until when the owner is believed to live, where nobody can ask: seconds since 1970.
 LEASE_TAG = "taxi_nb.alive_until"
 SOURCE_TAG = "data.source"
 SYNTHETIC_TAG = "data.synthetic"
+# The units of metrics, as JSON, by how their names end: ``{"rmse": "seconds"}``.
+UNITS_TAG = "taxi_nb.units"
 
 DEVELOPER_TAG = "developer"
 COMMIT_TAG = "git.commit"

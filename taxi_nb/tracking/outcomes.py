@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from taxi_nb.tracking.names import (
     PARENT_TAG,
     PROMOTED_TAG,
     REGISTERED_PARAM,
+    UNITS_TAG,
 )
 
 if TYPE_CHECKING:
@@ -48,8 +51,8 @@ def model_outcomes(
 ) -> dict[str, Any]:
     """Find what steps trained and decided, by the ids of their runs, for the pipeline's record.
 
-    These are ``models`` and, after a registration, ``decision``, its sentence, ``decided``, and
-    ``champion``, the version that the registered model's alias names.
+    These are ``models``, ``units`` of metrics and, after a registration, ``decision``, its
+    sentence, ``decided``, and ``champion``, the version that the registered model's alias names.
     """
     runs = [(step, run) for step, id_ in steps.items() for run in _family(client, experiment, id_)]
     trained = [(step, run) for step, run in runs if run.data.tags.get(KIND_TAG) == "training"]
@@ -63,7 +66,7 @@ def model_outcomes(
         name = str(run.data.tags.get("model") or run.info.run_name)
         metrics = without_checks(run.data.metrics)
         models.append(TrainedModel(name, step, id_, metrics, title, title in champions))
-    outcomes: dict[str, Any] = {"models": tuple(models)}
+    outcomes: dict[str, Any] = {"models": tuple(models), "units": _units(run for _, run in runs)}
     for step, run in runs:  # The last decision counts.
         if decision := run.data.tags.get(DECISION_TAG):
             registered = run.data.params.get(REGISTERED_PARAM)
@@ -72,6 +75,17 @@ def model_outcomes(
             decided = Decided(step, promoted == "true") if promoted else None
             outcomes |= {"decision": decision, "champion": champion, "decided": decided}
     return outcomes
+
+
+def _units(runs: Iterable[Run]) -> dict[str, str]:
+    """Return the units of metrics; none of one of which runs say different things."""
+    found: dict[str, set[str]] = {}
+    for text in filter(None, (run.data.tags.get(UNITS_TAG) for run in runs)):
+        with suppress(ValueError):
+            known = json.loads(text)
+            for name, unit in known.items() if isinstance(known, dict) else ():
+                found.setdefault(name, set()).add(str(unit))
+    return {name: units.pop() for name, units in sorted(found.items()) if len(units) == 1}
 
 
 def _family(client: MlflowClient, experiment: str, run_id: str) -> list[Run]:

@@ -50,6 +50,10 @@ def step_environment(
         names.RUN_VARIABLE: run_id,
         names.NOTEBOOK_VARIABLE: notebook,
         names.UPSTREAM_VARIABLE: json.dumps(upstream),
+        # Of models that plain MLflow logs, too: it would name the kernel's program.
+        names.CONTEXT_VARIABLE: json.dumps(
+            {names.SOURCE_NAME_TAG: notebook, names.SOURCE_TYPE_TAG: "NOTEBOOK"}
+        ),
         **StepRun(run_id, uri, experiment).as_variable(),
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
@@ -141,11 +145,29 @@ class PipelineTracking:
         now = int(time.time() * 1000)
         self._client.log_batch(run_id, [Metric(name, v, now, 0) for name, v in metrics.items()])
 
+    def describe(self, run_id: str, text: str, columns: Sequence[str]) -> None:
+        """Say what a pipeline's run came to, and let its experiment's table show columns, if any.
+
+        They are MLflow's keys, such as ``"metrics.`loss`"``.
+        """
+        self._client.set_tag(run_id, names.NOTE_TAG, text)
+        if columns:
+            view = json.dumps({"selectedColumns": list(columns)})
+            self._client.set_experiment_tag(self.experiment_id, names.VIEW_TAG, view)
+        # Experiments of older commits have no kind; one that somebody chose stays.
+        if names.EXPERIMENT_KIND_TAG not in self._client.get_experiment(self.experiment_id).tags:
+            kind = names.EXPERIMENT_KIND_TAG, names.MACHINE_LEARNING
+            self._client.set_experiment_tag(self.experiment_id, *kind)
+
     def outcome(self, run_id: str) -> tuple[dict[str, float], str | None, tuple[Judgement, ...]]:
         """Return what a step logged: metrics, the label of its data, what its checks found."""
         run = self._client.get_run(run_id)
         checks = judgements_of(self._client, run)
         return without_checks(run.data.metrics), run.data.tags.get(names.SOURCE_TAG), checks
+
+    def data_source(self, run_id: str) -> str | None:
+        """Return the label of the data that a step used."""
+        return self._client.get_run(run_id).data.tags.get(names.SOURCE_TAG)
 
     def kind(self, run_id: str) -> str | None:
         """Return what a step's run has become: ``step`` until its notebook says more."""

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from taxi_nb.models.carried import carried_code, carried_names
 from taxi_nb.plain_data import to_json
+from taxi_nb.tracking.context import open_context
 from taxi_nb.tracking.held_folder import HeldFolder
 from taxi_nb.tracking.inputs import not_inputs
 from taxi_nb.tracking.model_files import place_to_load
+from taxi_nb.tracking.names import SOURCE_TAGS
 from taxi_nb.tracking.store import connect
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ def log_model(
     with not_inputs(), carried_names():  # The code is copied, and no result depends on the copy.
         info = mlflow.sklearn.log_model(
             estimator,
-            name="model",
+            name=choice.name,
+            tags=_source(),
             signature=model_signature(choice.spec),
             input_example=example,
             pip_requirements=model_requirements(choice.spec),
@@ -64,6 +67,12 @@ def log_model(
             mlflow.MlflowClient().log_model_artifacts(info.model_id, str(folder))
     mlflow.set_tag(MODEL_URI_TAG, info.model_uri)
     return str(info.model_uri)
+
+
+def _source() -> dict[str, str]:
+    """Return the tags by which MLflow's pages name the notebook, and not the kernel's program."""
+    tags = context.tags if (context := open_context()) else {}
+    return {name: tags[name] for name in SOURCE_TAGS if name in tags}
 
 
 def model_signature(spec: ModelSpec) -> ModelSignature:

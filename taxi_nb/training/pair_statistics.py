@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from taxi_nb.models.group_statistics import Floats, GroupStatistics, quotient
 from taxi_nb.models.zones import PAIR_BASE
-from taxi_nb.trips.batches import TripBatches
+from taxi_nb.trips.batches import TripBatches, reopen
 from taxi_nb.trips.cleaning import CheckedRecords
+from taxi_nb.trips.origin import is_part, provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STATISTICS_COLUMNS = ("PULocationID", "DOLocationID", "trip_distance", "duration")
 """The columns that statistics are taken of."""
@@ -64,6 +68,33 @@ def pair_statistics(batches: Iterable[Any]) -> GroupStatistics:
     for position, x, y in _chunks(batches):
         sums.add(position, x, y, np.empty(0, np.intp))
     return sums.statistics().present()
+
+
+def pair_seen(training: pd.DataFrame, trips: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Tell of each trip whether any training trip goes from the same zone to the same zone.
+
+    Of months too large for a frame all training trips count, not only those drawn for it.
+
+    Parameters
+    ----------
+    training, trips : DataFrame
+        As `load_trips` returned them.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_trips,)
+
+    Examples
+    --------
+    >>> from taxi_nb import load_trips, pair_seen
+    >>> trips = load_trips("green", ["2021-01"], "sample", sample_rows=1_000)
+    >>> bool(pair_seen(trips, trips).all()), bool(pair_seen(trips.head(1), trips).all())
+    (True, False)
+    """
+    all_of_it = reopen(provenance(training)) if is_part(training) else [training]
+    groups = pair_statistics(all_of_it).groups
+    pairs = trips["PULocationID"] * PAIR_BASE + trips["DOLocationID"]
+    return np.isin(pairs.to_numpy(np.int64), groups)
 
 
 class _Sums:

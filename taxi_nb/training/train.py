@@ -136,11 +136,7 @@ def fit_and_log(
     """Fit a model, measure it on both sets, and log all of it to the active run."""
     require_unchanged()
     started = time.perf_counter()
-    learned: dict[str, str] = {}  # How, where that is not from the frame.
-    if is_part(training):
-        estimator, learned["learned"] = fit_in_batches(choice, training)
-    else:
-        estimator = choice.pipeline().fit(training, training["duration"])
+    estimator, learned = fitted(choice, training)
     fit_seconds = time.perf_counter() - started
     predicted = estimator.predict(validation)
     metrics = {
@@ -175,6 +171,14 @@ def fit_and_log(
     return TrainingResult(
         choice.name, choice.estimator_params, estimator, metrics, run_id, model_uri
     )
+
+
+def fitted(choice: ModelChoice, training: pd.DataFrame) -> tuple[Pipeline, dict[str, str]]:
+    """Fit a model to all training trips; say how it learned, where that is not from the frame."""
+    if is_part(training):
+        estimator, how = fit_in_batches(choice, training)
+        return estimator, {"learned": how}
+    return choice.pipeline().fit(training, training["duration"]), {}
 
 
 def _metrics(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,11 +71,30 @@ class TrainedModels(tuple[TrainedModel, ...]):
         """The model with the smallest validation RMSE."""
         return self[0]
 
+    def title(self, model: TrainedModel) -> str:
+        """Return the model's name, with its run's where several have it: ``xgboost (tuning)``."""
+        is_alone = sum(one.model == model.model for one in self) == 1
+        return model.model if is_alone else f"{model.model} ({model.name})"
+
+    @property
+    def different(self) -> int:
+        """How many there are, the same again not counted."""
+        return number_different((one.params, one.metrics) for one in self)
+
+    def with_and_without(self, column: str) -> tuple[TrainedModel, TrainedModel] | None:
+        """Return the best model that reads a raw column, and the same one without it.
+
+        The two have the same estimator with the same parameters and learned from the same trips
+        in the same way: only the column makes a difference. None if no two are so alike.
+        """
+        pairs = ((one, other) for one in self for other in self if _same_but(column, one, other))
+        return next(pairs, None)
+
     def table(self) -> pd.DataFrame:
-        """Return the metrics, one row a model by the name of its run; errors are in minutes."""
+        """Return the metrics, one row a model by its title; errors are in minutes."""
         import pandas as pd
 
-        rows = {one.name: [one.metrics.get(name) for name in _COLUMNS] for one in self}
+        rows = {self.title(one): [one.metrics.get(name) for name in _COLUMNS] for one in self}
         return pd.DataFrame.from_dict(rows, orient="index", columns=list(_COLUMNS), dtype=float)
 
     def __repr__(self) -> str:
@@ -87,6 +106,29 @@ class TrainedModels(tuple[TrainedModel, ...]):
     def _shown(self) -> pd.DataFrame:
         # How long a fit took is another number each time.
         return self.table().drop(columns="fit_seconds")
+
+
+def number_different(runs: Iterable[tuple[Mapping[str, str], Mapping[str, float]]]) -> int:
+    """Return how many of some runs' parameters and metrics are of different models."""
+    return len({(tuple(sorted(params.items())), logged["valid_rmse"]) for params, logged in runs})
+
+
+def _same_but(column: str, one: TrainedModel, other: TrainedModel) -> bool:
+    from taxi_nb.models.specs import MODELS  # Here, since scikit-learn comes with it.
+
+    if not {one.model, other.model} <= set(MODELS):  # One of another commit.
+        return False
+    first, second = MODELS[one.model], MODELS[other.model]
+    settings = [
+        {name: value for name, value in of.params.items() if name not in ("model", "features")}
+        for of in (one, other)
+    ]
+    return (
+        set(first.reads) - set(second.reads) == {column}
+        and set(second.groups) < set(first.groups)
+        and first.estimator == second.estimator
+        and settings[0] == settings[1]
+    )
 
 
 def trained_models(training: pd.DataFrame, validation: pd.DataFrame) -> TrainedModels:

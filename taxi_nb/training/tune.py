@@ -8,6 +8,7 @@ chance.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ import pandas as pd
 
 from taxi_nb.evaluation.day_blocks import MIN_DAYS, days_of, rmse_gain
 from taxi_nb.models.choice import ModelChoice
+from taxi_nb.plots import HELD_OUT
 from taxi_nb.tracking.contents import RunContents
 from taxi_nb.tracking.progress_bar import progress_bar
 from taxi_nb.tracking.run import tracked_run
-from taxi_nb.training.train import TrainingResult, fit_and_log
+from taxi_nb.training._tuned_against_default import TunedAgainstDefault
+from taxi_nb.training.train import TrainingResult, fit_and_log, fitted
 from taxi_nb.trips.arguments import require
 from taxi_nb.trips.split import require_disjoint
 
@@ -50,6 +53,9 @@ class TuningResult:
     chosen: int  # The trial that won; 0 is the default.
     reason: str  # Why, a sentence.
     best: TrainingResult  # Its setting, refitted on all training trips and logged.
+    # The best other setting against the default on the validation trips, each refitted on all
+    # training trips; None where no other one was tried.
+    helped: TunedAgainstDefault | None = None
 
 
 def search_space(max_rounds: int) -> dict[str, Any]:
@@ -89,8 +95,8 @@ def tune(
     Each trial predicts the last days of the training months from the days before them, a week at a
     time. How many trees it grows on one week is decided by the others. Trial 0 is the default, as
     it comes; another setting takes its place only if it is better trip by trip by more than chance
-    explains, days being blocks and all trials being counted. The validation months are looked at
-    once, for the model that is refitted.
+    explains, days being blocks and all trials being counted. The validation months choose nothing:
+    default and best other setting, both refitted on all training months, are compared on them.
 
     Parameters
     ----------
@@ -113,7 +119,7 @@ def tune(
     Returns
     -------
     TuningResult
-        The trials, which of them won and why, and the refitted model.
+        The trials, which of them won and why, the refitted model, and whether tuning helped.
 
     Raises
     ------
@@ -137,11 +143,10 @@ def tune(
     with tracked_run(name="tuning", kind="training") as run:
         search = _Search(default, [_Origin.of(default, *week) for week in weeks])
         trials = search.carry_out(max_evals, max_rounds, early_stopping_rounds)
+        # The pictures of trials say what they predicted.
+        first, last = (days["pickup_datetime"] for _, days in (weeks[0], weeks[-1]))
+        trials.attrs[HELD_OUT] = f"{first.min():%d %b %Y} to {last.max():%d %b %Y}"
         chosen, reason = search.winner()
-        won = trials.iloc[chosen]
-        if chosen:
-            drawn = _cast({name: won[name] for name in search_space(max_rounds)})
-            params = {**default.params, **drawn, "n_estimators": int(won["rounds"])}
         contents = RunContents(
             metrics={
                 "trials": len(trials),
@@ -152,9 +157,28 @@ def tune(
             files={"tuning/trials.csv": trials.to_csv().encode()},
         )
         contents.log(run.info.run_id)
-        choice = ModelChoice(model, params or {}, seed)
-        refitted = fit_and_log(choice, training, validation, run.info.run_id)
-        return TuningResult(trials, chosen, reason, refitted)
+        other = search.best_other
+        settings = {trial: _setting(default, trials.iloc[trial]) for trial in {0, other or 0}}
+        refitted = fit_and_log(settings[chosen], training, validation, run.info.run_id)
+        helped = None
+        if other is not None:
+            models = {chosen: refitted.estimator}
+            left_out = 0 if chosen else other
+            models[left_out], _ = fitted(settings[left_out], training)
+            helped = TunedAgainstDefault.of(
+                validation, other, default=models[0], tuned=models[other]
+            )
+            RunContents(metrics=helped.metrics).log(run.info.run_id)
+        return TuningResult(trials, chosen, reason, refitted, helped)
+
+
+def _setting(default: ModelChoice, trial: pd.Series) -> ModelChoice:
+    """Return the setting of a trial; that of the first is the default."""
+    if trial.name == 0:
+        return default
+    drawn = _cast({name: trial[name] for name in search_space(1)})
+    params = {**default.params, **drawn, "n_estimators": int(trial["rounds"])}
+    return ModelChoice(default.name, params, default.seed)
 
 
 def _weeks(training: pd.DataFrame, origins: int) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
@@ -214,6 +238,15 @@ class _Origin:
             verbose_eval=False,
         )
 
+    def effective(self, params: Mapping[str, Any]) -> dict[str, float]:
+        """Return the parameters of trees as XGBoost has them, with its own where none are given."""
+        from xgboost import Booster
+
+        given = {name: value for name, value in params.items() if value is not None}
+        learner = json.loads(Booster(given, [self.fitted_on]).save_config())["learner"]
+        known = learner["gradient_booster"]["tree_train_param"]
+        return {name: float(known[name]) for name in search_space(1)}
+
     def _rmse(self, predicted: npt.NDArray[np.float32], _: Any) -> tuple[str, float]:
         """Measure a round; the last digits of XGBoost's own sum tell how many threads shared it."""
         return "rmse", float(np.sqrt(np.mean((predicted - self.actual) ** 2)))
@@ -232,6 +265,12 @@ class _Search:
         self._usual = default.estimator().get_xgb_params()
         self._trees = int(default.estimator().get_num_boosting_rounds())
         self._origins = origins
+        # Trials are shown with what XGBoost takes where a model says nothing.
+        usual = origins[0].effective(self._usual)
+        self._shown = {
+            name: usual[name] if self._usual.get(name) is None else self._usual[name]
+            for name in search_space(1)
+        }
         self._days = np.concatenate([origin.days for origin in origins])
         self._squared: list[Floats] = []
         self.rows: list[dict[str, Any]] = []
@@ -263,7 +302,7 @@ class _Search:
     def _trial(self, drawn: Mapping[str, Any], fit: Callable[..., tuple[Floats, int]]) -> float:
         import mlflow
 
-        params = {**{name: self._usual.get(name) for name in search_space(1)}, **drawn}
+        params = {**self._shown, **drawn}
         with tracked_run(name=f"trial {len(self.rows)}", kind="trial", params=params) as run:
             squared, rounds = fit({**self._usual, **drawn})
             rmse = float(squared.mean() ** 0.5)
@@ -292,23 +331,28 @@ class _Search:
         each = zip(self._origins, fitted, rounds, strict=True)
         return np.concatenate([one.squared_errors(booster, int(n)) for one, booster, n in each])
 
+    @property
+    def best_other(self) -> int | None:
+        """The best trial but for the default; None if there is no other."""
+        others = range(1, len(self.rows))
+        return min(others, key=lambda trial: float(self.rows[trial]["rmse"]), default=None)
+
     def winner(self) -> tuple[int, str]:
         """Return the trial whose setting is to be used, and why."""
-        default = self.rows[0]["rmse"]
-        others = range(1, len(self.rows))
-        if not others:
+        default, best, others = self.rows[0]["rmse"], self.best_other, len(self.rows) - 1
+        if best is None:
             return 0, f"the default is used: no other setting was tried; RMSE {default:.3f} minutes"
-        best = min(others, key=lambda trial: float(self.rows[trial]["rmse"]))
         gain = rmse_gain(self._squared[0], self._squared[best], self._days)
+        among = f"the best of {others} others" if others > 1 else "the only other"
         says = (
-            f"trial {best}, the best of {len(others)} others, has an RMSE of "
-            f"{self.rows[best]['rmse']:.3f} minutes where the default has {default:.3f}"
+            f"trial {best}, {among}, has an RMSE of {self.rows[best]['rmse']:.3f} minutes on the "
+            f"held-out days where the default has {default:.3f}"
         )
         if gain.mean <= 0:
             return 0, f"the default stays: {says}"
         if gain.days < MIN_DAYS:
             return 0, f"the default stays: {says}, and {gain.days} days are too few to tell"
-        needed = gain.reach(len(others))
+        needed = gain.reach(others)
         verdict = f"a gain of {gain.mean:.3f}, where chance explains {needed:.3f}"
         if gain.mean > needed:
             return best, f"{says}: {verdict}"

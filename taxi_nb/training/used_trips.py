@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from taxi_nb.plain_data import to_json
 from taxi_nb.tracking.contents import RunContents
 from taxi_nb.tracking.inputs import not_inputs
-from taxi_nb.tracking.names import SOURCE_TAG, SYNTHETIC_TAG
+from taxi_nb.tracking.names import SOURCE_TAG, SYNTHETIC_TAG, UNITS_TAG
 from taxi_nb.trips.batches import reopen
 from taxi_nb.trips.loading import MAX_TRIPS
 from taxi_nb.trips.origin import Provenance, is_part, provenance
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Run
 
 Role = Literal["training", "validation", "test", "scored"]
+# How the names of metrics end that are durations.
+_IN_MINUTES = ("rmse", "mae")
 
 
 def log_trips(trips: pd.DataFrame, role: Literal["training", "validation"]) -> None:
@@ -64,6 +66,7 @@ def add_trips(
         contents.metrics[f"{role}_trips"] = all_trips
     label = f"{origin.source} (synthetic)" if origin.synthetic else origin.source
     contents.tags |= {SOURCE_TAG: label, SYNTHETIC_TAG: str(origin.synthetic).lower()}
+    contents.tags[UNITS_TAG] = json.dumps(dict.fromkeys(_IN_MINUTES, "minutes"))
     contents.files[_file(role)] = to_json(origin.to_dict(), indent=2).encode()
     contents.files[f"data/{role}_cleaning.txt"] = str(origin.cleaning).encode()
     contents.inputs.append(_input(origin, role, trips))

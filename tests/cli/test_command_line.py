@@ -223,11 +223,12 @@ def test_report_writes_pages_again_compares_runs_and_makes_one_file(
         assert taxi_nb("run", "params/test.yaml", "--set", f"alpha={alpha}")[0] == 0
     runs = sorted(path for path in (project.root / "runs").glob("[!.]*") if not path.is_symlink())
     code, out, _ = taxi_nb("report", runs[0].name, "--against", runs[1].name)
-    assert (code, out.strip()) == (0, str(runs[0] / "index.html"))
-    assert "alpha is 2" in (runs[0] / "against" / f"{runs[1].name}.html").read_text()
+    page = runs[0] / "against" / f"{runs[1].name}.html"
+    assert (code, out.strip()) == (0, str(page))
+    assert "alpha is <del>2</del>" in page.read_text()
     code, out, _ = taxi_nb("report", "--single-file", "--output", "all.html")
     assert (code, out.strip()) == (0, str(project.root / "all.html"))
-    assert "alpha is 2" in (project.root / "all.html").read_text()
+    assert "alpha is <ins>2</ins>" in (project.root / "all.html").read_text()
     newest = project.root / "runs" / "latest" / "index.html"
     before = newest.read_text()
     newest.write_text("")
@@ -237,6 +238,8 @@ def test_report_writes_pages_again_compares_runs_and_makes_one_file(
     for wrong, said in (
         (("report", "no-such-run"), "no-such-run is not a run"),
         (("report", "--output", "all.html"), "--single-file"),
+        (("report", "--single-file", "--against", runs[0].name), "leave out --against"),
+        (("report", runs[0].name, "--against", runs[0].name), "is the run itself"),
     ):
         code, _, err = taxi_nb(*wrong)
         assert code == 2

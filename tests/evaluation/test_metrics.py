@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from taxi_nb import error_by, load_trips, regression_metrics, rule_of_thumb
+from taxi_nb import error_by, gain_over, load_trips, plots, regression_metrics, rule_of_thumb
 
 
 def test_metrics_of_a_known_case() -> None:
@@ -25,6 +25,37 @@ def test_errors_by_slice_count_and_keep_the_order_of_a_categorical() -> None:
     assert list(table["trips"]) == [2, 1, 1]
     assert list(table["rmse"]) == pytest.approx([2.0, 0.0, 3.0])
     assert list(table["bias"]) == pytest.approx([0.0, 0.0, 3.0])
+
+
+def test_slices_come_with_errors_over_days_and_another_prediction_beside(project: object) -> None:
+    trips = load_trips("green", ["2021-01"], "sample", sample_rows=1_000).head(900)
+    late = 3.0 + trips["pickup_datetime"].dt.day % 2
+    first = trips["pickup_datetime"].dt.day == 1
+    slices = first.map({True: "the first", False: "later"})
+    table = error_by(trips, trips["duration"] + late, slices, beside=trips["duration"] + 5.0)
+    assert table["trips"].sum() == 900
+    assert list(table["beside_rmse"]) == pytest.approx([5.0, 5.0])
+    assert list(table["gain"]) == pytest.approx(list(5.0 - table["rmse"]))
+    later, one_day = table.loc["later"], table.loc["the first"]
+    assert (one_day["days"], one_day["rmse"]) == (1, 4.0)
+    # Nobody knows from one day how days scatter.
+    assert np.isnan(one_day["rmse_error"])
+    assert np.isnan(one_day["gain_error"])
+    among = trips[~first]
+    gain = gain_over(among, among["duration"] + 5.0, among["duration"] + late[~first])
+    assert (later["gain"], later["gain_error"]) == pytest.approx((gain.mean, gain.error))
+    assert later["rmse_error"] > 0
+
+    (axes,) = plots.error_by_slice(table, "Error", "day", trips).axes
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == [f"{name}\n{count}" for name, count in table["trips"].items()]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "model",
+        "± standard error over days",
+        "rule of thumb",
+    ]
 
 
 def test_the_rule_of_thumb_is_a_line_in_distance_for_each_hour() -> None:

@@ -31,7 +31,8 @@ steps:
 def shell(project: Project) -> Iterator[InteractiveShell]:
     """A shell with the extension, in a project of two notebooks."""
     project.notebook("01_a", parameters="seed: int = 1  # a\nrows: int = 10  # b")
-    project.notebook("02_b", parameters="seed: int = 1  # a\nmodel: str = 'ridge'  # b")
+    typed = "from taxi_nb import ModelName\nseed: int = 1  # a\nmodel: ModelName = 'ridge'  # b"
+    project.notebook("02_b", parameters=typed)
     project.pipeline(PIPELINE)
     made = InteractiveShell()
     made.run_line_magic("load_ext", "taxi_nb")
@@ -91,6 +92,7 @@ def test_params_takes_a_step_and_other_values(shell: InteractiveShell) -> None:
         ("params/test.yaml", "name a step, one of 01_a, 02_b[linear], 02_b[lasso]"),
         ("params/test.yaml 03_c", "no step '03_c'"),
         ("params/test.yaml 01_a sed=1", "did you mean 'seed'"),
+        ("params/test.yaml 02_b model=laso", "did you mean 'lasso'"),
     ],
 )
 def test_a_mistake_is_one_line_and_sets_nothing(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import nbformat
+from mlflow import MlflowClient
 
 from taxi_nb.pipeline.record import RunRecord, Status
 from tests.conftest import Project, runs_of, texts
@@ -242,3 +243,42 @@ def test_an_error_without_words_and_text_beyond_ascii_are_kept(project: Project,
     )
     assert record.steps[0].error is not None
     assert record.steps[0].error.type == "KeyError"
+
+
+def test_mlflows_pages_say_what_a_run_came_to(project: Project, store: str, run: Run) -> None:
+    project.notebook(
+        "01_a",
+        "import mlflow\nfrom mlflow.models import Model\nfrom taxi_nb import tracked_run",
+        "class Flavor:\n    @staticmethod\n    def save_model(path, mlflow_model, **_):\n"
+        "        import os; os.makedirs(path); mlflow_model.save(path + '/MLmodel')",
+        "with tracked_run(kind='training', tags={'model': 'mine'}):\n"
+        "    mlflow.log_metric('valid_rmse', 5.25); mlflow.log_metric('valid_rmse_error', 0.5)\n"
+        "    Model.log(name='mine', flavor=Flavor)",
+    )
+    run(ONE)
+    client = MlflowClient()
+    (top,) = (one for one in runs_of(store) if one.data.tags["taxi_nb.kind"] == "pipeline")
+    assert top.data.metrics["valid_rmse"] == 5.25
+    assert top.data.metrics["valid_rmse_error"] == 0.5
+    said = top.data.tags["mlflow.note.content"]
+    assert said.startswith("**No decision: no step registers a model**")
+    assert "Best model: mine of 01_a, valid_rmse 5.25 ± 0.5" in said
+    experiment = client.get_experiment(top.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    view = json.loads(experiment.tags["mlflow.sharedViewState.pipelines"])
+    assert "metrics.`valid_rmse`" in view["selectedColumns"]
+    # Plain MLflow would name the kernel's program.
+    (model,) = client.search_logged_models([top.info.experiment_id])
+    assert model.tags["mlflow.source.name"] == "notebooks/01_a.ipynb"
+    assert model.tags["mlflow.source.type"] == "NOTEBOOK"
+
+    project.notebook("01_a", "raise ValueError('no such month')")
+    run(ONE)
+    failed = next(
+        one for one in runs_of(store) if one.info.status == "FAILED" and "pipeline" in one.data.tags
+    )
+    assert failed.data.tags["mlflow.note.content"].startswith("**failed**\n\n01_a: ")
+    assert "no such month" in failed.data.tags["mlflow.note.content"]
+    assert "valid_rmse" not in failed.data.metrics
+    kept = client.get_experiment(top.info.experiment_id).tags
+    assert json.loads(kept["mlflow.sharedViewState.pipelines"]) == view

@@ -335,6 +335,9 @@ def test_the_next_month_is_scored_or_there_is_no_verdict(champion: Project, tmp_
     following = score_next("green", ["2021-01", "2021-02"], source="sample", sample_rows=ROWS)
     assert following.origin.months == ("2021-03",)
     assert following.remarks == []
+    # The champion was chosen by February, whatever months somebody asks about.
+    asked = score_next("green", ["2021-01"], source="sample", sample_rows=ROWS)
+    assert asked.origin.months == ("2021-03",)
     folder = month_of(sample_table("2021-02"), tmp_path / "months", "2021-02")
     instead = score_next("green", ["2021-01", "2021-02"], source=folder)
     assert instead.origin.months == ("2021-02",)

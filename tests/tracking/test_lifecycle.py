@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from taxi_nb.tracking import _lifecycle
 from taxi_nb.tracking._lifecycle import close_abandoned, owner
-from taxi_nb.tracking.names import LEASE_TAG, OWNER_TAG
+from taxi_nb.tracking.names import LEASE_TAG, OWNER_TAG, PARENT_TAG
 
 PLACE, OWN = owner().rsplit("/", 2)[0], str(os.getpid())
 ELSEWHERE = "00000000-0000-4000-8000-000000000000/4026531836"
@@ -50,6 +50,22 @@ def test_an_owner_elsewhere_is_believed_until_its_lease_has_run_out(store: str, 
     other = f"{ELSEWHERE}/{OWN}/1 on {host}"
     assert state_after_closing(other, lease=60) == "RUNNING"
     assert state_after_closing(other, lease=-1) == "KILLED"
+
+
+def test_a_model_that_a_killed_process_was_logging_is_not_pending_for_ever(store: str) -> None:
+    client = MlflowClient()
+    ended = {OWNER_TAG: f"{PLACE}/{ended_process()}/1 on here"}
+    run = client.create_run("0", tags=ended)
+    step = client.create_run("0", tags={PARENT_TAG: run.info.run_id})
+    cut_short = client.create_logged_model("0", "lasso", step.info.run_id)
+    whole = client.create_logged_model("0", "ridge", run.info.run_id)
+    client.finalize_logged_model(whole.model_id, "READY")
+    alive = client.create_run("0", tags={OWNER_TAG: owner()})
+    others = client.create_logged_model("0", "linear", alive.info.run_id)
+    close_abandoned(client, "0")
+    models = (cut_short, whole, others)
+    states = [str(client.get_logged_model(one.model_id).status) for one in models]
+    assert states == ["FAILED", "READY", "PENDING"]
 
 
 def test_owners_as_they_were_written_before_are_believed_for_a_day(store: str) -> None:

@@ -13,11 +13,13 @@ from taxi_nb import (
     load_split,
     load_trips,
     log_evaluation,
+    pair_seen,
     plots,
     promote_if_better,
     provenance,
     trained_models,
 )
+from taxi_nb.training.trained_models import TrainedModels
 from taxi_nb.training.used_trips import digests_of
 from tests.conftest import runs_of
 from tests.trained_models import TrainedModels as Trained
@@ -105,3 +107,49 @@ def test_an_evaluation_is_logged_in_one_go(trained: Trained, store: str) -> None
     log_evaluation(figures={"durations": plots.durations(trained.validation)}, name="explore")
     explored = runs_of(store, "attributes.run_name = 'explore'")[-1]
     assert "evaluated_run" not in explored.data.tags
+
+
+def of(name: str, model: str, rmse: float, **params: str) -> TrainedModel:
+    return TrainedModel(name, model, name, {"model": model, **params}, {"valid_rmse": rmse}, "")
+
+
+def test_the_distance_is_judged_like_for_like(project: object) -> None:
+    """Not the best with it against the best without, which may be tuned or have more trees."""
+    models = TrainedModels(
+        [
+            of("tuning", "xgboost-rich", 5.195, n_estimators="390", features="many"),
+            of("rich", "xgboost-rich", 5.283, n_estimators="600", features="many"),
+            of("before", "xgboost-before", 5.800, n_estimators="600", features="fewer"),
+            of("lasso", "lasso", 11.2),
+        ]
+    )
+    pair = models.with_and_without("trip_distance")
+    assert pair is not None
+    assert [one.name for one in pair] == ["rich", "before"]
+    assert TrainedModels(models[:1] + models[2:]).with_and_without("trip_distance") is None
+
+
+def test_models_are_named_as_models_and_the_same_again_is_no_other(project: object) -> None:
+    same = [of(name, "xgboost", 5.0, alpha="1") for name in ("03_train[xgboost]", "04_tune")]
+    models = TrainedModels([*same, of("03_train[lasso]", "lasso", 6.0)])
+    assert [models.title(one) for one in models] == [
+        "xgboost (03_train[xgboost])",
+        "xgboost (04_tune)",
+        "lasso",
+    ]
+    assert (len(models), models.different) == (3, 2)
+
+
+def test_pairs_that_training_never_saw_are_found(project: object) -> None:
+    def january(max_trips: int) -> pd.DataFrame:
+        return load_trips("green", ["2021-01"], "sample", sample_rows=2_000, max_trips=max_trips)
+
+    asked = load_trips("green", ["2021-02"], "sample", sample_rows=500)
+    training = january(10_000)
+    known = set(zip(training["PULocationID"], training["DOLocationID"], strict=True))
+    pairs = zip(asked["PULocationID"], asked["DOLocationID"], strict=True)
+    expected = [pair in known for pair in pairs]
+    assert 0 < sum(expected) < len(expected)
+    assert pair_seen(training, asked).tolist() == expected
+    # A frame that holds a part stands for all its trips.
+    assert pair_seen(january(300), asked).tolist() == expected

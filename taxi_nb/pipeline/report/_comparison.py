@@ -10,7 +10,7 @@ from typing import Any
 
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.report._metrics import better, by_importance
-from taxi_nb.pipeline.report.figures import Figure
+from taxi_nb.pipeline.report._same_data import on_same_data
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.plain_data import plain, shortened
 from taxi_nb.tracking.measuring import measures_the_machine
@@ -34,6 +34,8 @@ class MetricChange:
     metric: str
     before: float
     after: float
+    # Whether it is known that both were measured on the same data.
+    same_data: bool = False
 
     @property
     def difference(self) -> float:
@@ -49,23 +51,8 @@ class MetricChange:
 
     @property
     def better(self) -> bool | None:
-        """Whether it improved, where its name tells."""
-        return better(self.metric, self.before, self.after)
-
-
-@dataclass(frozen=True)
-class FigurePair:
-    """A figure of a step in both runs; a side that does not have it is None."""
-
-    step: str
-    key: str
-    before: Figure | None
-    after: Figure | None
-
-    @property
-    def changed(self) -> bool:
-        """Whether a single pixel differs."""
-        return self.before is None or self.after is None or self.before.digest != self.after.digest
+        """Whether it improved, where its name tells and both are of the same data."""
+        return better(self.metric, self.before, self.after) if self.same_data else None
 
 
 @dataclass(frozen=True)
@@ -75,6 +62,8 @@ class Comparison:
     steps: tuple[Change, ...]
     parameters: tuple[Change, ...]
     data: tuple[Change, ...]
+    # Read beside the data: files that nothing calls data.
+    files: tuple[Change, ...]
     code: tuple[Change, ...]
     environment: tuple[Change, ...]
     # Parts that could not be compared, and why.
@@ -82,6 +71,8 @@ class Comparison:
     metrics: tuple[MetricChange, ...]
     # How many have the same value in both, the machine's left out.
     same_metrics: int
+    # The steps of both runs that are known to have used the same data.
+    on_same_data: frozenset[str]
 
     @property
     def causes(self) -> list[tuple[str, tuple[Change, ...]]]:
@@ -90,9 +81,31 @@ class Comparison:
             ("Steps", self.steps),
             ("Parameters", self.parameters),
             ("Data", self.data),
+            ("Files", self.files),
             ("Code", self.code),
             ("Environment", self.environment),
         ]
+
+    @property
+    def code_says(self) -> str | None:
+        """Say that no code changed; None if some did, or nothing is known."""
+        old, new = self.before.record, self.after.record
+        if self.code:
+            return None
+        if _same_state(self.before, self.after):
+            return f"No code changed: both ran commit {str(new.commit)[:10]} as it is."
+        if self.unknown or old.commit != new.commit:
+            return None
+        return "No change in the code that both ran, as far as both noted it."
+
+    @property
+    def metrics_by_step(self) -> list[tuple[str, list[MetricChange]]]:
+        """Return what changed of each step, the machine's left out; steps as the run has them."""
+        found: dict[str, list[MetricChange]] = {name: [] for name in self.after.steps}
+        for change in self.metrics:
+            if not change.is_of_the_machine:
+                found[change.step].append(change)
+        return [(name, changes) for name, changes in found.items() if changes]
 
 
 def as_written(value: Any) -> str:
@@ -105,8 +118,9 @@ def compare(before: RunOnDisk, after: RunOnDisk) -> Comparison:
     """Compare two runs by their records and by what their steps read."""
     both = [name for name in after.steps if name in before.steps]
     pairs = [(before.steps[name], after.steps[name]) for name in both]
+    same_data = frozenset(name for name in both if on_same_data(name, before, after))
     metrics = [
-        MetricChange(new.name, name, old.metrics[name], new.metrics[name])
+        MetricChange(new.name, name, old.metrics[name], new.metrics[name], new.name in same_data)
         for old, new in pairs
         for name in by_importance(new.metrics)
         if name in old.metrics
@@ -125,27 +139,14 @@ def compare(before: RunOnDisk, after: RunOnDisk) -> Comparison:
         steps=tuple(_step_changes(before, after)),
         parameters=_grouped(parameters),
         data=tuple(_data_changes(before, after, kept)),
+        files=_input_changes(kept, ("files",), _other_digests, _beginning),
         code=tuple(_code_changes(before, after, kept)),
         environment=_input_changes(kept, ("packages", "variables"), dict, _setting),
         unknown=tuple(_unknown(before, after)),
         metrics=tuple(change for change in metrics if change.difference),
         same_metrics=sum(not c.difference and not c.is_of_the_machine for c in metrics),
+        on_same_data=same_data,
     )
-
-
-def figure_pairs(before: RunOnDisk, after: RunOnDisk) -> list[FigurePair]:
-    """Pair the figures of two runs by step and title."""
-    found = []
-    for step in after.notebooks:
-        new = {figure.key: figure for figure in after.notebooks[step].figures}
-        earlier = before.notebooks.get(step)
-        if earlier and earlier.path.samefile(after.notebooks[step].path):
-            earlier = after.notebooks[step]  # Reused: there is nothing to read again.
-        elif earlier and not earlier.is_readable:
-            continue  # Where what is shown is compared, that is said.
-        old = {figure.key: figure for figure in earlier.figures} if earlier else {}
-        found += [FigurePair(step, key, old.get(key), new.get(key)) for key in {**new, **old}]
-    return found
 
 
 # For each step that both runs have: its name, and its recorded inputs before and after.
@@ -182,8 +183,48 @@ def _code_changes(before: RunOnDisk, after: RunOnDisk, inputs: _Inputs) -> Itera
     if new.dirty and not old.dirty:
         yield Change("changes that are not committed", "none", "some")
     yield from _grouped(_cell_changes(after, inputs))
-    yield from _input_changes(inputs, ("modules",), _module_digests, _beginning)
-    yield from _input_changes(inputs, ("files",), _other_digests, _beginning)
+    yield from _input_changes(_of_both(inputs), ("modules",), _module_digests, _beginning)
+    if not _same_state(before, after):
+        yield from _grouped(_imported(inputs))
+
+
+def _same_state(before: RunOnDisk, after: RunOnDisk) -> bool:
+    """Whether both ran the same commit, and nothing that is not committed."""
+    old, new = before.record, after.record
+    is_clean = old.dirty is False and new.dirty is False
+    return is_clean and old.commit is not None and old.commit == new.commit
+
+
+def _modules(inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    found = inputs.get("modules")
+    return found if isinstance(found, dict) else None
+
+
+def _of_both(inputs: _Inputs) -> _Inputs:
+    """Return the modules that both imported: that one imported more is no change of code."""
+    found = []
+    for step, *sides in inputs:
+        old, new = map(_modules, sides)
+        if old is not None and new is not None:
+            kept = [
+                {"modules": {path: side[path] for path in side if path in other}}
+                for side, other in ((old, new), (new, old))
+            ]
+            found.append((step, kept[0], kept[1]))
+    return found
+
+
+def _imported(inputs: _Inputs) -> Iterator[Change]:
+    for step, *sides in inputs:
+        old, new = map(_modules, sides)
+        if old is None or new is None or set(old) == set(new):
+            continue
+        gone, more = sorted(set(old) - set(new)), sorted(set(new) - set(old))
+        yield Change("modules that one of them imported", _listed(gone), _listed(more), (step,))
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return shortened(f"{len(paths)}: {', '.join(paths)}", 200) if paths else "none"
 
 
 def _cell_changes(after: RunOnDisk, inputs: _Inputs) -> Iterator[Change]:
@@ -226,7 +267,12 @@ def _data_digests(files: Mapping[str, Any], kind: str) -> dict[str, str]:
 
 def _other_digests(files: Mapping[str, Any]) -> dict[str, str]:
     found = {path: file for path, file in files.items() if isinstance(file, dict)}
-    return {path: str(file.get("digest")) for path, file in found.items() if not file.get("name")}
+    # One without a digest was looked for, and not there.
+    return {
+        path: str(file["digest"])
+        for path, file in found.items()
+        if file.get("digest") and not file.get("name")
+    }
 
 
 def _module_digests(modules: Mapping[str, Any]) -> dict[str, str]:

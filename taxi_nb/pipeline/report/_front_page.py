@@ -1,17 +1,24 @@
-"""The content of a run's front page: its steps, models, and the runs before it."""
+"""The content of a run's front page: what comes first, its steps, and the runs before it."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
+
+from markupsafe import Markup, escape
 
 from taxi_nb.pipeline.record import RunRecord, StepResult
 from taxi_nb.pipeline.report._chart import line_chart, most_recent_series
-from taxi_nb.pipeline.report._metrics import TEST, by_importance, lower_is_better, main_metric
+from taxi_nb.pipeline.report._comparison import Comparison
+from taxi_nb.pipeline.report._first_screen import first_screen, ranked
+from taxi_nb.pipeline.report._graph import Graph
+from taxi_nb.pipeline.report._metrics import by_importance, lower_is_better, main_metric
 from taxi_nb.pipeline.report._page_summary import PageSummary
 from taxi_nb.pipeline.report._pages import moment
 from taxi_nb.pipeline.report._untrusted import Held
@@ -19,12 +26,11 @@ from taxi_nb.pipeline.report.executed import ExecutedNotebook
 from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.pipeline.reviewed import kept_reviews, reviewed_digest
-from taxi_nb.plain_data import plain
-from taxi_nb.tracking.judgements import Judgement
-from taxi_nb.tracking.outcomes import TrainedModel
+from taxi_nb.plain_data import plain, shortened
 from taxi_nb.tracking.run_reviews import RunReview
 
 _MODEL_METRICS = 6
+_LONGEST_CONCLUSION = 1_500
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Bar:
 class StepView:
     result: StepResult
     title: str | None
+    conclusion: Markup | None
     parameters: dict[str, Any]
     metrics: list[str]
     figures: tuple[Figure, ...]
@@ -48,25 +55,43 @@ class StepView:
     bar: Bar | None
 
 
+@dataclass(frozen=True)
+class Card:
+    """Steps that are shown as one: those of a matrix."""
+
+    name: str
+    title: str | None
+    steps: tuple[StepView, ...]
+    # Whether each of them trained a model.
+    trained: bool
+
+
 def front_page(
-    run: RunOnDisk, earlier: Sequence[RunOnDisk], summaries: Mapping[str, PageSummary]
+    run: RunOnDisk,
+    earlier: Sequence[RunOnDisk],
+    summaries: Mapping[str, PageSummary],
+    comparison: Comparison | None = None,
 ) -> dict[str, Any]:
     """Return the content of the front page's template.
 
-    `earlier` are runs of the same pipeline, oldest first; `summaries` those of the steps' pages.
+    `earlier` are runs of the same pipeline, oldest first; `summaries` those of the steps' pages;
+    `comparison` that with the last of them that ended well.
     """
     shared = shared_parameters(run.record)
+    views = [_step(run, step, summaries.get(step.name), shared) for step in run.record.steps]
     return {
         "run": run.record,
         "on_disk": run,
         "earlier": {other.record.id: other for other in earlier},
+        "comparison": comparison,
         "shared": shared,
         "held": sum((summary.held for summary in summaries.values()), Counter[str]()),
-        "steps": [_step(run, step, summaries.get(step.name), shared) for step in run.record.steps],
-        "checks": _checks(run.record.checks),
-        **_models(run.record.models),
-        "reported": _reported(run.record),
+        "steps": views,
+        "cards": _cards(views, {model.step for model in run.record.models}),
+        "graph": Graph.of(run.record.steps),
         "reviews": _reviews(run),
+        **first_screen(run.record, comparison),
+        **ranked(run.record, _MODEL_METRICS),
         **_history([*earlier, run]),
     }
 
@@ -75,16 +100,44 @@ def _step(
     run: RunOnDisk, step: StepResult, page: PageSummary | None, shared: Mapping[str, Any]
 ) -> StepView:
     notebook = run.notebooks.get(step.name)
+    shown = notebook if page else None
     return StepView(
         result=step,
         title=page.title if page else None,
+        # One that failed came to none, whatever its prose says.
+        conclusion=_with_emphasis(shown.conclusion) if shown and step.status.is_good else None,
         parameters={k: v for k, v in step.parameters.items() if k not in shared},
         metrics=by_importance(step.metrics),
-        figures=notebook.figures if notebook and page else (),
+        figures=shown.figures if shown else (),
         held=page.held if page else Counter(),
         hidden=page.hidden if page else Counter(),
         bar=_bar(run.record, step, notebook) if notebook and not step.reused_from else None,
     )
+
+
+def _with_emphasis(markdown: str | None) -> Markup | None:
+    """Return a text with what Markdown makes bold, italic or code; all else stands as text."""
+    if markdown is None:
+        return None
+    text = str(escape(" ".join(shortened(markdown, _LONGEST_CONCLUSION).split())))
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+    text = re.sub(r"\*\*(\S(?:[^*]*\S)?)\*\*", r"<strong>\1</strong>", text)
+    return Markup(re.sub(r"\*(\S(?:[^*<]*\S)?)\*", r"<em>\1</em>", text))  # noqa: S704 - escaped
+
+
+def _cards(views: Sequence[StepView], trained: set[str]) -> list[Card]:
+    def of_one_matrix(view: StepView) -> tuple[str, str]:
+        return view.result.name.partition("[")[0], view.result.notebook
+
+    cards = []
+    for (name, _), group in groupby(views, of_one_matrix):
+        steps = tuple(group)
+        titles = dict.fromkeys(view.title for view in steps)
+        title = steps[0].title if len(titles) == 1 else None
+        names = [view.result.name for view in steps]
+        shown = name if len(steps) > 1 else names[0]
+        cards.append(Card(shown, title, steps, trained.issuperset(names)))
+    return cards
 
 
 def _bar(record: RunRecord, step: StepResult, notebook: ExecutedNotebook) -> Bar | None:
@@ -99,55 +152,12 @@ def _bar(record: RunRecord, step: StepResult, notebook: ExecutedNotebook) -> Bar
     return Bar(offset, width, min(startup, 100.0))
 
 
-def _checks(found: Sequence[Judgement]) -> list[tuple[Judgement, int]]:
-    """Return what asks for attention, and of each check that passes everywhere one, with how many.
-
-    That is the one whose number is nearest to its limit.
-    """
-    passed: dict[str, list[Judgement]] = {}
-    for one in found:
-        if one.verdict == "pass":
-            passed.setdefault(one.check, []).append(one)
-    shown = [(one, 1) for one in found if one.verdict != "pass"]
-    for every in passed.values():
-        nearest = max(every, key=lambda one: abs(one.value or 0) * (-1 if one.is_least else 1))
-        shown.append((nearest, len(every)))
-    return shown
-
-
 def _reviews(run: RunOnDisk) -> list[tuple[RunReview, bool]]:
     """Return the decisions about a run, the last first, and whether each is about it as it is."""
     if not (found := kept_reviews(run.folder)):
         return []
     now = reviewed_digest(run.folder, run.record)
     return [(one, one.reviewed == now) for one in reversed(found)]
-
-
-def _models(models: Sequence[TrainedModel]) -> dict[str, Any]:
-    names = by_importance(name for model in models for name in model.metrics)
-    main = names[0] if names else ""
-    ascend = lower_is_better(main)
-
-    def rank(model: TrainedModel) -> float:
-        value = model.metrics.get(main, math.nan)
-        return math.inf if math.isnan(value) else (value if ascend else -value)
-
-    return {
-        "models": sorted(models, key=rank),
-        "models_ascend": ascend,
-        "model_metrics": names[:_MODEL_METRICS],
-    }
-
-
-def _reported(record: RunRecord) -> dict[str, Mapping[str, float]]:
-    """Return what steps that trained no model measured on records kept for after the choice."""
-    trained = {model.step for model in record.models}
-    measured = {
-        step.name: {n: step.metrics[n] for n in by_importance(step.metrics) if n.startswith(TEST)}
-        for step in record.steps
-        if step.name not in trained
-    }
-    return {name: metrics for name, metrics in measured.items() if metrics}
 
 
 def _history(runs: Sequence[RunOnDisk]) -> dict[str, Any]:
@@ -173,13 +183,12 @@ def _best(record: RunRecord, metric: str | None) -> float | None:
 
 
 def shared_parameters(record: RunRecord) -> dict[str, Any]:
-    """Return the parameters that have one value in all the steps that have them."""
-    values: dict[str, list[Any]] = {}
-    for step in record.steps:
-        for name, value in step.parameters.items():
-            values.setdefault(name, []).append(value)
+    """Return the parameters that all steps have, with one value."""
+    if len(record.steps) < 2:
+        return {}
+    first, *others = (step.parameters for step in record.steps)
     return {
-        name: given[0]
-        for name, given in values.items()
-        if len(given) > 1 and all(plain(value) == plain(given[0]) for value in given)
+        name: value
+        for name, value in first.items()
+        if all(name in other and plain(other[name]) == plain(value) for other in others)
     }

@@ -13,6 +13,7 @@ from taxi_nb.pipeline.report.past import RunOnDisk
 PAGE = "index.html"
 FIGURES = "figures"
 COMPARISONS = "against"
+SEARCH = "search.html"
 
 
 class Links:
@@ -53,6 +54,18 @@ class Links:
             return f"#{place or page_place(result)}"
         return f"{self.base}{result.html}" + (f"#{place}" if place else "")
 
+    def search(self) -> str:
+        """Return where all pages of the run can be searched."""
+        return "#search" if self.one_file else f"{self.base}{SEARCH}"
+
+    def page_of(self, other: RunOnDisk, step: str, cell: int) -> str | None:
+        """Return a cell on a page of another run; None if there is no such page."""
+        result = other.steps[step]
+        if self.one_file or not result.html or not (other.folder / result.html).is_file():
+            return None
+        place = f"{cell_prefix(result)}cell-{cell}"
+        return f"{self.base}../{other.folder.name}/{result.html}#{place}"
+
     def picture(self, figure: Figure) -> str:
         if self.one_file:
             return f"data:{figure.kind};base64,{base64.b64encode(figure.data).decode()}"
@@ -70,7 +83,7 @@ class Links:
     def comparison(self, other: RunOnDisk) -> str | None:
         if other.record.id not in self.compared:
             return None
-        return "#comparison" if self.one_file else f"{self.base}{comparison_page(other)}"
+        return "#comparison" if self.one_file else f"{self.base}{comparison_page(other.folder)}"
 
     def notebook(self, step: StepResult) -> str | None:
         """Return the executed notebook's file, if it is beside the page."""
@@ -79,9 +92,9 @@ class Links:
         return f"{self.base}{step.executed_notebook}"
 
 
-def comparison_page(other: RunOnDisk) -> str:
-    """Return the file of a comparison with another run, below the run's folder."""
-    return f"{COMPARISONS}/{other.folder.name}.html"
+def comparison_page(other: Path) -> str:
+    """Return the file of a comparison with another run's folder, below the run's own."""
+    return f"{COMPARISONS}/{other.name}.html"
 
 
 def cell_prefix(step: StepResult) -> str:

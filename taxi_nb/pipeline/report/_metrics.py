@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,6 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 TEST = "test_"
 """How metrics begin that are measured once, on records that neither taught nor chose a model."""
 _JUDGED = ("valid_", "validation_", "val_", TEST)
+_SETS = {
+    **dict.fromkeys(("valid", "validation", "val"), "validation"),
+    **{"test": "test", "train": "training"},
+}
+_SHORT = {"rmse": "RMSE", "mse": "MSE", "mae": "MAE", "mape": "MAPE", "auc": "AUC", "r2": "R²"}
 _USUAL = ("rmse", "mae", "loss", "error", "accuracy", "auc", "f1", "r2")
 _LOWER_IS_BETTER = ("rmse", "mse", "mae", "mape", "loss", "error", "seconds")
 _HIGHER_IS_BETTER = ("accuracy", "auc", "f1", "precision", "recall", "r2")
@@ -31,6 +37,29 @@ def _rank(name: str) -> tuple[int, int, str]:
 def is_judged(name: str) -> bool:
     """Whether a metric says how good something is on data that it has not learned from."""
     return name.startswith(_JUDGED) and name.endswith(_USUAL)
+
+
+def metric_words(name: str) -> str:
+    """Return a metric's name as people say it.
+
+    >>> metric_words("valid_rmse"), metric_words("trips")
+    ('validation RMSE', 'trips')
+    """
+    first, _, rest = name.partition("_")
+    if first not in _SETS or not rest:
+        return name
+    return " ".join([_SETS[first], *(_SHORT.get(part, part) for part in rest.split("_"))])
+
+
+def unit_of(name: str, units: Mapping[str, str]) -> str:
+    """Return the unit of a metric, of an error as of what it is the error of; or nothing.
+
+    >>> unit_of("test_rmse_day_error", {"rmse": "seconds"}), unit_of("valid_r2", {"rmse": "s"})
+    ('seconds', '')
+    """
+    plain = re.sub(r"(_day)?_error$", "", name)
+    ends = [end for end in units if plain == end or plain.endswith(f"_{end}")]
+    return units[max(ends, key=len)] if ends else ""
 
 
 def main_metric(of_steps: Sequence[Mapping[str, float]]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from html import escape
 from typing import Any
@@ -14,6 +14,7 @@ from nbconvert.filters.ansi import ansi2html
 
 from taxi_nb.pipeline.report import _untrusted as untrusted
 from taxi_nb.pipeline.report._prose import Prose
+from taxi_nb.pipeline.report._tables import legible
 from taxi_nb.pipeline.report._untrusted import Safe, in_words
 from taxi_nb.pipeline.report.executed import joined_streams, settled
 from taxi_nb.pipeline.report.figures import IMAGES, alt_text, encoded_image
@@ -33,13 +34,31 @@ _FRAME = (
     "td,th{{padding:.2rem .6rem;text-align:right}}</style>{}"
 )
 
+# ``Cell In[3]`` in a traceback, ``Input In [3]`` in one of an older Jupyter, in any colours.
+_EXECUTED = re.compile(
+    r"(?:Cell|Input)(?P<between>(?:<[^>]*>|\s)*)In(?:<[^>]*>|\s)*\[(?P<count>\d{1,6})\]"
+)
+
 
 class OutputHtml:
-    """Renders the outputs of the notebook at an address and counts what it held back of them."""
+    """Renders the outputs of the notebook at an address and counts what it held back of them.
 
-    def __init__(self, prose: Prose, notebook: str | None) -> None:
+    `words` are for raw names in tables; `places` says of a cell's execution count which cell of
+    the page that was, and its anchor.
+    """
+
+    def __init__(
+        self,
+        prose: Prose,
+        notebook: str | None,
+        words: Mapping[str, str],
+        places: Mapping[int, tuple[int, str]],
+    ) -> None:
         self.prose = prose
         self.notebook = notebook
+        self.words = words
+        self.places = places
+        self.tables = 0
         self.held: untrusted.Held = Counter()
         self.written = 0
 
@@ -119,7 +138,10 @@ class OutputHtml:
     def noted(self, safe: Safe) -> str:
         """Return the HTML with a note on what was taken out of it."""
         self.held += safe.held
-        html = f'<div class="rich">{safe.html}</div>' if safe.html.strip() else ""
+        above = self.prose.headings[-1].text if self.prose.headings else ""
+        shown, tables = legible(safe.html, above, self.words, first=self.tables + 1)
+        self.tables += tables
+        html = f'<div class="rich">{shown}</div>' if shown.strip() else ""
         return html + (_held_note(in_words(safe.held)) if safe.held else "")
 
     def _error(self, output: Any) -> str:
@@ -128,8 +150,19 @@ class OutputHtml:
         return (
             f'<div class="failure-text" role="group" aria-label="Error">'
             f"<p><strong>{name}</strong>: {value}</p>"
-            f"{self._bounded(traceback, _pre)}</div>"
+            f"{self._bounded(traceback, lambda text: self._with_cells(_pre(text)))}</div>"
         )
+
+    def _with_cells(self, traceback: str) -> str:
+        """Call cells by their numbers on the page: Jupyter counts executions."""
+
+        def called(found: re.Match[str]) -> str:
+            if (place := self.places.get(int(found["count"]))) is None:
+                return found[0]
+            number, anchor = place
+            return f'Cell{found["between"]}<a href="#{escape(anchor)}">{number}</a>'
+
+        return _EXECUTED.sub(called, traceback)
 
     def _bounded(self, text: str, render: Callable[[str], str], *, with_end: bool = True) -> str:
         """Render the beginning of what is too long; of plain text the end, too."""

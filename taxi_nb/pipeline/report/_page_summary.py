@@ -28,6 +28,8 @@ class PageSummary:
     next: str | None
     # Cells, and code and outputs of cells, that the notebook's author hides.
     hidden: Counter[str] = field(default_factory=Counter)
+    # The labels of the data that it names; pages of older commits do not name all.
+    sources: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(vars(self))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Sized
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -15,7 +16,9 @@ from markupsafe import Markup
 from taxi_nb.pipeline.expected import duration
 from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.report._comparison import MetricChange, as_written
+from taxi_nb.pipeline.report._metrics import metric_words, unit_of
 from taxi_nb.pipeline.report._untrusted import in_words
+from taxi_nb.plain_data import shortened
 from taxi_nb.tracking.store import run_page
 
 
@@ -28,12 +31,14 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (duration, moment, number, sortable, difference)
-    found.filters |= {function.__name__: function for function in filters}
+    numbers = (duration, moment, number, error_of, sortable, difference, unit_of)
+    texts = (counted, metric_words, shortened)
+    found.filters |= {function.__name__: function for function in (*numbers, *texts)}
     found.filters |= {"value": as_written, "held": in_words}
-    script = _source(found, "page.js")
+    script = _source(found, "page.js") + _source(found, "cells.js")
+    style = _source(found, "style.css") + _source(found, "cells.css")
     found.globals |= {
-        "style": Markup(_source(found, "style.css")),  # noqa: S704 - our own file
+        "style": Markup(style),  # noqa: S704 - our own files
         "script": Markup(script),  # noqa: S704
         "policy": _policy(script),
         "mlflow_address": mlflow_address,
@@ -79,6 +84,18 @@ def number(given: float) -> str:
     if abs(given) >= 1000:
         return f"{given:,.1f}"
     return f"{given:.3f}" if abs(given) >= 0.0995 else f"{given:.3g}"
+
+
+def error_of(error: float, value: float) -> str:
+    """Return a standard error with the digits of the value that it is the error of."""
+    _, _, digits = number(value).partition(".")
+    is_shown = digits.isdecimal() and error >= 0.5 * 10 ** -len(digits)
+    return f"{error:.{len(digits)}f}" if is_shown else number(error)
+
+
+def counted(what: str, of: Sized) -> str:
+    """Return ``1 metric``, ``2 metrics``."""
+    return f"{len(of)} {what}{'s' if len(of) != 1 else ''}"
 
 
 def sortable(given: float | str) -> str:

@@ -64,7 +64,19 @@ class Prose:
             place = places.get(name) or places.get(name.lower())
             return f'href="#{place}"' if place else found[0]
 
-        return re.sub(r'(?<=<a )href="#([^"]+)"', led, html)
+        return self._with_places(re.sub(r'(?<=<a )href="#([^"]+)"', led, html))
+
+    def _with_places(self, html: str) -> str:
+        """Put a link to itself beside each heading: an address that can be sent."""
+        known = {heading.id: heading.text for heading in self.headings}
+
+        def placed(found: re.Match[str]) -> str:
+            if (text := known.get(found[2])) is None:
+                return found[0]
+            link = f'<a class="here" href="#{found[2]}" aria-label="Link to {escape(text)}"></a>'
+            return f'<div class="heading">{found[0]}{link}</div>'
+
+        return re.sub(r'<h([1-6]) id="([^"]+)">.*?</h\1>', placed, html, flags=re.DOTALL)
 
     def add_heading(self, level: int, html: str) -> Heading:
         """Give a heading an id of its own."""

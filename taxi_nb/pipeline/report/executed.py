@@ -14,6 +14,15 @@ from typing import Any
 from taxi_nb.pipeline._notebook_file import BANNER, tags_of
 from taxi_nb.pipeline.report.figures import IMAGES, Figure, alt_text, decoded_image
 
+# In bold, as a heading, or before a colon; with a number before it or none.
+_CONCLUSION = re.compile(
+    r"\A[#>\s\d.)]*(?:(\*\*|__|\*|_)\s*conclusions?\s*[.:]?\s*\1[\s.:—–-]*"
+    r"|conclusions?[ \t]*(?:[.:—–]|\n|\Z)\s*)",
+    re.IGNORECASE,
+)
+# A comment by which a cell declares that its outputs vary.
+_VARIES = re.compile(r"^\s*#\s*varies:\s*(?P<what>\S.*?)\s*$", re.MULTILINE)
+
 
 class ExecutedNotebook:
     """A notebook's file of format 4, as papermill writes it; read once, when it is needed."""
@@ -56,6 +65,24 @@ class ExecutedNotebook:
         return tuple(found)
 
     @cached_property
+    def conclusion(self) -> str | None:
+        """Return, as Markdown, what its last word is, if it is called a conclusion.
+
+        That is text that begins so, displayed or written, or what stands below such a heading.
+        """
+        shown = [
+            text
+            for cell in self.content["cells"]
+            if hidden_parts(cell).isdisjoint({"cell", "outputs"})
+            for text in _texts(cell)
+        ]
+        for place in range(len(shown) - 1, -1, -1):
+            said, found = _CONCLUSION.subn("", shown[place])
+            if found:
+                return (said or " ".join(shown[place + 1 : place + 2])).strip() or None
+        return None
+
+    @cached_property
     def started_and_ended(self) -> tuple[datetime, datetime] | None:
         """Return when papermill began and finished, if it says so."""
         return started_and_ended(self.content["metadata"])
@@ -70,6 +97,14 @@ class ExecutedNotebook:
         """Return the language of its code, as Pygments calls it."""
         language = self.content["metadata"].get("language_info", {})
         return str(language.get("pygments_lexer") or language.get("name") or "ipython3")
+
+
+def _texts(cell: Mapping[str, Any]) -> list[str]:
+    """Return the Markdown of a cell, written or displayed."""
+    if cell["cell_type"] == "markdown":
+        return [str(cell["source"])]
+    shown = (output.get("data", {}).get("text/markdown") for output in cell.get("outputs", []))
+    return [str(text) for text in shown if text]
 
 
 def notebook_content(file: bytes) -> dict[str, Any]:
@@ -108,6 +143,15 @@ def hidden_parts(cell: Mapping[str, Any]) -> frozenset[str]:
     if cell.get("outputs") and ("remove-output" in given or is_folded):
         found.add("outputs")
     return frozenset(found)
+
+
+def what_varies(cell: Mapping[str, Any]) -> str | None:
+    """Return what the author of a cell of code says of an output that is never the same.
+
+    That is what follows ``# varies:`` in a line of its own.
+    """
+    found = _VARIES.search(cell["source"])
+    return found["what"] if found else None
 
 
 def last_heading(cell: Mapping[str, Any]) -> str | None:

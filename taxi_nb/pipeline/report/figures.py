@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,6 +36,12 @@ class Figure:
     def digest(self) -> str:
         """Return the digest of its bytes."""
         return hashlib.sha256(self.data).hexdigest()[:16]
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Return the width and height that a PNG's head states, so that a page can leave room."""
+        is_png = self.data[:8] == b"\x89PNG\r\n\x1a\n" and len(self.data) >= 24
+        return struct.unpack(">II", self.data[16:24]) if is_png else None
 
     @property
     def file_name(self) -> str:

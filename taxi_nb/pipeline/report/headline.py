@@ -7,13 +7,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from taxi_nb.pipeline.record import RunRecord, StepResult
 from taxi_nb.pipeline.report._metrics import better, by_importance, is_judged, lower_is_better
 from taxi_nb.plain_data import shortened
 from taxi_nb.tracking.outcomes import TrainedModel
 
-_CONCLUSION = re.compile(r"^\W*conclusion\W+", re.IGNORECASE)
+if TYPE_CHECKING:
+    from taxi_nb.pipeline.report._comparison import Comparison
+
 _LONGEST = 300
 
 
@@ -38,8 +41,11 @@ class Best:
         judged = [pair for pair in known if math.isfinite(pair[0])]
         if not judged:
             return None
-        choose = min if lower_is_better(metric) else max
-        value, model = choose(judged, key=lambda pair: pair[0])
+        sign = 1 if lower_is_better(metric) else -1
+        # Of equally good ones that which is in use, or was registered.
+        value, model = min(
+            judged, key=lambda pair: (sign * pair[0], not pair[1].champion, not pair[1].version)
+        )
         return cls(model, metric, value, _error_of(value, record))
 
 
@@ -49,8 +55,9 @@ class Since:
 
     run: str
     value: float
-    # Whether the newer one is better; None where they are alike, or on other data.
+    # Whether the newer one is better; None where they are alike, or perhaps of other data.
     is_better: bool | None
+    # Whether it is known that both are of the same data.
     same_data: bool
 
     @classmethod
@@ -61,12 +68,20 @@ class Since:
 
         run = RunOnDisk.read(folder)
         for earlier in reversed(runs_before(run)[0]):
-            former = Best.of(earlier.record) if earlier.record.status.is_good else None
-            if former and former.metric == best.metric:
-                same = not compare(earlier, run).data
-                is_better = better(best.metric, former.value, best.value) if same else None
-                return cls(earlier.record.id, former.value, is_better, same)
+            if earlier.record.status.is_good and (since := cls.of(compare(earlier, run), best)):
+                return since
         return None
+
+    @classmethod
+    def of(cls, comparison: Comparison, best: Best) -> Since | None:
+        """Compare with the earlier run of a comparison; None where it has no such metric."""
+        record = comparison.before.record
+        former = Best.of(record)
+        if former is None or former.metric != best.metric:
+            return None
+        same = {former.model.step, best.model.step} <= comparison.on_same_data
+        is_better = better(best.metric, former.value, best.value) if same else None
+        return cls(record.id, former.value, is_better, same)
 
 
 def _error_of(value: float, record: RunRecord) -> float | None:
@@ -90,15 +105,9 @@ def _judged(metrics: Mapping[str, float]) -> str | None:
 
 
 def conclusion(notebook: Path) -> str | None:
-    """Return the text of an executed notebook's last output, if it begins with "Conclusion"."""
-    from taxi_nb.pipeline.report.executed import notebook_content
+    """Return an executed notebook's conclusion in a line, if it has one."""
+    from taxi_nb.pipeline.report.executed import ExecutedNotebook
 
-    try:
-        cells = notebook_content(notebook.read_bytes())["cells"]
-        outputs = [output for cell in cells for output in cell.get("outputs") or ()]
-        last = outputs[-1]["data"]["text/markdown"]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
-    text = " ".join((last if isinstance(last, str) else "".join(last)).split())
-    said, found = _CONCLUSION.subn("", text)
-    return shortened(re.sub(r"[*`]", "", said), _LONGEST) if found else None
+    executed = ExecutedNotebook(notebook)
+    found = executed.conclusion if executed.is_readable else None
+    return found and shortened(re.sub(r"[*`]", "", found), _LONGEST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -20,6 +21,7 @@ from taxi_nb.pipeline.report._outputs import OutputHtml
 from taxi_nb.pipeline.report._page_summary import PageSummary, neighbours
 from taxi_nb.pipeline.report._pages import render
 from taxi_nb.pipeline.report._prose import Prose
+from taxi_nb.pipeline.report._words import words_of
 from taxi_nb.pipeline.report.executed import ExecutedNotebook, hidden_parts, last_heading
 from taxi_nb.project import write_whole
 
@@ -35,9 +37,14 @@ _LABELS = {
 }
 
 
-def write_notebook_page(notebook: Path, page: Path, *, step: StepResult) -> None:
-    """Render a step's executed notebook, before anything is known of the run around it."""
-    context = notebook_context(ExecutedNotebook(notebook), page.parent, step)
+def write_notebook_page(
+    notebook: Path, page: Path, *, step: StepResult, sources: Sequence[str] = ()
+) -> None:
+    """Render a step's executed notebook, before much is known of the run around it.
+
+    `sources` are labels of the data that it or what it builds on used.
+    """
+    context = notebook_context(ExecutedNotebook(notebook), page.parent, step, sources=sources)
     write_whole(page, render("notebook.html", site=Links([step]), **context))
 
 
@@ -47,15 +54,22 @@ def notebook_context(
     step: StepResult,
     record: RunRecord | None = None,
     *,
+    sources: Sequence[str] = (),
     alone: bool = False,
 ) -> dict[str, Any]:
     """Return the content of its template; a page that is `alone` has no notebook beside it."""
     source = folder.parent.parent / step.notebook
     prefix = cell_prefix(step)
     prose = Prose(prefix, source.parent)
-    outputs = OutputHtml(prose, None if alone else executed.path.name)
+    words = words_of(source.parent)
     failed_cell = step.error.cell if step.error else None
     cells = _annotated(executed, prefix, failed_cell)
+    places = {
+        cell.execution_count: (cell.metadata.number, cell.metadata.anchor)
+        for cell in cells.cells
+        if cell.get("execution_count")
+    }
+    outputs = OutputHtml(prose, None if alone else executed.path.name, words.by_name, places)
     hidden = Counter(_HIDDEN[part] for cell in cells.cells for part in cell.metadata.hides)
     html, _ = _exporter(prose, outputs, executed.language).from_notebook_node(cells)
     first = prose.headings[0] if prose.headings else None
@@ -64,6 +78,7 @@ def notebook_context(
     return {
         "run": record,
         "step": step,
+        "sources": sources,
         "html": prose.with_links(html),
         "title": title,
         "headings": prose.headings,
@@ -72,11 +87,12 @@ def notebook_context(
         "prefix": prefix,
         "previous": previous,
         "next": following,
-        "summary": PageSummary(title, outputs.held, previous, following, hidden),
+        "summary": PageSummary(title, outputs.held, previous, following, hidden, tuple(sources)),
         # By its name: a later run that reuses the step has this page in its folder, too.
         "run_address": f"../{folder.name}/{PAGE}",
         "source_address": quote(os.path.relpath(source, folder)) if source.is_file() else None,
         "python": executed.python,
+        "words_problem": words.problem,
     }
 
 
@@ -93,6 +109,7 @@ def _annotated(executed: ExecutedNotebook, prefix: str, failed_cell: int | None)
         hides = [] if number == failed_cell else sorted(hidden_parts(cell))
         is_long = isinstance(seconds, float) and seconds >= 0.05
         cell.metadata.update(
+            number=number,
             anchor=f"{prefix}cell-{number}",
             label=f"Cell {number}, {label}",
             time=f"{seconds:.1f} s" if is_long else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +41,19 @@ class RunOnDisk:
         """Return the steps by name."""
         return {step.name: step for step in self.record.steps}
 
+    def with_needs(self, step: str) -> list[str]:
+        """Return a step and all that it builds on; where that is not known all before it."""
+        names = list(self.steps)
+        found, waiting = dict.fromkeys([step]), [step]
+        while waiting:
+            name = waiting.pop()
+            needs = self.steps[name].needs
+            before = names[: names.index(name)] if needs is None else needs
+            new = [need for need in before if need in self.steps and need not in found]
+            found |= dict.fromkeys(new)
+            waiting += new
+        return list(found)
+
     @cached_property
     def notebooks(self) -> dict[str, ExecutedNotebook]:
         """Return the executed notebooks that are there, by the step's name."""
@@ -66,6 +80,13 @@ class RunOnDisk:
                 read |= inputs.get("variables") or {}
         return {name: read[name] for name in sorted(read) if not name.startswith(RUN_VARIABLES)}
 
+    def sources_of(self, step: str) -> tuple[str, ...]:
+        """Return the labels of the data that a step used, or that what it builds on did."""
+        if own := self.steps[step].data_source:
+            return (own,)
+        labels = {self.steps[name].data_source for name in self.with_needs(step)}
+        return tuple(sorted(filter(None, labels)))
+
     @property
     def sources(self) -> list[str]:
         """Return the labels of the data that its steps used."""
@@ -90,7 +111,16 @@ def runs_before(run: RunOnDisk) -> tuple[list[RunOnDisk], list[str]]:
         ended = other.record.seconds is not None
         if ended and other.record.pipeline == run.record.pipeline and _when(other) < _when(run):
             found.append(other)
-    return sorted(found, key=_when)[-MOST_RUNS:], sorted(broken)
+    found.sort(key=_when)
+    good = [other for other in found if other.record.status.is_good]
+    recent = found[-MOST_RUNS:]
+    # However long ago: it is the one to compare with.
+    return [*(one for one in good[-1:] if one not in recent), *recent], sorted(broken)
+
+
+def last_good(earlier: Sequence[RunOnDisk]) -> RunOnDisk | None:
+    """Return the last of them that ended well; of a failed one nothing can be said."""
+    return next((run for run in reversed(earlier) if run.record.status.is_good), None)
 
 
 def _when(run: RunOnDisk) -> tuple[str, str]:

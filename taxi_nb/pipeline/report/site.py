@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline.record import RunRecord, StepResult
-from taxi_nb.pipeline.report._comparison import Comparison, compare, figure_pairs
+from taxi_nb.pipeline.report._comparison import Comparison, compare
 from taxi_nb.pipeline.report._front_page import front_page
-from taxi_nb.pipeline.report._links import FIGURES, PAGE, Links, comparison_page, page_place
-from taxi_nb.pipeline.report._notebook_diff import NotebookDiff, notebook_diff
+from taxi_nb.pipeline.report._links import (
+    FIGURES,
+    PAGE,
+    SEARCH,
+    Links,
+    comparison_page,
+    page_place,
+)
+from taxi_nb.pipeline.report._notebook_diff import NotebookChange, notebook_change
 from taxi_nb.pipeline.report._page_summary import PageSummary, neighbours, read_summary
 from taxi_nb.pipeline.report._pages import render
+from taxi_nb.pipeline.report._search import MOST_CHARACTERS, index_of
 from taxi_nb.pipeline.report.figures import Figure
-from taxi_nb.pipeline.report.past import RunOnDisk, runs_before
+from taxi_nb.pipeline.report.past import RunOnDisk, last_good, runs_before
 from taxi_nb.project import file_inside, require_replaceable, write_whole
 
 # Earlier runs that get a comparison of their own without being asked for.
 _MOST_COMPARISONS = 8
+# Of the page of a run that goes on.
+_SECONDS_BETWEEN_LOADS = 5
 # How pages of any age begin.
 _BEGINNING, _MARK, _HEAD = b"<!doctype html>", b"Content-Security-Policy", 1_000
 
@@ -44,6 +55,30 @@ def write_site(
     return site.write(anew=anew)
 
 
+def write_live_page(folder: Path, record: RunRecord) -> None:
+    """Write the front page of a run that goes on, from the pages that its steps have by now.
+
+    The page loads itself again, until the one that `write_site` writes takes its place.
+    """
+    run = RunOnDisk(record, folder)
+    pages = ((step.name, step.html and folder / step.html) for step in record.steps)
+    read = ((name, page and read_summary(page)) for name, page in pages)
+    front = front_page(run, [], {name: summary for name, summary in read if summary})
+    links = Links(record.steps)
+    now = f"{datetime.now(UTC):%H:%M:%S} UTC"
+    page = render(
+        "index.html", site=links, **front, broken=[], live=_SECONDS_BETWEEN_LOADS, now=now
+    )
+    _write_pictures(folder, links.pictures)
+    write_whole(file_inside(folder, PAGE), page)
+
+
+def write_comparisons(folder: Path, against: Sequence[Path]) -> list[Path]:
+    """Write a run's pages anew as `write_site` does; return the comparisons with these runs."""
+    front = write_site(folder, against, anew=True)
+    return [front.parent / comparison_page(other) for other in against]
+
+
 def write_single_file(folder: Path, file: Path, *, overwrite: bool = False) -> Path:
     """Write a run's pages, one comparison among them, into a file; raises as `write_site` does.
 
@@ -60,6 +95,12 @@ def _is_report(file: Path) -> bool:
         return opened.read(len(_BEGINNING)) == _BEGINNING and _MARK in opened.read(_HEAD)
 
 
+def _write_pictures(folder: Path, pictures: Mapping[str, Figure]) -> None:
+    for name, figure in pictures.items():
+        if not (file := file_inside(folder, f"{FIGURES}/{name}")).exists():
+            write_whole(file, figure.data)
+
+
 # A page's file below the run's folder; its template, links and content.
 _Page = tuple[str, str, Links, dict[str, Any]]
 
@@ -71,8 +112,9 @@ class _Site:
         self.run = run
         self.record = run.record
         self.earlier, self.broken = runs_before(run)
-        self.last = compare(self.earlier[-1], run) if self.earlier else None
-        fully_compared = (*asked_for, *self.earlier[-1:])
+        good = last_good(self.earlier)
+        self.last = compare(good, run) if good else None
+        fully_compared = (*asked_for, *filter(None, [good]))
         self.fully_compared = {other.record.id: other for other in fully_compared}
 
     def write(self, *, anew: bool) -> Path:
@@ -81,9 +123,7 @@ class _Site:
         for name, template, links, context in self._pages({} if anew else self._kept()):
             write_whole(file_inside(folder, name), render(template, site=links, **context))
             pictures |= links.pictures
-        for name, figure in pictures.items():
-            if not (file := file_inside(folder, f"{FIGURES}/{name}")).exists():
-                write_whole(file, figure.data)
+        _write_pictures(folder, pictures)
         return folder / PAGE
 
     def _kept(self) -> dict[str, PageSummary]:
@@ -92,7 +132,8 @@ class _Site:
         for step in self.record.steps:
             summary = step.html and step.reused_from and read_summary(self.run.folder / step.html)
             around = neighbours(self.record.steps, step)
-            if summary and (summary.previous, summary.next) == around:
+            sources = self.run.sources_of(step.name)
+            if summary and (summary.previous, summary.next, summary.sources) == (*around, sources):
                 found[step.name] = summary
         return found
 
@@ -110,7 +151,8 @@ class _Site:
             elsewhere = None if full else other.folder
             links = Links(self.record.steps, base="../", compared=compared, elsewhere=elsewhere)
             context = self._comparison(compare(other, self.run), full)
-            yield comparison_page(other), "comparison.html", links, context
+            yield comparison_page(other.folder), "comparison.html", links, context
+        yield SEARCH, "search.html", Links(self.record.steps), self._search()
         links = Links(self.record.steps, compared=compared)
         yield PAGE, "index.html", links, self._front(summaries)
 
@@ -127,6 +169,7 @@ class _Site:
         if self.last:
             context = self._comparison(self.last, full=True)
             pages.append(("comparison", render("comparison_part.html", site=links, **context)))
+        pages.append(("search", render("search_part.html", site=links, **self._search())))
         front = render("run_part.html", site=links, **self._front(summaries))
         return render("single.html", run=self.record, site=links, front=front, pages=pages)
 
@@ -140,22 +183,42 @@ class _Site:
         from taxi_nb.pipeline.report.notebook_page import notebook_context
 
         notebook = self.run.notebooks[step.name]
-        return notebook_context(notebook, self.run.folder, step, self.record, alone=alone)
+        sources = self.run.sources_of(step.name)
+        folder = self.run.folder
+        return notebook_context(notebook, folder, step, self.record, sources=sources, alone=alone)
 
     def _comparison(self, comparison: Comparison, full: bool) -> dict[str, Any]:
+        changes = list(self._changes(comparison.before, figures_alone=not full))
         return {
             "run": self.record,
             "comparison": comparison,
-            "figures": figure_pairs(comparison.before, self.run),
-            "diffs": list(self._diffs(comparison.before)) if full else None,
+            "sources": sorted({*comparison.before.sources, *self.run.sources}),
+            "notebooks": [change for change in changes if change.differs],
+            "same_notebooks": sum(not change.differs for change in changes),
+            "same_figures": sum(change.same_figures for change in changes),
+            "full": full,
         }
 
-    def _diffs(self, other: RunOnDisk) -> Iterator[NotebookDiff]:
-        for step, notebook in self.run.notebooks.items():
-            before = other.notebooks.get(step)
-            if before and before.is_readable and (found := notebook_diff(step, before, notebook)):
-                yield found
+    def _changes(self, other: RunOnDisk, *, figures_alone: bool) -> Iterator[NotebookChange]:
+        for step in {**self.run.notebooks, **other.notebooks}:
+            sides = [(run, run.notebooks.get(step)) for run in (other, self.run)]
+            for run, notebook in sides:
+                if notebook is None or not notebook.is_readable:
+                    why = "has none" if notebook is None else "has one that cannot be read"
+                    yield NotebookChange(step, note=f"the run {run.record.id} {why}")
+                    break
+            else:
+                before, after = (notebook for _, notebook in sides if notebook)
+                yield notebook_change(step, before, after, figures_alone=figures_alone)
+
+    def _search(self) -> dict[str, Any]:
+        return {
+            "run": self.record,
+            "sources": self.run.sources,
+            "entries": index_of(self.run),
+            "most": MOST_CHARACTERS,
+        }
 
     def _front(self, summaries: Mapping[str, PageSummary]) -> dict[str, Any]:
-        front = front_page(self.run, self.earlier, summaries)
-        return {"comparison": self.last, "broken": self.broken, **front}
+        front = front_page(self.run, self.earlier, summaries, self.last)
+        return {"broken": self.broken, "live": None, **front}

@@ -9,7 +9,7 @@ from pathlib import Path
 from taxi_nb.pipeline.expected import duration
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.report._front_page import front_page
-from taxi_nb.pipeline.report._pages import number
+from taxi_nb.pipeline.report._pages import error_of, number
 from taxi_nb.pipeline.report.past import RunOnDisk
 
 # What is punctuation to Markdown and HTML, and what would call a person or name an issue.
@@ -59,7 +59,11 @@ def _lines(run: RunOnDisk) -> Iterator[str]:
         yield ""
         yield f"**Decision.** {_text(record.decision)}.{use}"
     for step, metrics in page["reported"].items():
-        shown = ", ".join(f"{_text(name)} {number(value)}" for name, value in metrics.items())
+        shown = ", ".join(
+            f"{_text(one.name)} {number(one.value)}"
+            + (f" ± {error_of(one.error, one.value)}" if one.error is not None else "")
+            for one in metrics
+        )
         yield ""
         yield f"The number to report is that of {_text(step)}: {shown}."
 

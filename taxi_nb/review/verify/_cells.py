@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
-from taxi_nb.pipeline.report.executed import ExecutedNotebook
+from taxi_nb.pipeline.report.executed import ExecutedNotebook, what_varies
 from taxi_nb.pipeline.report.figures import IMAGES, decoded_image
 
-# A comment by which a cell declares that its outputs vary: they are not compared.
-_VARIES = re.compile(r"^\s*#\s*varies:\s*(?P<what>\S.*?)\s*$", re.MULTILINE)
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?\.?\d+(?:[eE][-+]?\d+)?")
 _SHOWN = 100
 
@@ -51,8 +49,8 @@ def compare_cells(
     for number, (old, new) in enumerate(zip(before, after, strict=True), 1):
         if normalise[0](old["source"]) != normalise[1](new["source"]):
             found.differences.append(f"cell {number}: its source is another")
-        elif old["cell_type"] == "code" and (declared := _VARIES.search(old["source"])):
-            found.left_out.append(LeftOut(number, declared["what"]))
+        elif old["cell_type"] == "code" and (declared := what_varies(old)):
+            found.left_out.append(LeftOut(number, declared))
         else:
             _compare_outputs(found, number, _shown(old, normalise[0]), _shown(new, normalise[1]))
     return found

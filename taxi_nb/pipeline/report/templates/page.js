@@ -61,3 +61,65 @@ for (const head of document.querySelectorAll("table.sortable thead th")) {
     body.append(...rows);
   });
 }
+
+// Tables whose rows can be looked through by name; a group whose name fits stays whole.
+for (const table of document.querySelectorAll("table.filtered")) {
+  const field = document.createElement("input");
+  field.type = "search";
+  field.className = "filter";
+  field.placeholder = "Filter by step or metric";
+  field.setAttribute("aria-label", field.placeholder);
+  table.closest(".wide").before(field);
+  field.addEventListener("input", () => {
+    const wanted = field.value.trim().toLowerCase();
+    const fits = row => row.cells[0].textContent.toLowerCase().includes(wanted);
+    for (const body of table.tBodies) {
+      const [group, ...rows] = body.rows;
+      const whole = fits(group);
+      for (const row of rows) row.hidden = !whole && !fits(row);
+      body.hidden = !whole && rows.every(row => row.hidden);
+    }
+  });
+}
+
+// The page of a run that goes on loads itself again; where the reader was is kept.
+const live = document.querySelector("[data-live]");
+const folds = () => [...document.querySelectorAll("details[id]")];
+const place = () => {
+  const at = document.activeElement;
+  return {
+    y: scrollY,
+    open: folds().map(fold => [fold.id, fold.open]),
+    focus: at?.closest("details[id]")?.id ?? null,
+    waits: live?.querySelector("button")?.getAttribute("aria-pressed") === "true",
+  };
+};
+const was = history.state?.place;
+if (was) {
+  for (const [id, open] of was.open) {
+    const fold = document.getElementById(id);
+    if (fold) fold.open = open;
+  }
+  if (was.focus) document.getElementById(was.focus)?.querySelector("summary")?.focus({preventScroll: true});
+  scrollTo({top: was.y, behavior: "instant"});
+}
+history.scrollRestoration = live ? "manual" : "auto";
+if (was && !live) history.replaceState(null, "");
+if (live) {
+  const button = document.createElement("button");
+  button.type = "button";
+  const tell = waits => {
+    button.setAttribute("aria-pressed", String(waits));
+    button.textContent = waits ? "Load again by itself" : "Stop loading again";
+  };
+  tell(was?.waits ?? false);
+  button.addEventListener("click", () => tell(button.getAttribute("aria-pressed") !== "true"));
+  live.append(button);
+  setInterval(() => {
+    const now = place();
+    // Not while somebody marks a text, nor where nobody looks.
+    if (now.waits || document.hidden || String(getSelection()).length) return;
+    history.replaceState({place: now}, "");
+    location.reload();
+  }, 1000 * live.dataset.live);
+}
