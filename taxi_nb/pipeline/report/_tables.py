@@ -18,6 +18,8 @@ _NUMBER = re.compile(
 _NO_VALUE = re.compile(r"|nan|nat|none|null|<na>|[-–—]|[-−+]?(inf|∞)", re.IGNORECASE)
 # Digits that each number of a column keeps where the column gets one format.
 _DIGITS = 4
+# More columns than these are broken within words to fit on paper.
+_MANY = 12
 
 
 @dataclass
@@ -96,8 +98,9 @@ def _table(pieces: list[str], label: str, words: Mapping[str, str]) -> str:
         for cell in row.cells:
             _mark(pieces, cell, in_head=row.in_head, numeric=numeric, words=words)
     width = 1 + max((cell.column for row in rows for cell in row.cells), default=0)
+    classes = "table many" if width > _MANY else "table"
     return (
-        f'<div class="table" role="region" tabindex="0" aria-label="{label}" '
+        f'<div class="{classes}" role="region" tabindex="0" aria-label="{label}" '
         f'style="--columns:{width}">{"".join(pieces)}</div>'
     )
 
