@@ -30,7 +30,7 @@ def first_screen(record: RunRecord, comparison: Comparison | None) -> dict[str, 
     since = Since.of(comparison, best) if comparison and best else None
     return {
         "best": best,
-        "best_chose": _may_have_chosen(record, best),
+        "best_chose": _may_have_chosen(best),
         "since": since,
         "deciding": next(
             (s for s in record.steps if record.decided and s.name == record.decided.step), None
@@ -44,9 +44,9 @@ def first_screen(record: RunRecord, comparison: Comparison | None) -> dict[str, 
     }
 
 
-def _may_have_chosen(record: RunRecord, best: Best | None) -> bool:
+def _may_have_chosen(best: Best | None) -> bool:
     """Whether the best model's number may be the one by which it was chosen among others."""
-    return best is not None and len(record.models) > 1 and not best.metric.startswith(TEST)
+    return best is not None and best.among > 1 and not best.metric.startswith(TEST)
 
 
 def reported(record: RunRecord) -> dict[str, list[Measured]]:

@@ -21,7 +21,7 @@ _ROW = 68
 _LANE, _MOST_LANES = 9, 6
 _SMALL_WIDTH = 330
 # In letters of the two sizes, beside the mark.
-_NAME, _WORDS = 22, 28
+_NAME, _WORDS = 22, 27
 # Of each state its mark around 0, 0: by shape, not only by colour.
 _TICK = '<path class="sign" d="M-4 0L-1 3L4 -3"/>'
 _CROSS = '<path class="sign" d="M-3 -3L3 3M3 -3L-3 3"/>'

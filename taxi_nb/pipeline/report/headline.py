@@ -29,6 +29,8 @@ class Best:
     value: float
     # Its standard error, where a step measured it.
     error: float | None
+    # How many models have that metric.
+    among: int
 
     @classmethod
     def of(cls, record: RunRecord) -> Best | None:
@@ -46,7 +48,7 @@ class Best:
         value, model = min(
             judged, key=lambda pair: (sign * pair[0], not pair[1].champion, not pair[1].version)
         )
-        return cls(model, metric, value, _error_of(value, record))
+        return cls(model, metric, value, _error_of(value, record), len(judged))
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,8 @@ def test_the_front_page_says_what_a_reviewer_asks_first(sites: Sites, tab: Visit
         re.compile(r"3\.350 → 3\.450: not known to be of the same data")
     )
     expect(answers).to_contain_text(re.compile(r"Parameters: seed 1.*2"))
-    for text in ("Started", "Took", "By", "Commit", "params/good.yaml", "seed = 2"):
-        expect(page.get_by_text(text, exact=True).first).to_be_visible()
+    for text in ("Started", "Took", "By", "Commit", "params/good.yaml", "--set seed=2"):
+        expect(page.locator("#run").get_by_text(text, exact=True)).to_be_visible()
     address = page.get_by_role("link", name=re.compile("nyc-taxi-experiment, run")).first
     assert re.search(r"/#/experiments/\d+/runs/\w{32}$", address.get_attribute("href") or "")
     steps = page.locator("#steps .step")
@@ -439,7 +439,9 @@ def test_a_page_that_loads_itself_again_keeps_the_readers_place(
     first = replace(first, status=Status.RUNNING)
     write_live_page(folder, replace(ended, status=Status.RUNNING, steps=(first, *others)))
     expect(status).to_contain_text("4 of 5 steps are done", timeout=15_000)
-    assert page.evaluate("[window.isOld ?? false, scrollY]") == [False, 400]
+    assert page.evaluate("window.isOld ?? false") is False
+    # What is above may have grown a little.
+    assert abs(page.evaluate("scrollY") - 400) < 40
     expect(page.locator("#timings")).to_have_attribute("open", "")
     page.get_by_role("button", name="Stop loading again").click()
     expect(page.get_by_role("button", name="Load again by itself")).to_be_visible()
