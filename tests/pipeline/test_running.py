@@ -248,12 +248,11 @@ def test_an_error_without_words_and_text_beyond_ascii_are_kept(project: Project,
 def test_mlflows_pages_say_what_a_run_came_to(project: Project, store: str, run: Run) -> None:
     project.notebook(
         "01_a",
-        "import mlflow\nfrom mlflow.models import Model\nfrom taxi_nb import tracked_run",
-        "class Flavor:\n    @staticmethod\n    def save_model(path, mlflow_model, **_):\n"
-        "        import os; os.makedirs(path); mlflow_model.save(path + '/MLmodel')",
+        "import mlflow\nfrom taxi_nb import tracked_run",
         "with tracked_run(kind='training', tags={'model': 'mine'}):\n"
-        "    mlflow.log_metric('valid_rmse', 5.25); mlflow.log_metric('valid_rmse_error', 0.5)\n"
-        "    Model.log(name='mine', flavor=Flavor)",
+        "    mlflow.log_metrics({'valid_rmse': 5.25, 'valid_rmse_error': 0.5})\n"
+        "    made = mlflow.initialize_logged_model(name='mine')\n"
+        "    mlflow.finalize_logged_model(made.model_id, 'READY')",
     )
     run(ONE)
     client = MlflowClient()
