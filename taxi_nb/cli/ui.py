@@ -52,7 +52,9 @@ def _runs() -> str:
     found = registry_client().get_experiment_by_name(experiment_name())
     if found is None or VIEW_TAG not in found.tags:
         return ""
-    return f"#/experiments/{found.experiment_id}/runs?viewStateShareKey={VIEW}"
+    # Without the type they would show, at the first visit, what agents need.
+    shown = f"workflowType=machine_learning&viewStateShareKey={VIEW}"
+    return f"#/experiments/{found.experiment_id}/runs?{shown}"
 
 
 def _refusal(method: str, path: str) -> str | None:

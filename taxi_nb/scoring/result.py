@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# Of a number beyond its limit that is no reason.
+_BY_CHANCE = ", and no more than chance may explain was found"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
     """The limits beyond which a model is to be trained again.
@@ -167,15 +171,18 @@ class Scoring:
         largest, limits = max(self.drift, key=attrgetter("index")), self.thresholds
         error = "durations are not known yet"
         if self.error:
+            share = self.error.bias / self.error.mean_duration
+            beyond = _BY_CHANCE * (abs(share) > limits.max_relative_bias)
             error = (
                 f"RMSE {self.error.rmse:.3f} minutes, {self.error.rmse_increase:+.3f} against "
                 f"training time ({limits.max_rmse_increase:+g} is the limit); bias "
-                f"{self.error.bias:+.3f} minutes, {self.error.bias / self.error.mean_duration:+.1%}"
-                f" (±{limits.max_relative_bias:.1%} is the limit)"
+                f"{self.error.bias:+.3f} minutes, {share:+.1%} "
+                f"(±{limits.max_relative_bias:.1%} is the limit{beyond})"
             )
         return (
             f"keep the model: the largest drift is that of {largest.name}, PSI "
-            f"{largest.index:.3f} ({limits.max_psi:g} is the limit); {error}"
+            f"{largest.index:.3f} ({limits.max_psi:g} is the "
+            f"limit{_BY_CHANCE * (largest.index > limits.max_psi)}); {error}"
         )
 
     @property
@@ -198,10 +205,10 @@ class Scoring:
                 f"Its run does not say which {' and '.join(unknown)} trips it used: whether this "
                 "month is among them is not known."
             )
-        if self.error and self.error.bias_over_days.days < MIN_DAYS:
+        if self.error and (days := self.error.bias_over_days.days) < MIN_DAYS:
             remarks.append(
-                f"The month has trips of {self.error.bias_over_days.days} days: few to tell chance "
-                "from change."
+                f"The month has trips of {days} day{'s' * (days > 1)}: few to tell chance from "
+                "change."
             )
         return remarks
 

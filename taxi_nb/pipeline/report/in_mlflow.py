@@ -42,13 +42,13 @@ def description(record: RunRecord) -> str:
 
 def _paragraphs(record: RunRecord) -> Iterator[str]:
     if not record.status.is_good:
-        yield f"**{record.status.in_words}**"
+        yield record.status.in_words
         errors = {step.name: str(step.error) for step in record.steps if step.error}
         yield from (f"{name}: {shortened(error, _LONGEST)}" for name, error in errors.items())
     elif record.decision is None:
-        yield "**No decision: no step registers a model**"
+        yield "No decision: no step registers a model"
     else:
-        yield f"**{record.decision}**"
+        yield record.decision
     if record.status.is_good and (best := Best.of(record)):
         number = f"{best.value:.4g}" + (f" ± {best.error:.2g}" if best.error is not None else "")
         yield f"Best model: {best.model.name} of {best.model.step}, {best.metric} {number}"
