@@ -41,7 +41,9 @@ def report(
         bool, typer.Option("--overwrite", help="Replace a file that is there and no report.")
     ] = False,
 ) -> None:
-    """Write a run's pages again and print the path of the first, or of the comparison.
+    """Write a run's pages again and print the path of the first.
+
+    With --against it is the path of the comparison.
 
     Examples:
       taxi-nb report

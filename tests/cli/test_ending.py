@@ -10,6 +10,7 @@ import pytest
 from taxi_nb.cli import _terminal
 from taxi_nb.cli._ending import ending
 from taxi_nb.pipeline.record import RunRecord, Status, StepResult
+from taxi_nb.pipeline.report.headline import Since
 from taxi_nb.tracking.outcomes import Decided, TrainedModel
 from tests.conftest import Project
 from tests.running import CommandLine, run_record
@@ -31,6 +32,9 @@ mlflow.log_metrics({"challenger_rmse": rmse, "challenger_rmse_error": 0.2,
 LAST = """page:     {folder}/index.html
 MLflow:   {experiment}, run {run} (make ui)
 """
+
+# These notebooks say nothing of the data that they use.
+NOT_KNOWN = "not known to be of the same data, so that they are not compared"
 
 
 @pytest.fixture
@@ -76,7 +80,7 @@ def test_the_last_lines_are_the_answer(deciding: Project, taxi_nb: CommandLine) 
         "champion: none, not changed by this run",
     ]
     assert last_lines(out)[-1] == (
-        f"against:  {first.id}, the last good run, RMSE 6.000 minutes: better by 0.500 now"
+        f"against:  {first.id}, the last good run, RMSE 6.000 minutes: {NOT_KNOWN}"
     )
     assert latest(deciding).settings == ["--set", "rmse=5.5", "--no-promote"]
     # Without the option it decides anew.
@@ -89,7 +93,7 @@ def test_the_last_lines_are_the_answer(deciding: Project, taxi_nb: CommandLine) 
     assert taxi_nb("run", "params/test.yaml")[0] == 1
     deciding.notebook("02_decide", DECIDE, parameters="rmse: float = 6.0")
     code, out, _ = taxi_nb("run", "params/test.yaml", "--set", "rmse=7")
-    assert "the last good run, RMSE 5.500 minutes: worse by 1.500 now" in last_lines(out)[-1]
+    assert f"the last good run, RMSE 5.500 minutes: {NOT_KNOWN}" in last_lines(out)[-1]
     # Nothing to do: the answer is that of then.
     code, out, _ = taxi_nb("run", "params/test.yaml", "--set", "rmse=7")
     assert code == 0
@@ -132,6 +136,28 @@ def test_a_run_that_did_not_end_well_has_no_best_model(tmp_path: Path) -> None:
     judged = replace(model, metrics={"val_accuracy": 0.9})
     told = [*ending(replace(record, status=Status.OK, models=(judged,)), tmp_path, is_new=False)]
     assert told[0] == "best:     linear of 01, val_accuracy 0.900"
+
+
+@pytest.mark.parametrize(
+    ("is_better", "before", "says"),
+    [
+        (True, 5.5, "better by 0.500 now"),
+        (False, 4.0, "worse by 1.000 now"),
+        (None, 5.0, "the same"),
+    ],
+)
+def test_the_last_good_run_is_what_counts_on_the_same_data(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_better: bool | None,
+    before: float,
+    says: str,
+) -> None:
+    since = Since("20260203-140501-test", before, is_better, same_data=True)
+    monkeypatch.setattr(Since, "last_good_run", lambda *_: since)
+    record = run_record(models=(TrainedModel("linear", "01", "1f", {"valid_rmse": 5.0}),))
+    told = f"against:  {since.run}, the last good run, RMSE {before:.3f} minutes: {says}"
+    assert told in [*ending(record, tmp_path)]
 
 
 def test_on_a_terminal_lines_are_broken_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
