@@ -44,6 +44,10 @@ def test_models_of_two_sets_come_as_a_table_best_first(trained: Trained) -> None
     assert found.best == TrainedModel.of(run)
     assert (found.best.name, found.best.model) == ("lasso", "lasso")
     assert found.best.params["alpha"] == "5.0"
+    # MLflow's own pages name the model, and where it comes from.
+    logged = mlflow.get_logged_model(found.best.uri.rpartition("/")[2])
+    assert logged.name == "lasso"
+    assert logged.tags["mlflow.source.name"] == run.data.tags["mlflow.source.name"]
     table = found.table()
     assert list(table) == ["valid_rmse", "valid_mae", "valid_r2", "train_rmse", "fit_seconds"]
     assert table.loc["lasso", "valid_rmse"] == run.data.metrics["valid_rmse"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from taxi_nb.pipeline.record import RunRecord
+from taxi_nb.pipeline.record import RunRecord, StepResult
 from taxi_nb.pipeline.report._metrics import TEST, by_importance, is_judged
 from taxi_nb.pipeline.report.headline import Best
 from taxi_nb.plain_data import shortened
@@ -27,8 +27,10 @@ def numbers(record: RunRecord) -> dict[str, float]:
         found = {name: value for name, value in best.model.metrics.items() if is_judged(name)}
         if best.error is not None:
             found[f"{best.metric}_error"] = best.error
+    deciding = _deciding(record)
     for step in record.steps:
-        is_deciding = record.decided is not None and step.name == record.decided.step
+        # A decision that is used again was another run's.
+        is_deciding = step is deciding and not step.reused_from
         for name, value in step.metrics.items():
             if name.startswith(TEST) or (is_deciding and name in _DECIDED):
                 found[name] = value
@@ -48,7 +50,9 @@ def _paragraphs(record: RunRecord) -> Iterator[str]:
     elif record.decision is None:
         yield "No decision: no step registers a model"
     else:
-        yield record.decision
+        step = _deciding(record)
+        before = f" (decided in {step.reused_from})" if step and step.reused_from else ""
+        yield f"{record.decision}{before}"
     if record.status.is_good and (best := Best.of(record)):
         number = f"{best.value:.4g}" + (f" ± {best.error:.2g}" if best.error is not None else "")
         yield f"Best model: {best.model.name} of {best.model.step}, {best.metric} {number}"
@@ -57,6 +61,11 @@ def _paragraphs(record: RunRecord) -> Iterator[str]:
     if sources := sorted({step.data_source for step in record.steps if step.data_source}):
         yield f"Data: {', '.join(sources)}"
     yield f"Page: runs/{record.id}/index.html"
+
+
+def _deciding(record: RunRecord) -> StepResult | None:
+    name = record.decided.step if record.decided else None
+    return next((step for step in record.steps if step.name == name), None)
 
 
 def columns(record: RunRecord) -> list[str]:
