@@ -1,11 +1,11 @@
-"""The frame of every page: templates, one style sheet, one script, and what they may do."""
+"""The frame of every page: templates, style sheets, scripts, and what they may do."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import math
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -21,6 +21,8 @@ from taxi_nb.pipeline.report._untrusted import in_words
 from taxi_nb.plain_data import shortened
 from taxi_nb.tracking.store import run_page
 
+_SOURCES = ("style.css", "cells.css", "page.js", "cells.js")
+
 
 @cache
 def templates() -> Environment:
@@ -35,12 +37,11 @@ def templates() -> Environment:
     texts = (counted, metric_words, shortened)
     found.filters |= {function.__name__: function for function in (*numbers, *texts)}
     found.filters |= {"value": as_written, "held": in_words}
-    script = _source(found, "page.js") + _source(found, "cells.js")
-    style = _source(found, "style.css") + _source(found, "cells.css")
+    # What notebooks and their comparison need beside stays off the front page.
+    sources = {name: _source(found, name) for name in _SOURCES}
+    found.globals |= {name.replace(".", "_"): Markup(text) for name, text in sources.items()}  # noqa: S704 - our own files
     found.globals |= {
-        "style": Markup(style),  # noqa: S704 - our own files
-        "script": Markup(script),  # noqa: S704
-        "policy": _policy(script),
+        "policy": _policy(text for name, text in sources.items() if name.endswith(".js")),
         "mlflow_address": mlflow_address,
     }
     return found
@@ -55,15 +56,16 @@ def _source(environment: Environment, name: str) -> str:
     return environment.loader.get_source(environment, name)[0]
 
 
-def _policy(script: str) -> str:
-    """Let a page run our script alone, and load pictures from its own folder alone.
+def _policy(scripts: Iterable[str]) -> str:
+    """Let a page run our scripts alone, and load pictures from its own folder alone.
 
     The second wall: what the sanitiser overlooked could not run or load either.
     """
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts)
+    allowed = " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
     return (
         "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file: data:; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        f"script-src {allowed}; base-uri 'none'; form-action 'none'"
     )
 
 

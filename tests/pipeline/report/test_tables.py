@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
+from taxi_nb.pipeline.report._words import words_of
+from tests.conftest import REPOSITORY
 from tests.pipeline.report.test_as_in_jupyterlab import page_of
 
 
@@ -161,3 +163,9 @@ def test_every_cell_and_heading_can_be_linked_to(tmp_path: Path) -> None:
         assert link in page
         assert f'id="a--cell-{number}"' in page
     assert '<a class="here" href="#a--two-more" aria-label="Link to Two &amp; more"></a>' in page
+
+
+def test_the_projects_own_words_can_be_read() -> None:
+    words = words_of(REPOSITORY / "notebooks")
+    assert words.problem is None
+    assert words.by_name["trip_distance"] == "distance (miles)"
