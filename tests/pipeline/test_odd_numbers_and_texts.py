@@ -83,10 +83,10 @@ def test_nan_is_shown_and_compared_as_what_it_is(tmp_path: Path) -> None:
     assert "a, 2026-01-01 00:00 UTC: NaN</title>NaN</text>" in page
     assert '<td class="number">NaN</td>' in page
     assert page.index("2.0 model") < page.index("nan model")
-    # From 2 to NaN is neither better nor worse; NaN and NaN are the same.
+    # NaN and NaN are the same. Nobody noted the data, so nothing is judged.
     changes = page[page.index('id="against"') : page.index('id="history"')]
     assert "worse" not in changes
-    assert ">better</span>" in changes  # From infinity to 1.
+    assert "better" not in changes
     assert "1 other metrics are the same" in changes
 
 
@@ -131,7 +131,7 @@ def test_a_huge_error_is_kept_in_the_notebook_and_told_in_few_words(
     assert record.status is Status.FAILED
     assert len(str(record.steps[0].error)) < 2_300
     assert "xxx… 300,000 characters" in str(record.steps[0].error)
-    for name, most in (("run.json", 5_000), ("index.html", 30_000), ("a.html", 200_000)):
+    for name, most in (("run.json", 5_000), ("index.html", 40_000), ("a.html", 200_000)):
         assert (folder / name).stat().st_size < most
     assert "x" * 300_000 in (folder / "a.ipynb").read_text()
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline.record import StepResult
@@ -184,8 +185,9 @@ def _code_changes(before: RunOnDisk, after: RunOnDisk, inputs: _Inputs) -> Itera
         yield Change("changes that are not committed", "none", "some")
     yield from _grouped(_cell_changes(after, inputs))
     yield from _input_changes(_of_both(inputs), ("modules",), _module_digests, _beginning)
-    if not _same_state(before, after):
-        yield from _grouped(_imported(inputs))
+    # Of one commit's files a run may import more; code from elsewhere has no commit here.
+    is_same = _same_state(before, after)
+    yield from _grouped(_imported(inputs, from_elsewhere=is_same))
 
 
 def _same_state(before: RunOnDisk, after: RunOnDisk) -> bool:
@@ -214,13 +216,17 @@ def _of_both(inputs: _Inputs) -> _Inputs:
     return found
 
 
-def _imported(inputs: _Inputs) -> Iterator[Change]:
+def _imported(inputs: _Inputs, *, from_elsewhere: bool) -> Iterator[Change]:
     for step, *sides in inputs:
         old, new = map(_modules, sides)
-        if old is None or new is None or set(old) == set(new):
+        if old is None or new is None:
             continue
-        gone, more = sorted(set(old) - set(new)), sorted(set(new) - set(old))
-        yield Change("modules that one of them imported", _listed(gone), _listed(more), (step,))
+        gone, more = (
+            [path for path in sorted(these) if not from_elsewhere or Path(path).is_absolute()]
+            for these in (set(old) - set(new), set(new) - set(old))
+        )
+        if gone or more:
+            yield Change("modules that one of them imported", _listed(gone), _listed(more), (step,))
 
 
 def _listed(paths: Sequence[str]) -> str:

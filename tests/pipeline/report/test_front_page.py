@@ -141,6 +141,11 @@ def test_a_module_that_one_run_imported_more_is_no_change_of_code(tmp_path: Path
     found = compare(old, new)
     assert found.code == ()
     assert found.code_says == "No code changed: both ran commit aaaaaaaaaa as it is."
+    # What is not below the project is not the commit's.
+    outside = {**modules, "/opt/shared/rules.py": {"f": "1"}}
+    with_it = RunOnDisk.read(a_run(tmp_path, "5", inputs={**INPUTS, "modules": outside}))
+    (elsewhere,) = compare(old, with_it).code
+    assert elsewhere.after == "1: /opt/shared/rules.py"
     # Of another commit it may be new: one line says so.
     other = RunOnDisk.read(
         a_run(tmp_path, "3", commit="b" * 40, inputs={**INPUTS, "modules": more})
