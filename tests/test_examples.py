@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import taxi_nb
+from taxi_nb.training.notebook_parameters import PARAMETERS
 from tests.conftest import REPOSITORY, current_project
 from tests.trained_models import TrainedModels
 
@@ -18,6 +19,7 @@ MODULES = {
     for path in sorted((REPOSITORY / "taxi_nb").rglob("*.py"))
 }
 OF_CONSTANTS = {"MODELS", "plots"}
+OF_CONSTANTS |= {name.removeprefix("taxi_nb.") for name in PARAMETERS.types}
 """Public names without a docstring of their own."""
 
 

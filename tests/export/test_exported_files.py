@@ -220,8 +220,8 @@ def test_what_a_step_may_use_goes_to_kubeflow(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["prefect", "params/none.yaml"], "params/none.yaml: cannot be read"),
-        (["kubeflow", "params/none.yaml", *IMAGE], "params/none.yaml: cannot be read"),
+        (["prefect", "params/none.yaml"], "there is no file params/none.yaml; there are"),
+        (["kubeflow", "params/none.yaml", *IMAGE], "there is no file params/none.yaml; there are"),
         (["kubeflow", "params/test.yaml"], "--image"),
         (["kubeflow", "params/test.yaml", "--image", ""], "--image must be an image's name"),
         (["kubeflow", "params/test.yaml", "--image", "two words"], "--image must be an image's"),

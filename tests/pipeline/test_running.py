@@ -34,7 +34,7 @@ def test_a_run_leaves_notebooks_pages_a_record_and_nested_runs(
     assert {path.name for path in folder.iterdir()} == {
         *("01_a.ipynb", "01_a.html", "01_a.inputs.json"),
         *("02_b.ipynb", "02_b.html", "02_b.inputs.json"),
-        *("index.html", "run.json"),
+        *("index.html", "search.html", "run.json"),
     }
     assert "x is 5" in texts(folder / "01_a.ipynb")
     # As in JupyterLab, a notebook's working folder is its own.

@@ -112,7 +112,7 @@ def test_who_when_and_why_are_shown_and_stay(protected: TrainedModels) -> None:
     promote_if_better(protected.run("good"), protected.validation)
     sign_off("2", by="Grace Hopper", reason="looked at Queens")
     listed = command("list")[1]
-    assert "Grace Hopper" in next(line for line in listed.splitlines() if " 2 " in line)
+    assert "Grace Hopper" in next(line for line in listed.splitlines() if "2" in line.split()[:1])
     assert "the champion is protected by Ada Lovelace" in listed
     shown = command("show", "2")[1]
     assert f"{NAME}, version 2\n  aliases: challenger\n" in shown
