@@ -47,7 +47,7 @@ def test_a_check_stops_the_steps_that_load_until_it_is_accepted(
     assert code == 1
     assert f"CheckError: {FAILS}: FAIL. To let it pass once: --accept left_out, or" in err
     assert "Traceback" not in err + out
-    assert out.count(f"check:  {FAILS}: FAIL") == 1  # Two steps judged the same month.
+    assert out.count(f"check:    {FAILS}: FAIL") == 1  # Two steps judged the same month.
     record = record_of(project)
     stands = {step.name: step.status for step in record.steps}
     assert stands == {"01_load[1]": "failed", "01_load[2]": "failed", "02_plain": "ok"}
