@@ -100,7 +100,7 @@ def test_a_notebook_runs_in_lab_with_a_pipelines_parameters(
     kept = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/source/03_train.ipynb")
     assert "%params params/smoke.yaml" in kept
     executed = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/source/executed_cells.py")
-    assert executed.index("# In [1]\nsource: str") < executed.index("result = train(")
+    assert executed.index("# In [1]\nfrom taxi_nb import") < executed.index("result = train(")
     given = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/parameters.yaml")
     assert "sample_rows: 3000\n" in given
     renamed_while_it_runs(lab, project)
