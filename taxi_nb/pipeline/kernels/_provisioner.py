@@ -195,6 +195,9 @@ class PoolKernelManager(AsyncKernelManager):
         env: Mapping[str, str] | None,
     ) -> None:
         super().__init__()
+        # Half of it is left to a kernel that was asked to end; Jupyter's 5 s are too few on a busy
+        # machine, and what a notebook does at its exit would be cut off.
+        self.shutdown_wait_time = 20.0
         self._make_provisioner = make_provisioner
         self._env = env
         self.started = 0.0
