@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from taxi_nb.tracking.experiments import bring_home
 from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
 from taxi_nb.tracking.model_files import expect_digests, note_files, require_same_files
 from taxi_nb.tracking.model_notes import RegistryError
+from taxi_nb.tracking.run_tree import with_those_above
 from taxi_nb.tracking.store import connect, tracking_uri
 from taxi_nb.tracking.store_errors import again_if_another_was_first
 from taxi_nb.training.logged_model import model_uri
@@ -156,23 +157,11 @@ def _lineage_tags(client: MlflowClient, run: Run) -> dict[str, str]:
     Some of it only the runs above know, such as the step of a refit after a search.
     """
     tags = {"lineage.run_id": str(run.info.run_id)}
-    for one in _run_and_those_above(client, run):
+    for one in with_those_above(client, run):
         found = {name: one.data.tags.get(source) for name, source in _FROM_TAGS.items()}
         found |= {name: one.data.params.get(source) for name, source in _FROM_PARAMS.items()}
         tags = {**{name: value for name, value in found.items() if value}, **tags}
     return tags
-
-
-def _run_and_those_above(client: MlflowClient, run: Run) -> Iterator[Run]:
-    from mlflow.exceptions import MlflowException
-
-    yield run
-    while parent := run.data.tags.get(names.PARENT_TAG):
-        try:
-            run = client.get_run(parent)
-        except MlflowException:  # The parent was deleted for good.
-            return
-        yield run
 
 
 def usable(name: str, version: str, *, as_it_is: bool = False) -> ModelVersion:

@@ -22,6 +22,7 @@ from taxi_nb.tracking.run_reviews import (
     pipeline_run_of,
     reviews_of,
 )
+from taxi_nb.tracking.run_tree import find_run
 from taxi_nb.tracking.store import tracking_uri
 from taxi_nb.tracking.store_errors import errors_of_store
 
@@ -38,23 +39,8 @@ def reviews(folder: Path) -> tuple[tuple[RunReview, ...], str]:
     Raises `ReviewError` for a run that has not ended or that the store does not know, `StoreError`
     if the store cannot be used.
     """
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
     record = _ended(folder)
-    with errors_of_store(tracking_uri()):
-        try:
-            run = MlflowClient().get_run(str(record.mlflow_run_id))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise ReviewError(
-                f"run {record.id} is not in the store at hand: it was made in "
-                f"{record.tracking_uri}, which MLFLOW_TRACKING_URI can name"
-            ) from None
-    found = reviews_of(run)
-    keep_reviews(folder, found)
-    return found, reviewed_digest(folder, record)
+    return _brought(folder, record), reviewed_digest(folder, record)
 
 
 def review(
@@ -85,15 +71,15 @@ def review(
     for option, value, most in (("--by", by, _LONGEST_NAME), ("-m", reason, LONGEST_REASON)):
         if not 0 < len(value) <= most:
             raise ReviewError(f"{option} must have 1 to {most:,} characters, got {len(value):,}")
-    _, digest = reviews(folder)
     record = _ended(folder)
-    at = datetime.now(UTC).isoformat(timespec="seconds")
+    _brought(folder, record)
+    digest, at = reviewed_digest(folder, record), datetime.now(UTC).isoformat(timespec="seconds")
     made = RunReview(verdict, by, reason, digest, str(author["developer"]), at, author["commit"])
     client, run_id = MlflowClient(), str(record.mlflow_run_id)
     with errors_of_store(tracking_uri()):
         made = add_review(client, run_id, made)
-        page = _with_reviews(folder, reviews_of(client.get_run(run_id)))
-        client.log_artifact(run_id, str(page), "pipeline")
+        _brought(folder, record)
+        client.log_artifact(run_id, str(write_site(folder)), "pipeline")
     return made
 
 
@@ -116,9 +102,20 @@ def require_as_reviewed(name: str, version: str, root: Path) -> None:
             )
 
 
-def _with_reviews(folder: Path, found: tuple[RunReview, ...]) -> Path:
+def _brought(folder: Path, record: RunRecord) -> tuple[RunReview, ...]:
+    """Bring a run's decisions from the store to where its page finds them."""
+    from mlflow import MlflowClient
+
+    with errors_of_store(tracking_uri()):
+        run = find_run(MlflowClient(), str(record.mlflow_run_id))
+    if run is None:
+        raise ReviewError(
+            f"run {record.id} is not in the store at hand: it was made in "
+            f"{record.tracking_uri}, which MLFLOW_TRACKING_URI can name"
+        )
+    found = reviews_of(run)
     keep_reviews(folder, found)
-    return write_site(folder)
+    return found
 
 
 def _ended(folder: Path) -> RunRecord:

@@ -7,7 +7,6 @@ decided is stated: nothing asks whether it is true.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +15,8 @@ from uuid import uuid4
 from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.tracking._written_once import write_once
 from taxi_nb.tracking.model_notes import in_order
-from taxi_nb.tracking.names import KIND_TAG, PARENT_TAG, PIPELINE_RUN_TAG
+from taxi_nb.tracking.names import KIND_TAG, PIPELINE_RUN_TAG
+from taxi_nb.tracking.run_tree import find_run, with_those_above
 from taxi_nb.tracking.store_errors import again_if_another_was_first
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def add_review(client: MlflowClient, run_id: str, review: RunReview) -> RunRevie
 
 def pipeline_run_of(client: MlflowClient, run_id: str) -> Run | None:
     """Return the pipeline's run that a run was made in; None if it was made in none."""
-    above = _upwards(client, run_id)
-    return next((run for run in above if run.data.tags.get(KIND_TAG) == "pipeline"), None)
+    runs = with_those_above(client, find_run(client, run_id))
+    return next((run for run in runs if run.data.tags.get(KIND_TAG) == "pipeline"), None)
 
 
 def missing_review(client: MlflowClient, run_id: str) -> str | None:
@@ -79,15 +79,3 @@ def missing_review(client: MlflowClient, run_id: str) -> str | None:
     reviews = reviews_of(run)
     is_approved = bool(reviews) and reviews[-1].verdict == "approved"
     return None if is_approved else run.data.tags.get(PIPELINE_RUN_TAG, str(run.info.run_id))
-
-
-def _upwards(client: MlflowClient, run_id: str | None) -> Iterator[Run]:
-    from mlflow.exceptions import MlflowException
-
-    while run_id:
-        try:
-            run = client.get_run(run_id)
-        except MlflowException:
-            return
-        yield run
-        run_id = run.data.tags.get(PARENT_TAG)

@@ -49,6 +49,14 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
         raise
 
 
+def with_those_above(client: MlflowClient, run: Run | None) -> Iterator[Run]:
+    """Yield a run and the runs that it is nested in, as far up as the store has them."""
+    while run is not None:
+        yield run
+        parent = run.data.tags.get(PARENT_TAG)
+        run = find_run(client, parent) if parent else None
+
+
 def deleted(run: Run) -> str | None:
     """Say that a run is deleted, and how to have it back, or return None."""
     if run.info.lifecycle_stage == "active":

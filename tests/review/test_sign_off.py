@@ -16,7 +16,13 @@ from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.registry.promotion import promote
 from taxi_nb.registry.versions import RegistryError
 from taxi_nb.tracking.names import KIND_TAG, PARENT_TAG, PIPELINE_RUN_TAG
-from taxi_nb.tracking.run_reviews import NEEDS_REVIEW_TAG, RunReview, add_review, reviews_of
+from taxi_nb.tracking.run_reviews import (
+    NEEDS_REVIEW_TAG,
+    RunReview,
+    add_review,
+    missing_review,
+    reviews_of,
+)
 from tests.conftest import Project, runs_of
 from tests.running import CommandLine
 from tests.trained_models import TrainedModels
@@ -114,6 +120,15 @@ def test_a_model_waits_until_its_run_is_approved(trained: TrainedModels, project
     # What was approved has to be what is in the run's folder, where that is here.
     promote("2", reason="now")
     assert str(client.get_model_version_by_alias(name, "champion").version) == "2"
+
+
+def test_a_store_that_cannot_be_asked_is_no_approval() -> None:
+    class Failing:
+        def get_run(self, _: str) -> None:
+            raise mlflow.MlflowException("disk I/O error")
+
+    with pytest.raises(mlflow.MlflowException, match="disk I/O error"):
+        missing_review(Failing(), "1")  # type: ignore[arg-type]
 
 
 def test_a_pipeline_file_asks_for_a_review_in_one_word(project: Project) -> None:

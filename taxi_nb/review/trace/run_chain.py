@@ -21,7 +21,7 @@ from taxi_nb.review.trace.nodes import Node
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking import names
 from taxi_nb.tracking.git import files_not_in, is_in_no_remote
-from taxi_nb.tracking.run_tree import artifact_bytes, deleted, find_run, logged_at
+from taxi_nb.tracking.run_tree import artifact_bytes, deleted, find_run, logged_at, with_those_above
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -130,12 +130,7 @@ class RunChains:
             raise TraceError(f"pipeline/{RUN_FILE} of {run.info.run_id}: {error}") from None
 
     def _place(self, run: Run) -> _Place:
-        above: list[Run] = []
-        current: Run | None = run
-        while current and (parent := current.data.tags.get(names.PARENT_TAG)):
-            current = find_run(self.client, parent)
-            if current is not None:
-                above.append(current)
+        _, *above = with_those_above(self.client, run)
         is_pipelines = bool(above) and nodes.run_kind(above[-1]) == "pipeline"
         pipeline_run = above.pop() if is_pipelines else None
         recorded = self.record_of(pipeline_run) if pipeline_run else None
