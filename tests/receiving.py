@@ -1,4 +1,4 @@
-"""Servers on this machine that take what `notify` sends: a webhook and a mail server."""
+"""Servers on this machine: what takes messages, a webhook and mail, and the TLC's months."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,3 +81,14 @@ def mail(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         address = f"mailto://127.0.0.1:{port}?from=pipeline@example.com&to=ops@example.com"
         monkeypatch.setenv("OPS_MAIL", address)
         yield server
+
+
+@contextmanager
+def published(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a folder be what the TLC has published."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("TAXI_NB_TLC_URL", f"http://127.0.0.1:{server.server_port}")
+        yield
+        server.shutdown()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from taxi_nb.cli._terminal import fact
 
 if TYPE_CHECKING:
-    from taxi_nb.pipeline.record import RunRecord, StepResult
+    from taxi_nb.pipeline.record import RunRecord
     from taxi_nb.pipeline.report.headline import Best
 
 # What `train` logs, in words; all of it is in minutes.
@@ -21,8 +21,8 @@ def ending(record: RunRecord, folder: Path, *, is_new: bool = True) -> Iterator[
     """Yield the lines; of a run that `is_new` also what it is better than."""
     from taxi_nb.pipeline.report.headline import Best
 
-    if sources := sorted({step.data_source for step in record.steps if step.data_source}):
-        yield fact("data", ", ".join(sources))
+    if record.sources:
+        yield fact("data", ", ".join(record.sources))
     yield from _decision(record, is_new=is_new)
     best = Best.of(record) if record.status.is_good else None
     if best:
@@ -39,7 +39,7 @@ def ending(record: RunRecord, folder: Path, *, is_new: bool = True) -> Iterator[
 
 
 def _decision(record: RunRecord, *, is_new: bool) -> Iterator[str]:
-    step = _deciding(record)
+    step = record.deciding
     if record.decision is None:
         return
     made_in = step.reused_from if step else None
@@ -53,15 +53,10 @@ def _decision(record: RunRecord, *, is_new: bool) -> Iterator[str]:
     yield fact("champion", f"{record.champion or 'none'}, {by_this}")
 
 
-def _deciding(record: RunRecord) -> StepResult | None:
-    name = record.decided.step if record.decided else None
-    return next((step for step in record.steps if step.name == name), None)
-
-
 def _against(record: RunRecord, folder: Path, best: Best) -> Iterator[str]:
     from taxi_nb.pipeline.report.headline import Since
 
-    step = _deciding(record)
+    step = record.deciding
     numbers = step.metrics if step else {}
     known = [numbers.get(name, math.nan) for name in ("champion_rmse", "gain")]
     if step and not step.reused_from and all(map(math.isfinite, known)):

@@ -30,9 +30,6 @@ class Problems:
         """Note that a value, at a place of the file or of an option, is none for a notebook."""
         self._values.setdefault((place, mistake), {})[notebook] = None
 
-    def __bool__(self) -> bool:
-        return bool(self._found or self._values)
-
     def stop(self) -> None:
         """Raise a PipelineFileError with all of them, if there are any."""
         for (place, mistake), notebooks in self._values.items():

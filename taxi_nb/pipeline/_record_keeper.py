@@ -160,7 +160,6 @@ class RecordKeeper:
 
     def finish(self, status: Status) -> None:
         """Close the books, also when the run was interrupted in the middle of a step."""
-        # Nothing needs them while notebooks run.
         from taxi_nb.pipeline.report.in_mlflow import columns, description, numbers
         from taxi_nb.pipeline.report.site import write_site
 

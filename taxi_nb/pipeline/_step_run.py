@@ -170,17 +170,17 @@ class StepRunner:
             startup_seconds=execution.startup_seconds,
             error=execution.error,
         )
+        metrics, data_source, checks = self.tracking.outcome(run_id)
         if notebook.exists():
             ended = replace(ended, executed_notebook=notebook.name)
-            label = self.tracking.data_source(run_id)
-            write_notebook_page(notebook, page, step=ended, sources=[label] if label else sources)
+            labels = [data_source] if data_source else sources
+            write_notebook_page(notebook, page, step=ended, sources=labels)
             ended = replace(ended, html=page.name)
         kept = [notebook, page] if ended.executed_notebook else []
         self.tracking.log_files(run_id, kept, "notebook")
         self.tracking.log_dict(run_id, dict(step.parameters), names.PARAMETERS_FILE)
         self.tracking.log_dict(run_id, list(execution.cells), "cell_seconds.json")
-        metrics, data_source, checks = self.tracking.outcome(run_id)
-        # After that: what the machine took is no outcome to compare.
+        # Last: what the machine took is no outcome to compare.
         taken = {names.WALL_METRIC: execution.seconds, **execution.usage}
         self.tracking.log_metrics(run_id, taken)
         return replace(ended, metrics=metrics, data_source=data_source, checks=checks)

@@ -242,6 +242,17 @@ class RunRecord:
         return worst_first(one for step in self.steps for one in step.checks)
 
     @property
+    def deciding(self) -> StepResult | None:
+        """The step that made the decision."""
+        name = self.decided.step if self.decided else None
+        return next((step for step in self.steps if step.name == name), None)
+
+    @property
+    def sources(self) -> list[str]:
+        """The labels of the data that its steps used."""
+        return sorted({step.data_source for step in self.steps if step.data_source})
+
+    @property
     def settings(self) -> list[str]:
         """What was set beside the pipeline file, as options of the command line."""
         # Some may have been let pass for a single step.

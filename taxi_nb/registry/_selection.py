@@ -6,6 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from taxi_nb.models.specs import MODELS
 from taxi_nb.training.trained_models import candidate_runs, number_different
 from taxi_nb.trips.origin import provenance
 
@@ -37,8 +38,6 @@ class Selection:
 
 
 def _seeds(challenger: Run, runs: list[Run]) -> str:
-    from taxi_nb.models.specs import MODELS
-
     name = challenger.data.params["model"]
     if name in MODELS and not MODELS[name].seeded:
         return f"{name} draws no random numbers: another seed changes nothing"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxi_nb.evaluation.metrics import error_by
 from taxi_nb.evaluation.slices import SLICES, trip_slices
+from taxi_nb.models.specs import MODELS
 from taxi_nb.registry.versions import RegistryError, is_synthetic, usable
 from taxi_nb.tracking.model_address import ModelAddress
 from taxi_nb.training.logged_evaluation import EVALUATED_RUN_TAG
@@ -97,8 +98,6 @@ def _title(version: ModelVersion) -> str:
 def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
     import mlflow
     from mlflow.exceptions import MlflowException
-
-    from taxi_nb.models.specs import MODELS
 
     version, params = judged.version, run.data.params
     slices = {

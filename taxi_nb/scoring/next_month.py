@@ -9,7 +9,7 @@ from typing import Any, Literal
 from taxi_nb.calendar_months import month_plus
 from taxi_nb.scoring.result import Scoring
 from taxi_nb.scoring.score import CHAMPION_MODEL, score
-from taxi_nb.scoring.scored_model import load_scored_model
+from taxi_nb.scoring.scored_model import ScoredModel, load_scored_model
 from taxi_nb.tracking.store import connect
 from taxi_nb.trips.arguments import require_months
 from taxi_nb.trips.errors import DownloadError, MissingMonthError, one_line
@@ -47,7 +47,10 @@ def score_next(
     ('2021-03',)
     """
     require_months(months)
-    newest = max([*months, *_made_with(taxi, arguments.get("model", CHAMPION_MODEL))])
+    connect()
+    model = load_scored_model(arguments.get("model", CHAMPION_MODEL))
+    arguments["model"] = model
+    newest = max([*months, *_made_with(taxi, model)])
     following = month_plus(newest, 1)
     try:
         return score(taxi, following, **arguments)
@@ -56,8 +59,7 @@ def score_next(
         return replace(score(taxi, newest, **arguments), instead=why)
 
 
-def _made_with(taxi: str, model: str) -> list[str]:
+def _made_with(taxi: str, model: ScoredModel) -> list[str]:
     """Return the months of such taxis that a model learned from, or was chosen by."""
-    connect()
-    used = load_scored_model(model).used.values()
-    return [month for one in used if one and one.taxi == taxi for month in one.months]
+    used = (one for one in model.used.values() if one and one.taxi == taxi)
+    return [month for one in used for month in one.months]

@@ -40,7 +40,7 @@ def score(
     output: str | os.PathLike[str] | None = None,
     *,
     source: str | os.PathLike[str] | None = None,
-    model: str = CHAMPION_MODEL,
+    model: str | ScoredModel = CHAMPION_MODEL,
     cleaning: CleaningSettings | None = None,
     seed: int = 42,
     sample_rows: int = SAMPLE_ROWS,
@@ -65,8 +65,8 @@ def score(
         ``DOLocationID``, ``minutes``, for a model with intervals ``lower`` and ``upper``
         (minutes; ``minutes`` is between them and, as they are, within the range of durations that
         the model learned), and ``clean``. Its metadata name the model's version and the runs.
-    model : str
-        The model's address in MLflow.
+    model : str or ScoredModel
+        The model's address in MLflow, or the model where it is loaded already.
     thresholds : Thresholds, optional
         What is too much.
 
@@ -95,7 +95,7 @@ def score(
     in_force = checks_in_force(checks)
     connect()
     with ExitStack() as closing:
-        chosen = load_scored_model(model)
+        chosen = load_scored_model(model) if isinstance(model, str) else model
         records = MonthRecords(place, taxi, month, cleaning_of(cleaning))
         file = output and closing.enter_context(
             PredictionsFile(output, with_intervals=chosen.intervals is not None)

@@ -165,10 +165,6 @@ class PipelineTracking:
         checks = judgements_of(self._client, run)
         return without_checks(run.data.metrics), run.data.tags.get(names.SOURCE_TAG), checks
 
-    def data_source(self, run_id: str) -> str | None:
-        """Return the label of the data that a step used."""
-        return self._client.get_run(run_id).data.tags.get(names.SOURCE_TAG)
-
     def kind(self, run_id: str) -> str | None:
         """Return what a step's run has become: ``step`` until its notebook says more."""
         return self._client.get_run(run_id).data.tags.get(names.KIND_TAG)

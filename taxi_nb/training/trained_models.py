@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from taxi_nb.models.specs import MODELS
 from taxi_nb.tracking.names import KIND_TAG
 from taxi_nb.tracking.store import connect
 from taxi_nb.tracking.upstream import upstream_runs
@@ -114,8 +115,6 @@ def number_different(runs: Iterable[tuple[Mapping[str, str], Mapping[str, float]
 
 
 def _same_but(column: str, one: TrainedModel, other: TrainedModel) -> bool:
-    from taxi_nb.models.specs import MODELS  # Here, since scikit-learn comes with it.
-
     if not {one.model, other.model} <= set(MODELS):  # One of another commit.
         return False
     first, second = MODELS[one.model], MODELS[other.model]

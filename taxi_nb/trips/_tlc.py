@@ -24,7 +24,13 @@ from taxi_nb.trips.errors import (
     write_errors_named,
 )
 from taxi_nb.trips.month_file import MonthContent
-from taxi_nb.trips.sources import local_place, month_file_name, read_file
+from taxi_nb.trips.sources import (
+    Folder,
+    local_place,
+    month_file_name,
+    months_among,
+    read_file,
+)
 
 if TYPE_CHECKING:
     import requests
@@ -68,6 +74,13 @@ class Tlc:
         content = read_file(path)
         _check_record(content)
         return content
+
+
+def months_here(taxi: str) -> set[str]:
+    """Return the TLC's months that are on this machine already."""
+    own = data_dir() / "tlc"
+    places = (local_place(), Folder(own) if own.is_dir() else None)
+    return {month for one in places if one for month in months_among(one.names(), taxi)}
 
 
 def is_published(taxi: str, month: str) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from taxi_nb.project import data_dir
-from taxi_nb.trips._tlc import Tlc, is_published
+from taxi_nb.trips._tlc import Tlc, is_published, months_here
 from taxi_nb.trips.errors import DownloadError, MissingMonthError, UnreachableError
 from taxi_nb.trips.loading import place_of
 from taxi_nb.trips.sample import Sample
-from taxi_nb.trips.sources import Folder, Place, local_place, months_among
+from taxi_nb.trips.sources import Place
 
 
 def require_months(source: str, taxi: str, months: Iterable[str]) -> None:
@@ -22,10 +21,7 @@ def require_months(source: str, taxi: str, months: Iterable[str]) -> None:
     if isinstance(place, Place):
         place.require(taxi, months)
     elif isinstance(place, Tlc):
-        own = data_dir() / "tlc"
-        places = [local_place(), Folder(own) if own.is_dir() else None]
-        here = {month for one in places if one for month in months_among(one.names(), taxi)}
-        for month in sorted(set(months) - here):
+        for month in sorted(set(months) - months_here(taxi)):
             _require_published(taxi, month)
 
 

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from taxi_nb.calendar_months import month_plus
-from taxi_nb.project import data_dir
-from taxi_nb.trips._tlc import Tlc, is_published
+from taxi_nb.trips._tlc import Tlc, is_published, months_here
 from taxi_nb.trips.arguments import require_taxi
 from taxi_nb.trips.errors import DownloadError, MissingMonthError, TripsError
 from taxi_nb.trips.loading import place_of
 from taxi_nb.trips.sample import Sample
-from taxi_nb.trips.sources import Folder, Place, local_place, months_among
+from taxi_nb.trips.sources import Place, months_among
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +69,7 @@ def newest_month_of(settings: Mapping[str, Any]) -> str:
 
 
 def _newest_of_tlc(taxi: str) -> str:
-    own = data_dir() / "tlc"
-    places = [place for place in (local_place(), Folder(own) if own.is_dir() else None) if place]
-    here = max((month for one in places for month in months_among(one.names(), taxi)), default="")
+    here = max(months_here(taxi), default="")
     asked = f"{dt.datetime.now(dt.UTC):%Y-%m}"
     try:
         for _ in range(_MONTHS_BACK):

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import shutil
-import threading
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +13,7 @@ from taxi_nb.training.notebook_parameters import PARAMETERS
 from taxi_nb.trips.availability import require_months
 from taxi_nb.trips.errors import MissingMonthError, TripsError, UnreachableError
 from tests.conftest import REPOSITORY, Project
+from tests.receiving import published
 from tests.running import CommandLine
 
 ALL = [path.stem for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb"))]
@@ -115,17 +112,6 @@ def months(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def published(months: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What the TLC has published: one month."""
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(months))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("TAXI_NB_TLC_URL", f"http://127.0.0.1:{server.server_port}")
-        yield
-        server.shutdown()
-
-
 def test_a_folder_is_asked_for_months_and_nothing_is_read(project: Project, months: Path) -> None:
     require_months(str(months), "green", ["2021-01"])
     with pytest.raises(MissingMonthError, match=r"no green_tripdata_2021-02.*there: 2021-01$"):
@@ -136,11 +122,12 @@ def test_a_folder_is_asked_for_months_and_nothing_is_read(project: Project, mont
 
 
 def test_the_tlc_is_asked_for_what_is_not_here(
-    project: Project, published: None, monkeypatch: pytest.MonkeyPatch
+    project: Project, months: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    require_months("tlc", "green", ["2021-01"])
-    with pytest.raises(MissingMonthError, match="the TLC has published no 2021-02 of green"):
-        require_months("tlc", "green", ["2021-01", "2021-02"])
+    with published(months, monkeypatch):
+        require_months("tlc", "green", ["2021-01"])
+        with pytest.raises(MissingMonthError, match="the TLC has published no 2021-02 of green"):
+            require_months("tlc", "green", ["2021-01", "2021-02"])
     monkeypatch.setenv("TAXI_NB_TLC_URL", "http://127.0.0.1:9")
     with pytest.raises(UnreachableError, match="let `source` be a folder of months"):
         require_months("tlc", "green", ["2021-01"])

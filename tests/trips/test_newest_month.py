@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import http.server
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +11,7 @@ from taxi_nb.calendar_months import month_plus
 from taxi_nb.trips.errors import DownloadError, TripsError
 from taxi_nb.trips.newest_month import newest_month
 from tests.conftest import Project
+from tests.receiving import published
 
 
 def put(folder: Path, *months: str) -> Path:
@@ -23,17 +19,6 @@ def put(folder: Path, *months: str) -> Path:
     for month in months:
         (folder / f"green_tripdata_{month}.parquet").touch()
     return folder
-
-
-@contextmanager
-def published(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let a folder be what the TLC has published."""
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("TAXI_NB_TLC_URL", f"http://127.0.0.1:{server.server_port}")
-        yield
-        server.shutdown()
 
 
 def test_of_a_folder_and_of_a_remote_place(project: Project, tmp_path: Path) -> None:

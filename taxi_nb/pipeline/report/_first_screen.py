@@ -32,9 +32,7 @@ def first_screen(record: RunRecord, comparison: Comparison | None) -> dict[str, 
         "best": best,
         "best_chose": _may_have_chosen(best),
         "since": since,
-        "deciding": next(
-            (s for s in record.steps if record.decided and s.name == record.decided.step), None
-        ),
+        "deciding": record.deciding,
         "reported": reported(record),
         "checks": _checks(record.checks),
         "bad": [s for s in record.steps if s.error and s.status is not Status.SKIPPED],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from taxi_nb.pipeline.record import RunRecord, StepResult
+from taxi_nb.pipeline.record import RunRecord
 from taxi_nb.pipeline.report._metrics import TEST, by_importance, is_judged
 from taxi_nb.pipeline.report.headline import Best
 from taxi_nb.plain_data import shortened
@@ -27,7 +27,7 @@ def numbers(record: RunRecord) -> dict[str, float]:
         found = {name: value for name, value in best.model.metrics.items() if is_judged(name)}
         if best.error is not None:
             found[f"{best.metric}_error"] = best.error
-    deciding = _deciding(record)
+    deciding = record.deciding
     for step in record.steps:
         # A decision that is used again was another run's.
         is_deciding = step is deciding and not step.reused_from
@@ -50,7 +50,7 @@ def _paragraphs(record: RunRecord) -> Iterator[str]:
     elif record.decision is None:
         yield "No decision: no step registers a model"
     else:
-        step = _deciding(record)
+        step = record.deciding
         before = f" (decided in {step.reused_from})" if step and step.reused_from else ""
         yield f"{record.decision}{before}"
     if record.status.is_good and (best := Best.of(record)):
@@ -58,14 +58,9 @@ def _paragraphs(record: RunRecord) -> Iterator[str]:
         yield f"Best model: {best.model.name} of {best.model.step}, {best.metric} {number}"
     if record.champion:
         yield f"Champion when it ended: {record.champion}"
-    if sources := sorted({step.data_source for step in record.steps if step.data_source}):
-        yield f"Data: {', '.join(sources)}"
+    if record.sources:
+        yield f"Data: {', '.join(record.sources)}"
     yield f"Page: runs/{record.id}/index.html"
-
-
-def _deciding(record: RunRecord) -> StepResult | None:
-    name = record.decided.step if record.decided else None
-    return next((step for step in record.steps if step.name == name), None)
 
 
 def columns(record: RunRecord) -> list[str]:

@@ -90,7 +90,7 @@ class RunOnDisk:
     @property
     def sources(self) -> list[str]:
         """Return the labels of the data that its steps used."""
-        return sorted({step.data_source for step in self.record.steps if step.data_source})
+        return self.record.sources
 
 
 def runs_before(run: RunOnDisk) -> tuple[list[RunOnDisk], list[str]]:
