@@ -139,7 +139,7 @@ def _require_there(file: Path) -> None:
     """Stop where there is no such file, and name the one that was probably meant."""
     if project_file(file).exists():
         return
-    from difflib import get_close_matches
+    from difflib import get_close_matches  # By the stem: what all have in common says nothing.
 
     there = {Path(name).stem: name for name in pipeline_files()}
     close = get_close_matches(file.stem, there, n=1)
@@ -238,7 +238,7 @@ def data_errors_stop(pipeline: Pipeline) -> Iterator[None]:
 
 def run_folder(run: str | None) -> Path:
     """Find a run by its folder or by its id below ``runs/``; the newest if none is named."""
-    from taxi_nb.pipeline.parameters import close_to
+    from taxi_nb.close_names import close_to
     from taxi_nb.pipeline.record import RUN_FILE
 
     run = run or "latest"

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.close_names import close_to
 from taxi_nb.located_yaml import Location
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm
 from taxi_nb.pipeline._problems import Problems
 from taxi_nb.pipeline._relative_months import as_declared
-from taxi_nb.pipeline.parameters import Parameter, close_to
+from taxi_nb.pipeline.parameters import Parameter
 from taxi_nb.pipeline.record import cut_name
 from taxi_nb.pipeline.spec import Step, Subject
 from taxi_nb.secrets.literals import secret_mistake

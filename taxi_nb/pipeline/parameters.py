@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.close_names import close_to
 from taxi_nb.pipeline._annotations import (
     Types,
     given_as_list,
@@ -196,11 +197,3 @@ def _parameter(statement: ast.stmt, names: Types) -> Parameter | None:
             described = getattr(kind, "__name__", "Any")
             return Parameter(name, given_as_list(kind), described, False, default)
     return None
-
-
-def close_to(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """Return a hint at the known name that was probably meant."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.close_names import close_to
 from taxi_nb.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm, form_of
 from taxi_nb.pipeline._notebook_file import NotebookError
@@ -21,7 +22,7 @@ from taxi_nb.pipeline._relative_months import (
     speaks_of_month,
 )
 from taxi_nb.pipeline._steps_of_file import StepsOfFile
-from taxi_nb.pipeline.parameters import Parameter, close_to, declared_parameters
+from taxi_nb.pipeline.parameters import Parameter, declared_parameters
 from taxi_nb.pipeline.spec import Pipeline, PipelineFileError, Problem, Subject
 from taxi_nb.plain_data import shortened
 from taxi_nb.project import path_within

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from taxi_nb.close_names import close_to
 from taxi_nb.pipeline.differences import Present, differences
 from taxi_nb.pipeline.memory import Memory
-from taxi_nb.pipeline.parameters import close_to
 from taxi_nb.pipeline.planned import Plan, PlannedStep
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.spec import Pipeline, Step
