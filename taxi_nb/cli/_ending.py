@@ -66,7 +66,7 @@ def _against(record: RunRecord, folder: Path, best: Best) -> Iterator[str]:
         yield fact("against", f"the champion until now, RMSE {champion:.3f} minutes: {verdict}")
     since = Since.last_good_run(folder, best)
     if since is None:
-        yield fact("against", "no good run before this one")
+        yield fact("against", "no good run with this number before this one")
         return
     before = _number(best.metric, since.value, None)
     if not since.same_data:
@@ -76,7 +76,7 @@ def _against(record: RunRecord, folder: Path, best: Best) -> Iterator[str]:
     else:
         by = _number("", abs(since.value - best.value), None)
         says = f"{'better' if since.is_better else 'worse'} by {by} now"
-    yield fact("against", f"{since.run}, the last good run, {before}: {says}")
+    yield fact("against", f"{since.run}, the last good run with it, {before}: {says}")
 
 
 def _number(metric: str, value: float, error: float | None) -> str:
