@@ -38,6 +38,7 @@ ROOMS = (
     "located_yaml",
     "calendar_months",
     "plain_data",
+    "extras",
 )
 # The door, which leads into every room: the public names, and `python -m taxi_nb`.
 DOORS = {"__init__", "__main__"}

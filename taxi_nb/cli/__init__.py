@@ -29,6 +29,7 @@ from taxi_nb.cli.step import close, open_run, step
 from taxi_nb.cli.trace import trace
 from taxi_nb.cli.ui import ui
 from taxi_nb.cli.verify import verify
+from taxi_nb.extras import how_to_install
 from taxi_nb.tracking.held_folder import remove_abandoned
 
 app = typer.Typer(
@@ -93,6 +94,12 @@ def main() -> None:
             remove_abandoned()
             app(_forced_all(sys.argv[1:]))
             sys.stdout.flush()
+    except ModuleNotFoundError as error:
+        message = how_to_install(error.name or "")
+        if message is None:
+            raise
+        say(message)
+        _leave(FAILURE)
     except SystemExit as ending:
         _leave(ending.code)
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from taxi_nb.evaluation.day_blocks import MIN_DAYS, days_of, rmse_gain
+from taxi_nb.extras import extras_named
 from taxi_nb.models.choice import ModelChoice
 from taxi_nb.plots import HELD_OUT
 from taxi_nb.tracking.contents import RunContents
@@ -78,6 +79,7 @@ def search_space(max_rounds: int) -> dict[str, Any]:
     }
 
 
+@extras_named()
 def tune(
     training: pd.DataFrame,
     validation: pd.DataFrame,

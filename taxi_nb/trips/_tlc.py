@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taxi_nb.extras import extras_named
 from taxi_nb.project import data_dir, part_file, part_files_of, publish, write_whole
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.inputs import used_variable
@@ -125,7 +126,8 @@ def _fetch_with_retries(url: str, part: Path, taxi: str, month: str) -> None:
 
 
 def _fetch_whole(url: str, part: Path) -> None:
-    import pooch
+    with extras_named():
+        import pooch
     import requests
 
     try:
