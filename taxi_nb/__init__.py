@@ -8,8 +8,8 @@ from typing import Any
 
 from lazy_loader import attach_stub
 
-from taxi_nb.extras import extras_named
 from taxi_nb.models.carried import ModelCode
+from taxi_nb.trips.extras import extras_named
 
 # Before any model is loaded: what one carries must not take the place of the project's code.
 ModelCode.install()

@@ -15,8 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 
 import taxi_nb
-from taxi_nb.extras import EXTRA_OF, extras_named
 from taxi_nb.located_yaml import read_located_yaml
+from taxi_nb.trips.extras import EXTRA_OF, extras_named
 from tests.conftest import REPOSITORY
 from tests.package_index import resolved
 

@@ -38,7 +38,6 @@ ROOMS = (
     "located_yaml",
     "calendar_months",
     "plain_data",
-    "extras",
 )
 # The door, which leads into every room: the public names, and `python -m taxi_nb`.
 DOORS = {"__init__", "__main__"}

@@ -29,8 +29,8 @@ from taxi_nb.cli.step import close, open_run, step
 from taxi_nb.cli.trace import trace
 from taxi_nb.cli.ui import ui
 from taxi_nb.cli.verify import verify
-from taxi_nb.extras import how_to_install
 from taxi_nb.tracking.held_folder import remove_abandoned
+from taxi_nb.trips.extras import how_to_install
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -20,7 +20,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from taxi_nb.evaluation.day_blocks import MIN_DAYS, days_of, rmse_gain
-from taxi_nb.extras import extras_named
 from taxi_nb.models.choice import ModelChoice
 from taxi_nb.plots import HELD_OUT
 from taxi_nb.tracking.contents import RunContents
@@ -29,6 +28,7 @@ from taxi_nb.tracking.run import tracked_run
 from taxi_nb.training._tuned_against_default import TunedAgainstDefault
 from taxi_nb.training.train import TrainingResult, fit_and_log, fitted
 from taxi_nb.trips.arguments import require
+from taxi_nb.trips.extras import extras_named
 from taxi_nb.trips.split import require_disjoint
 
 TUNABLE = ("xgboost-rich", "xgboost-before", "xgboost")

@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taxi_nb.extras import extras_named
 from taxi_nb.project import data_dir, part_file, part_files_of, publish, write_whole
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.inputs import used_variable
@@ -24,6 +23,7 @@ from taxi_nb.trips.errors import (
     UnreachableError,
     write_errors_named,
 )
+from taxi_nb.trips.extras import extras_named
 from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.sources import (
     Folder,

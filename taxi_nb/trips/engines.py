@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from taxi_nb.extras import how_to_install
 from taxi_nb.tracking.inputs import used_variable
 from taxi_nb.trips._footer import COMMON_ENCODINGS, Footer
 from taxi_nb.trips.errors import BrokenFileError, TripsError, one_line
+from taxi_nb.trips.extras import how_to_install
 from taxi_nb.trips.month_file import MonthContent
 
 DEFAULT_ENGINE = "pyarrow"
