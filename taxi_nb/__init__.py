@@ -9,11 +9,17 @@ from typing import Any
 from lazy_loader import attach_stub
 
 from taxi_nb.models.carried import ModelCode
+from taxi_nb.trips.extras import extras_named
 
 # Before any model is loaded: what one carries must not take the place of the project's code.
 ModelCode.install()
 
-__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
+_load, __dir__, __all__ = attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    with extras_named():
+        return _load(name)
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -30,6 +30,7 @@ from taxi_nb.cli.trace import trace
 from taxi_nb.cli.ui import ui
 from taxi_nb.cli.verify import verify
 from taxi_nb.tracking.held_folder import remove_abandoned
+from taxi_nb.trips.extras import how_to_install
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -93,6 +94,12 @@ def main() -> None:
             remove_abandoned()
             app(_forced_all(sys.argv[1:]))
             sys.stdout.flush()
+    except ModuleNotFoundError as error:
+        message = how_to_install(error.name or "")
+        if message is None:
+            raise
+        say(message)
+        _leave(FAILURE)
     except SystemExit as ending:
         _leave(ending.code)
 

@@ -97,7 +97,13 @@ def known_parameters(model: str) -> dict[str, Any]:
 
 def _class(name: str) -> Any:
     module, _, found = name.rpartition(".")
-    return getattr(import_module(module, __package__), found)
+    try:
+        return getattr(import_module(module, __package__), found)
+    except ModuleNotFoundError as error:
+        package = (error.name or module).partition(".")[0]
+        remedy = "pip install 'taxi-nb[taxi]'"
+        message = f"{name} needs {package}, the extra `taxi` brings it: {remedy}"
+        raise ModuleNotFoundError(message, name=error.name) from None
 
 
 def make_model(name: str, params: Mapping[str, Any] | None = None, *, seed: int = 42) -> Pipeline:

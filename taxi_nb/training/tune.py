@@ -29,6 +29,7 @@ from taxi_nb.tracking.run import tracked_run
 from taxi_nb.training._tuned_against_default import TunedAgainstDefault
 from taxi_nb.training.train import TrainingResult, fit_and_log, fitted
 from taxi_nb.trips.arguments import require
+from taxi_nb.trips.extras import extras_named
 from taxi_nb.trips.split import require_disjoint
 
 # The most days that are predicted from one origin.
@@ -76,6 +77,7 @@ def search_space(max_rounds: int) -> dict[str, Any]:
     }
 
 
+@extras_named()
 def tune(
     training: pd.DataFrame,
     validation: pd.DataFrame,
