@@ -15,6 +15,9 @@ PARAMETERS = "parameters"
 INJECTED = "injected-parameters"
 BANNER = "papermill-error-cell-tag"
 
+# What to do where values should arrive and do not.
+TAG_IT = f"give the cell that sets it the tag {PARAMETERS!r}"
+
 _CELL_TYPES = ("code", "markdown", "raw")
 
 # What format 4 says of the metadata that programs read: https://nbformat.readthedocs.io
