@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,8 +66,8 @@ def default_experiment() -> str:
 def command(arguments: str, target: str | None = None) -> str:
     """Return what a person types here for ``taxi-nb ARGUMENTS``.
 
-    That is ``make TARGET`` in a project whose Makefile has the target, and else the command, from
-    ``.venv/bin/`` where it is there and not on PATH.
+    That is ``make TARGET`` in a project whose Makefile has the target, and else the command; where
+    that is not on PATH, from ``.venv/bin/`` if it is there, or as it was called.
 
     >>> command("ui", target="no-such-target").endswith("taxi-nb ui")
     True
@@ -74,9 +75,12 @@ def command(arguments: str, target: str | None = None) -> str:
     root = project_root()
     if target and target in make_targets(root):
         return f"make {target}"
-    own = Path(".venv", "bin", "taxi-nb")
-    is_hidden = (root / own).is_file() and not shutil.which("taxi-nb")
-    return f"{own if is_hidden else 'taxi-nb'} {arguments}".rstrip()
+    own, called = Path(".venv", "bin", "taxi-nb"), Path(sys.argv[0])
+    if shutil.which("taxi-nb"):
+        own = Path("taxi-nb")
+    elif not (root / own).is_file():
+        own = called if called.name == own.name else Path("taxi-nb")
+    return f"{own} {arguments}".rstrip()
 
 
 def make_targets(root: Path) -> set[str]:

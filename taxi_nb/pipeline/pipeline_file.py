@@ -10,7 +10,14 @@ from typing import Any
 
 from taxi_nb.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm, form_of
-from taxi_nb.pipeline._notebook_file import TAG_IT, NotebookError, read_notebook
+from taxi_nb.pipeline._notebook_file import (
+    ENDINGS,
+    TAG_IT,
+    TEXT,
+    NotebookError,
+    is_text_notebook,
+    read_notebook,
+)
 from taxi_nb.pipeline._problems import Problems
 from taxi_nb.pipeline._recipients import Mistake, recipients_of
 from taxi_nb.pipeline._relative_months import (
@@ -153,15 +160,25 @@ class _Reader:
         return form
 
     def _notebook(self, step: StepForm) -> Path:
-        name = step.notebook if step.notebook.endswith(".ipynb") else f"{step.notebook}.ipynb"
-        return self.root / (name if "/" in name else f"{NOTEBOOKS}/{name}")
+        """Return a step's notebook; without an ending it may also be text, if there is but one."""
+        name = step.notebook
+        folders = (self.root,) if "/" in name else (self.root / NOTEBOOKS, self.root)
+        if name.endswith(ENDINGS):
+            found = [folder / name for folder in folders if (folder / name).exists()]
+            return found[0] if found else folders[0] / name
+        notebooks = [folder / f"{name}.ipynb" for folder in folders]
+        if found := [notebook for notebook in notebooks if notebook.exists()]:
+            return found[0]
+        texts = [folder / f"{name}{ending}" for folder in folders for ending in TEXT]
+        there = [text for text in texts if is_text_notebook(text)]
+        return there[0] if len(there) == 1 else notebooks[0]
 
     def _read_notebook(self, index: int, path: Path) -> None:
         """Read what a notebook declares; refuse secrets in its own cell, given others or not."""
         shown, place = path_within(self.root, path), ("steps", index, "notebook")
         try:
             if not os.path.isfile(path):
-                hint = close_to(path.stem, [other.stem for other in path.parent.glob("*.ipynb")])
+                hint = self._meant(path)
                 raise NotebookError(f"there is no such notebook{hint}")
             types = self.subject.types if self.subject else None
             self.declared[index] = declared_parameters(path, types)
@@ -173,6 +190,14 @@ class _Reader:
             is_written_out = default and not any(secret_variables(default))
             if is_written_out and (mistake := secret_mistake(name, default)):
                 self.problems.at(place, f"{shown}: {name!r} {mistake}")
+
+    def _meant(self, path: Path) -> str:
+        """Return a hint at the notebook that was probably meant."""
+        within = self.root / NOTEBOOKS / path.relative_to(self.root)
+        if within.is_file():
+            return f"; did you mean {path_within(self.root, within.with_suffix(''))!r}?"
+        others = [other for ending in ENDINGS for other in path.parent.glob(f"*{ending}")]
+        return close_to(path.stem, sorted({other.stem for other in others}))
 
     def _check_untagged(self, index: int, path: Path) -> None:
         """Refuse values that a notebook would not get, because its cell has no tag."""

@@ -92,8 +92,8 @@ def test_a_step_never_runs_without_what_it_declares_that_it_needs(
         code, out, err = taxi_nb(command, "params/test.yaml", "--only", "03_c")
         assert (code, out) == (2, "")
         assert err == (
-            "--only 03_c: 03_c needs 02_b[2], which is left out and is not up to date (never ran; "
-            "needs 01_a, which is left out): add --only '02_b[2]', or ask for --until 03_c\n"
+            "--only 03_c: 03_c needs 02_b[2], which is left out and is not up to date (never "
+            "ran): add --only '02_b[2]', or ask for --until 03_c\n"
         )
 
 
@@ -115,7 +115,7 @@ def test_what_is_undeclared_is_left_to_the_notebook(
     [
         (["--only", "2_b"], "--only: there is no step named '2_b'; did you mean '02_b'?"),
         (["--from", "nope"], "--from: there is no step named 'nope'"),
-        (["--until", "01_a", "--from", "04_d"], "--until 01_a --from 04_d: no step is in all of"),
+        (["--until", "01_a", "--from", "04_d"], "--from 04_d --until 01_a: no step is in all of"),
         (["--only", "01_a", "--force", "04_d"], "--force 04_d: --only 01_a leaves that step out"),
     ],
 )
