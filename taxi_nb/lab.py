@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.project import path_within, project_file, project_root
+from taxi_nb.project import command, path_within, project_file, project_root
 from taxi_nb.registry.versions import champion_run
 from taxi_nb.tracking.origin import Origin
 from taxi_nb.tracking.store import run_address
@@ -200,7 +200,7 @@ def training_result_html(result: TrainingResult) -> str:
     table = result.to_frame().to_html(float_format="{:.4f}".format)
     address = run_address(result.run_id)
     link = f'<a href="{escape(address)}" target="_blank">run {result.run_id[:8]}</a>'
-    return f"{table}<p>{_against_champion(result)}</p><p>MLflow: {link} (make ui)</p>"
+    return f"{table}<p>{_against_champion(result)}</p><p>MLflow: {link} ({command('ui', 'ui')})</p>"
 
 
 def _against_champion(result: TrainingResult) -> str:

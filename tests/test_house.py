@@ -50,7 +50,8 @@ WORDS_OF_TAXIS |= {"borough", "nyc", "tlc"}
 
 def modules() -> dict[str, Path]:
     found = {}
-    for file in PACKAGE.rglob("*.py"):
+    skeleton = PACKAGE / "cli" / "skeleton"  # A project of somebody else's.
+    for file in set(PACKAGE.rglob("*.py")) - set(skeleton.rglob("*.py")):
         name = ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
         found[name.removesuffix(".__init__")] = file
     return found

@@ -15,6 +15,8 @@ import typer
 from taxi_nb.cli._limits import lacking, open_streams, system_errors_end
 from taxi_nb.cli._stopping import FAILURE, say
 from taxi_nb.cli.export import export
+from taxi_nb.cli.init import init
+from taxi_nb.cli.lint import lint
 from taxi_nb.cli.monthly import monthly
 from taxi_nb.cli.plan import plan
 from taxi_nb.cli.registry import registry
@@ -38,7 +40,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Run numbered notebooks as a tracked pipeline.",
 )
-for command in (run, plan, report, review, trace, verify, score, monthly, serve, ui, step, close):
+for command in (
+    *(init, run, plan, report, lint, review, trace, verify, score, monthly, serve, ui),
+    *(step, close),
+):
     app.command()(command)
 for agreeing in (show, protect, sign_off, copy):
     registry.command()(agreeing)

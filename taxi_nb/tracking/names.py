@@ -58,7 +58,7 @@ DIRTY_TAG = "git.dirty"
 REMOTE_TAG = "git.remote"
 NOTEBOOK_TAG = "notebook"
 PYTHON_TAG = "python"
-# The digest of requirements.lock, or "none".
+# The digest of the lock files, or "none".
 LOCK_TAG = "lock.sha256"
 # Of what peak_memory_mb is the peak.
 PEAK_TAG = "taxi_nb.peak_memory"
