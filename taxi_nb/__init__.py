@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Serve ``%load_ext taxi_nb``: the magics, and objects that show well."""
-    from taxi_nb.lab import register
+    """Serve ``%load_ext taxi_nb``: magics, displays, completion."""
+    from taxi_nb.lab.extension import register
 
     register(shell)

@@ -14,8 +14,10 @@ import typer
 
 from taxi_nb.cli._limits import lacking, open_streams, system_errors_end
 from taxi_nb.cli._stopping import FAILURE, say
+from taxi_nb.cli.adopt import adopt
 from taxi_nb.cli.export import export
 from taxi_nb.cli.monthly import monthly
+from taxi_nb.cli.new import new
 from taxi_nb.cli.plan import plan
 from taxi_nb.cli.registry import registry
 from taxi_nb.cli.release import copy, protect, show, sign_off
@@ -37,7 +39,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Run numbered notebooks as a tracked pipeline.",
 )
-for command in (run, plan, report, review, trace, verify, score, monthly, serve, ui, step, close):
+for command in (run, plan, new, adopt, report, review, trace, verify):
+    app.command()(command)
+for command in (score, monthly, serve, ui, step, close):
     app.command()(command)
 for agreeing in (show, protect, sign_off, copy):
     registry.command()(agreeing)
