@@ -23,8 +23,8 @@ def __getattr__(name: str) -> Any:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Serve ``%load_ext taxi_nb``: the magics, and objects that show well."""
-    from taxi_nb.lab import register
+    """Serve ``%load_ext taxi_nb``: magics, displays, completion."""
+    from taxi_nb.lab.extension import register
     from taxi_nb.pipeline.kernels.import_path import find_modules_in
     from taxi_nb.project import project_root
 

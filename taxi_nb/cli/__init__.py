@@ -14,10 +14,12 @@ import typer
 
 from taxi_nb.cli._limits import lacking, open_streams, system_errors_end
 from taxi_nb.cli._stopping import FAILURE, say
+from taxi_nb.cli.adopt import adopt
 from taxi_nb.cli.export import export
 from taxi_nb.cli.init import init
 from taxi_nb.cli.lint import lint
 from taxi_nb.cli.monthly import monthly
+from taxi_nb.cli.new import new
 from taxi_nb.cli.plan import plan
 from taxi_nb.cli.registry import registry
 from taxi_nb.cli.release import copy, protect, show, sign_off
@@ -41,8 +43,8 @@ app = typer.Typer(
     help="Run numbered notebooks as a tracked pipeline.",
 )
 for command in (
-    *(init, run, plan, report, lint, review, trace, verify, score, monthly, serve, ui),
-    *(step, close),
+    *(init, run, plan, new, adopt, report, lint, review, trace, verify),
+    *(score, monthly, serve, ui, step, close),
 ):
     app.command()(command)
 for agreeing in (show, protect, sign_off, copy):

@@ -267,13 +267,11 @@ def data_errors_stop(pipeline: Pipeline) -> Iterator[None]:
 def run_folder(run: str | None) -> Path:
     """Find a run by its folder or by its id below ``runs/``; the newest if none is named."""
     from taxi_nb.close_names import close_to
-    from taxi_nb.pipeline.record import RUN_FILE
+    from taxi_nb.pipeline.report.past import find_run
 
+    if (folder := find_run(project_root() / "runs", run)) is not None:
+        return folder
     run = run or "latest"
-    runs = project_root() / "runs"
-    for folder in (Path(run), runs / run):
-        if (folder / RUN_FILE).is_file():
-            return folder.resolve()
     close = close_to(run, run_names())
     makes = "" if close else "; `taxi-nb run` makes runs"
     stop(f"{run} is not a run, nor the folder of one{close}{makes}{outside()}", USAGE)
