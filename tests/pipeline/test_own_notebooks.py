@@ -64,11 +64,11 @@ def test_a_papermill_tutorial_with_sub_folders(
     project: Project, store: str, taxi_nb: CommandLine
 ) -> None:
     """As papermill leaves them: executed, of an older format, with its cells and its metadata."""
-    for folder, name, code in (
+    for folder, name, source in (
         ("extract", "extract", "open('../../numbers.txt', 'w').write(str(alpha))"),
         ("report", "report", "print('alpha was', open('../../numbers.txt').read())"),
     ):
-        path = project.notebook(name, code, parameters="# papermill's\nalpha = 0.1")
+        path = project.notebook(name, source, parameters="# papermill's\nalpha = 0.1")
         notebook: dict[str, Any] = json.loads(path.read_text())
         notebook["nbformat_minor"] = 2
         for cell in notebook["cells"]:
@@ -90,6 +90,12 @@ def test_a_papermill_tutorial_with_sub_folders(
     code, _, err = taxi_nb("run", "params/test.yaml", "--jobs", "2")
     assert (code, err) == (0, "")
     assert "alpha was 0.6" in texts(project.root / "runs" / "latest" / "report.ipynb")
+    # Papermill's working folder was the one that it was called from.
+    project.notebook("look", "open('numbers.txt')", parameters=None)
+    project.pipeline("steps: [{notebook: look}]")
+    code, _, err = taxi_nb("run", "params/test.yaml")
+    assert code == 1
+    assert "from there the project's file is '../numbers.txt'" in err
     project.pipeline("steps: [{notebook: extract/extract}]")
     code, _, err = taxi_nb("plan", "params/test.yaml")
     assert code == 2
