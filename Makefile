@@ -110,7 +110,7 @@ up: .env  ## start compose.yaml's services: stores, MLflow, Lab, the pipeline, t
 diff: setup  ## show changed notebooks as prose and code, not JSON (SINCE=main)
 	@git --no-pager -c core.attributesFile="$(CURDIR)/.gitattributes" \
 	  -c diff.jupyternotebook.command="$(CURDIR)/$(BIN)/git-nbdiffdriver diff --sources" \
-	  diff $(SINCE) -- '*.ipynb'
+	  diff $(SINCE) -- '*.ipynb' 'notebooks/*.py' 'notebooks/*.md'
 
 picture: setup-dev  ## take the README's picture again, of the newest run's page (RUN=..., needs Chromium)
 	@$(BIN)/python -m benchmarks.picture $(RUN)
