@@ -73,7 +73,8 @@ run-notebooks: setup  ## execute the notebooks in order (PARAMS=params/green-202
 lab: setup  ## explore in JupyterLab, with this project's store and data, at the address that is printed
 	@$(MAKE) --no-print-directory lab-server
 
-# .jupyter/ switches off what Lab would ask on its first start.
+# .jupyter/ lets Lab load our extension into its kernels and show the pages of runs, and switches
+# off what Lab would ask on its first start.
 lab-server:
 	@export TAXI_NB_ROOT="$$PWD"; $(call use_store,MLFLOW_TRACKING_URI); \
 	  PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE MLFLOW_DISABLE_TELEMETRY=true \

@@ -39,9 +39,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Run numbered notebooks as a tracked pipeline.",
 )
-for command in (run, plan, new, adopt, report, review, trace, verify):
-    app.command()(command)
-for command in (score, monthly, serve, ui, step, close):
+working = (run, plan, new, adopt, report, review, trace, verify)
+for command in (*working, score, monthly, serve, ui, step, close):
     app.command()(command)
 for agreeing in (show, protect, sign_off, copy):
     registry.command()(agreeing)

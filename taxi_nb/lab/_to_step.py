@@ -72,7 +72,7 @@ def to_step(shell: InteractiveShell, line: str) -> Proposal:
             _notebook(shell),
             project_root(),
             name=name,
-            parameters=asked[0] if asked else None,  # type: ignore[arg-type]
+            parameters=asked[0] if asked else None,
             pipeline=pipeline,
             types=PARAMETERS.types,
         )

@@ -22,9 +22,9 @@ from taxi_nb.pipeline._committed_notebook import (
     with_parameters,
     written,
 )
+from taxi_nb.pipeline._house_style import complaints
 from taxi_nb.pipeline._notebook_file import NotebookError, code_cells, notebook_of
 from taxi_nb.pipeline._parameter_candidates import Candidate, find_candidates
-from taxi_nb.pipeline.house_style import complaints
 from taxi_nb.pipeline.parameters import close_to, parameters_of
 from taxi_nb.pipeline.pipeline_file import NOTEBOOKS
 from taxi_nb.project import path_within, read_regular, write_whole
