@@ -93,7 +93,7 @@ def test_a_notebook_runs_in_lab_with_a_pipelines_parameters(
     expect(parameters).to_contain_text("3000")
     expect(parameters).to_contain_text("03_train[xgboost], too")
     figures = page.locator(".jp-OutputArea-output img")
-    expect(figures).to_have_count(2, timeout=60_000)
+    expect(figures).to_have_count(2, timeout=180_000)
     result = page.locator(".jp-OutputArea-output", has_text="There is no champion")
     expect(result.get_by_role("link", name=re.compile("run "))).to_be_visible()
     expect(result).to_contain_text("Top to bottom: yes.")
@@ -161,6 +161,28 @@ def test_a_runs_page_is_shown_in_lab_with_its_figures_and_links(
     assert answers(lab, "latest/index.html", token="other") == [302]  # To where one logs in.
     for name in ("out/smoke.yaml", "../mlflow.db", "%2e%2e/mlflow.db", ".hidden", "none"):
         assert answers(lab, name)[0] in (403, 404)
+
+
+def test_the_launcher_runs_the_pipeline_and_shows_its_page(
+    lab: str, project: Project, browser: Browser
+) -> None:
+    project.notebook("01_look", "#md # What do we see?")
+    project.pipeline("steps: [{notebook: 01_look}]", "default")
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    page.goto(f"{lab}/lab?token=word")
+    cards = page.locator(".jp-LauncherCard")
+    expect(cards.filter(has_text="MLflow")).to_be_visible(timeout=120_000)
+    assert "Which steps of" in str(cards.filter(has_text="Plan").get_attribute("title"))
+    if picture := os.environ.get("TAXI_NB_SCREENSHOT"):
+        page.screenshot(path=f"{picture}.cards.png")
+    cards.filter(has_text=re.compile("^Run$")).click()
+    wait_for(lambda: [*project.root.glob("runs/*/index.html")], 180)
+    page.get_by_role("tab", name="Launcher").click()
+    cards.filter(has_text="Report").click()
+    shown = page.frame_locator(".jp-IFrame iframe")
+    expect(shown.get_by_role("heading", name="This run")).to_be_visible(timeout=60_000)
+    context.close()
 
 
 def answers(lab: str, *names: str, token: str = "word") -> list[int]:
