@@ -59,7 +59,11 @@ class ManagerOfKernels(ServerKernelManager):
 
 def _is_ours(command: list[str]) -> bool:
     """Whether a command starts IPython's kernel in this environment: others may lack us."""
-    return command[:1] == [sys.executable] and "ipykernel_launcher" in command
+    python = Path(command[0])
+    # Environments differ by their folders, though their interpreters may be one file.
+    is_here = python.parent == Path(sys.executable).parent
+    is_this = os.path.realpath(python) == os.path.realpath(sys.executable)
+    return is_here and is_this and "ipykernel_launcher" in command
 
 
 class RunPages(AuthenticatedFileHandler):

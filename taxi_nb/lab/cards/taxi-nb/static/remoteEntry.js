@@ -16,7 +16,7 @@ async function plugin() {
   );
   const { PageConfig } = coreutils;
   const cards = [
-    ["Report", "The page of the newest run", icons.htmlIcon, showReport],
+    ["Report", "The page of the newest run", icons.fileIcon, showReport],
     ["Plan", "Which steps of params/default.yaml would run, and why", icons.listIcon, inTerminal("plan")],
     ["Run", "Run params/default.yaml", icons.runIcon, inTerminal("run")],
     ["MLflow", "Serve MLflow's pages, at the address that is printed", icons.launchIcon, inTerminal("ui")],
