@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 
-from taxi_nb.pipeline._house_style import complaints as complaints_of
+from taxi_nb.pipeline.house_style import complaints as complaints_of
 
 
 def complaints(path: Path) -> Iterator[str]:

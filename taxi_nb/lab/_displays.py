@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from taxi_nb.project import command
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -44,7 +46,7 @@ def training_result_html(result: TrainingResult) -> str:
     link = f'<a href="{escape(address)}" target="_blank">run {result.run_id[:8]}</a>'
     return (
         f"{table}<p>{_against_champion(result)}</p>{_order_of_cells(result.run_id)}"
-        f"<p>MLflow: {link} (make ui)</p>"
+        f"<p>MLflow: {link} ({command('ui', 'ui')})</p>"
     )
 
 

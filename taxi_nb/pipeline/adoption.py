@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from taxi_nb.close_names import close_to
 from taxi_nb.pipeline._another_step import AdoptionError, PipelineText
 from taxi_nb.pipeline._committed_notebook import (
     as_lines,
@@ -22,10 +23,10 @@ from taxi_nb.pipeline._committed_notebook import (
     without_questions,
     written,
 )
-from taxi_nb.pipeline._house_style import complaints
 from taxi_nb.pipeline._notebook_file import NotebookError, code_cells, notebook_of
 from taxi_nb.pipeline._parameter_candidates import Candidate, find_candidates
-from taxi_nb.pipeline.parameters import Parameter, close_to, parameters_of
+from taxi_nb.pipeline.house_style import complaints
+from taxi_nb.pipeline.parameters import Parameter, parameters_of
 from taxi_nb.pipeline.pipeline_file import NOTEBOOKS
 from taxi_nb.project import path_within, read_regular, write_whole
 
@@ -134,7 +135,7 @@ def adopt(
     """
     shown = path_within(root, notebook)
     if notebook.suffix != ".ipynb":
-        raise AdoptionError(f"{shown} is no notebook: its name must end with .ipynb")
+        raise AdoptionError(f"{shown}: only a notebook whose name ends with .ipynb can be adopted")
     try:
         content = notebook_of(source := read_regular(notebook))
     except OSError as error:

@@ -60,7 +60,7 @@ DIRTY_TAG = "git.dirty"
 REMOTE_TAG = "git.remote"
 NOTEBOOK_TAG = "notebook"
 PYTHON_TAG = "python"
-# The digest of requirements.lock, or "none".
+# The digest of the lock files, or "none".
 LOCK_TAG = "lock.sha256"
 # Whether what a person had run was the notebook from its top down: "yes", or "no: " and why.
 TOP_TO_BOTTOM_TAG = "taxi_nb.top_to_bottom"

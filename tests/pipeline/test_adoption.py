@@ -289,7 +289,7 @@ def test_the_command_line_does_the_same(taxi_nb: CommandLine, explored: Path) ->
     for arguments, why in {
         ("new", "09_tips"): "notebooks/09_tips.ipynb is there already: `taxi-nb adopt` makes it",
         ("adopt", "none.ipynb"): "none.ipynb cannot be read: No such file or directory",
-        ("adopt", "params/default.yaml"): "is no notebook: its name must end with .ipynb",
+        ("adopt", "params/default.yaml"): "only a notebook whose name ends with .ipynb",
         ("adopt", "notebooks/fares.ipynb", "seed", "--all"): "one of them",
     }.items():
         code, _, err = taxi_nb(*arguments)

@@ -8,10 +8,30 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from taxi_nb.pipeline._annotations import parsed
-from taxi_nb.pipeline._notebook_file import PARAMETERS, code_cells
+from taxi_nb.pipeline._notebook_file import (
+    PARAMETERS,
+    NotebookError,
+    code_cells,
+    notebook_files,
+    read_notebook,
+)
+
+
+def notebooks_in(folder: Path) -> list[Path]:
+    """Return the notebooks in a folder and those below it."""
+    return list(notebook_files(folder))
+
+
+def complaints_about(path: Path) -> Iterator[str]:
+    """Yield what is not in the style of a notebook's file, or that it is none."""
+    try:
+        yield from complaints(read_notebook(path))
+    except NotebookError as error:
+        yield str(error)
 
 
 def complaints(notebook: Mapping[str, Any]) -> Iterator[str]:
