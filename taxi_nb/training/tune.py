@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,17 @@ class TuningResult:
     # The best other setting against the default on the validation trips, each refitted on all
     # training trips; None where no other one was tried.
     helped: TunedAgainstDefault | None = None
+
+    def __repr__(self) -> str:
+        return f"{self.summary}\n{self.best!r}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.summary)}</p>{self.best._repr_html_()}"
+
+    @property
+    def summary(self) -> str:
+        """What was chosen among how many, and why, in one line."""
+        return f"{len(self.trials)} trials, number {self.chosen} chosen: {self.reason}"
 
 
 def search_space(max_rounds: int) -> dict[str, Any]:
