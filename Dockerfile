@@ -37,7 +37,7 @@ ENV PATH=/opt/venv/bin:$PATH:/opt/engines/bin \
     PYTHONHASHSEED=0 \
     PYTHONUNBUFFERED=1
 WORKDIR /project
-COPY pyproject.toml README.md requirements.lock ./
+COPY pyproject.toml README.md LICENSE requirements.lock ./
 COPY .jupyter .jupyter
 COPY taxi_nb taxi_nb
 # In place, as `make setup` does it: a step counts the project's modules by their content.

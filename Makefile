@@ -18,21 +18,16 @@ PYTHON ?= python3
 
 VENV := .venv
 BIN  := $(VENV)/bin
-UV   := $(shell command -v uv 2>/dev/null)
+# uv is the one on PATH, else the locked one, which the package index brings into the environment;
+# where that cannot be, pip does its work. Both check the lock's hashes and leave bytecode
+# behind: without it every kernel would compile its imports again.
+find_uv = uv=$$(command -v uv || command -v .venv/bin/uv || command -v $(BIN)/uv || true)
+pip     = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+install = $(find_uv); if [ -z "$$uv" ]; then $(pip) $(1); else \
+  "$$uv" pip install --quiet --python $(BIN)/python --compile-bytecode $(1) || \
+  { test -x $(BIN)/pip && echo "uv could not; pip tries, whose settings may know another index" >&2 && $(pip) $(1); }; fi
 
-# uv where it is on PATH, pip otherwise. Both check the lock's hashes and leave
-# bytecode behind: without it every kernel would compile its imports again.
-ifneq ($(UV),)
-make_venv    = $(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-install_lock = $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $(1)
-install_self = $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
-else
-make_venv    = $(PYTHON) -m venv $(VENV)
-install_lock = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
-install_self = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-endif
-
-.PHONY: help setup setup-dev setup-engines run-notebooks lab ui serve report verify image up diff picture hooks test test-slow test-engines lint lock clean
+.PHONY: help setup setup-dev setup-engines run-notebooks lab ui serve report verify image up diff picture hooks test test-slow test-engines lint lock lowest clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,17 +35,21 @@ help:  ## print this list
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "taxi-nb needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 setup" >&2; exit 2; }
-	@$(make_venv)
+	@$(find_uv); if [ -n "$$uv" ]; then "$$uv" venv --quiet --allow-existing --python $(PYTHON) $(VENV); \
+	else $(PYTHON) -m venv $(VENV) || exit; sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock > $(VENV)/uv.txt; \
+	  $(pip) --require-hashes -r $(VENV)/uv.txt || rm -f $(BIN)/uv; fi
+	@$(find_uv); if [ -n "$$uv" ]; then echo "$$("$$uv" --version) installs, of $$uv"; \
+	else echo "pip installs, which takes longer: there is no uv here, and the package index gave none"; fi
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the locked environment into $(VENV)/ ..."
-	@$(call install_lock,requirements.lock)
-	@$(install_self)
+	@$(call install,--require-hashes -r requirements.lock)
+	@$(call install,--no-deps --no-build-isolation -e .)
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Installing the tools for tests and all extras into $(VENV)/ ..."
-	@$(call install_lock,requirements-dev.lock)
+	@$(call install,--require-hashes -r requirements-dev.lock)
 	@touch $@
 
 # The same rules make it, with another name for the environment.
@@ -60,7 +59,7 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 
 .venv-engines/.locked: requirements-engines.lock | $(BIN)/python
 	@echo "Installing Prefect and KFP into $(VENV)/ ..."
-	@$(call install_lock,requirements-engines.lock)
+	@$(call install,--require-hashes -r requirements-engines.lock)
 	@touch $@
 
 setup: $(VENV)/.installed  ## make .venv with what the notebooks and the pipeline need
@@ -137,19 +136,33 @@ lint: setup-dev  ## style, types, no outputs in committed notebooks, container a
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-lock:  ## resolve pyproject.toml again into the lock files (needs uv)
-	@test -n "$(UV)" || { echo "make lock needs uv on PATH (python3 -m pip install uv)" >&2; exit 2; }
-	$(compile) $(project) --extra s3 --extra postgres --extra distributed --extra notify --extra dev -o requirements-dev.lock
-	$(compile) $(project) -c requirements-dev.lock -o requirements.lock
-	@$(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"] \
+lock: | $(BIN)/python  ## resolve pyproject.toml again into the lock files
+	@$(require_uv); $(compile) $(project) $(EXTRAS:%=--extra %) --extra dev -o requirements-dev.lock
+	@$(require_uv); $(compile) $(project) --extra taxi -c requirements-dev.lock -o requirements.lock
+	@$(require_uv); $(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"] \
 	  ["optional-dependencies"]; print(*extras["prefect"], *extras["kubeflow"], sep="\n")' \
 	  | $(compile) - -o requirements-engines.lock
 
+# All but the engines', which pin what would hold back our libraries.
+EXTRAS = taxi distributed fastparquet notify postgres s3
 # The larger set first: what is in both then has one version.
 project = pyproject.toml --group build
-compile = $(UV) pip compile --quiet --no-annotate \
+require_uv = $(find_uv); test -n "$$uv" || { echo "this needs uv: python3 -m pip install uv" >&2; exit 2; }
+compile = "$$uv" pip compile --quiet --no-annotate \
   --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
+empty :=
+comma := ,
+lowest: | $(BIN)/python  ## the smoke pipeline and the tests with the lowest versions that pyproject.toml allows
+	@$(require_uv); "$$uv" venv --quiet --clear --python 3.11 .venv-lowest && \
+	  "$$uv" pip install --quiet --python .venv-lowest/bin/python --compile-bytecode --resolution lowest-direct \
+	    --group build -e ".[$(subst $(empty) $(empty),$(comma),$(EXTRAS) dev)]"
+	@mkdir .venv-lowest/project && cp -r notebooks params .venv-lowest/project
+	@cd .venv-lowest/project; export TAXI_NB_ROOT="$$PWD" MLFLOW_TRACKING_URI=; \
+	  ../bin/taxi-nb run params/smoke.yaml && ../bin/taxi-nb run params/smoke.yaml --force --kernel spawn
+	@.venv-lowest/bin/python -m pytest $(ARGS) \
+	  --deselect tests/test_environment.py::test_what_is_installed_is_what_is_locked
+
 clean:  ## remove the environment and caches; runs, data and the store stay
-	rm -rf $(VENV) .venv-engines .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-engines .venv-lowest .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

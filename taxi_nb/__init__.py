@@ -9,15 +9,24 @@ from typing import Any
 from lazy_loader import attach_stub
 
 from taxi_nb.models.carried import ModelCode
+from taxi_nb.trips.extras import extras_named
 
 # Before any model is loaded: what one carries must not take the place of the project's code.
 ModelCode.install()
 
-__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
+_load, __dir__, __all__ = attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    with extras_named():
+        return _load(name)
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Serve ``%load_ext taxi_nb``: the magics, and objects that show well."""
-    from taxi_nb.lab import register
+    """Serve ``%load_ext taxi_nb``: magics, displays, completion."""
+    from taxi_nb.lab.extension import register
+    from taxi_nb.pipeline.kernels.import_path import find_modules_in
+    from taxi_nb.project import project_root
 
+    find_modules_in(str(project_root()))  # As a step's kernel does.
     register(shell)

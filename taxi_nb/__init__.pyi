@@ -30,11 +30,13 @@ from .training.notebook_parameters import CleaningRules as CleaningRules
 from .training.notebook_parameters import Count as Count
 from .training.notebook_parameters import Limit as Limit
 from .training.notebook_parameters import ModelName as ModelName
+from .training.notebook_parameters import ModelParams as ModelParams
 from .training.notebook_parameters import Month as Month
 from .training.notebook_parameters import Seed as Seed
 from .training.notebook_parameters import Share as Share
 from .training.notebook_parameters import Source as Source
 from .training.notebook_parameters import Taxi as Taxi
+from .training.notebook_parameters import TunableModel as TunableModel
 from .training.pair_statistics import pair_seen as pair_seen
 from .training.pair_statistics import pair_statistics as pair_statistics
 from .training.train import TrainingResult as TrainingResult

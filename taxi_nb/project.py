@@ -1,20 +1,25 @@
-"""Where the project is on disk, its default experiment, and files that are written whole."""
+"""Where the project is on disk, what it is called and typed in it, and files that are whole."""
 
 from __future__ import annotations
 
 import errno
 import glob
 import os
+import re
 import secrets
+import shutil
 import stat
+import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from threading import RLock
 
-# The experiment of runs that name no other.
-DEFAULT_EXPERIMENT = "nyc-taxi-experiment"
+_SETTINGS = "pyproject.toml"
+# A rule of a Makefile, with its targets.
+_RULE = re.compile(r"^([\w .-]+?)\s*:(?!=)", re.MULTILINE)
 
 _PRIVATELY = RLock()
 
@@ -34,13 +39,57 @@ def project_root() -> Path:
     here = Path.cwd()
     candidates = (here, *here.parents)
     ours = (folder for folder in candidates if is_project(folder))
-    others = (f for f in candidates if (f / "pyproject.toml").is_file())
+    others = (f for f in candidates if (f / _SETTINGS).is_file())
     return next(chain(ours, others), here)
 
 
 def is_project(folder: Path) -> bool:
     """Return whether a folder is one that pipelines can be run in."""
     return (folder / "params").is_dir() and (folder / "notebooks").is_dir()
+
+
+def default_experiment() -> str:
+    """Return the experiment of runs that name no other: the project's own name.
+
+    It is ``experiment`` of ``[tool.taxi-nb]`` in ``pyproject.toml``, or else the name of the
+    project there, so that every checkout has one; without either, the folder's.
+    """
+    root = project_root()
+    try:
+        said = tomllib.loads((root / _SETTINGS).read_text("utf-8"))
+    except (OSError, ValueError):
+        said = {}
+    own = said.get("tool", {}).get("taxi-nb", {}).get("experiment")
+    return str(own or said.get("project", {}).get("name") or root.name or "project")
+
+
+def command(arguments: str, target: str | None = None) -> str:
+    """Return what a person types here for ``taxi-nb ARGUMENTS``.
+
+    That is ``make TARGET`` in a project whose Makefile has the target, and else the command; where
+    that is not on PATH, from ``.venv/bin/`` if it is there, or as it was called.
+
+    >>> command("ui", target="no-such-target").endswith("taxi-nb ui")
+    True
+    """
+    root = project_root()
+    if target and target in make_targets(root):
+        return f"make {target}"
+    own, called = Path(".venv", "bin", "taxi-nb"), Path(sys.argv[0])
+    if shutil.which("taxi-nb"):
+        own = Path("taxi-nb")
+    elif not (root / own).is_file():
+        own = called if called.name == own.name else Path("taxi-nb")
+    return f"{own} {arguments}".rstrip()
+
+
+def make_targets(root: Path) -> set[str]:
+    """Return the targets of a folder's Makefile; none without one."""
+    for name in ("GNUmakefile", "makefile", "Makefile"):  # The first is make's.
+        if (root / name).is_file():
+            rules = _RULE.findall((root / name).read_text("utf-8", "replace"))
+            return {target for rule in rules for target in rule.split()} - {".PHONY"}
+    return set()
 
 
 def data_dir() -> Path:

@@ -14,8 +14,12 @@ import typer
 
 from taxi_nb.cli._limits import lacking, open_streams, system_errors_end
 from taxi_nb.cli._stopping import FAILURE, say
+from taxi_nb.cli.adopt import adopt
 from taxi_nb.cli.export import export
+from taxi_nb.cli.init import init
+from taxi_nb.cli.lint import lint
 from taxi_nb.cli.monthly import monthly
+from taxi_nb.cli.new import new
 from taxi_nb.cli.plan import plan
 from taxi_nb.cli.registry import registry
 from taxi_nb.cli.release import copy, protect, show, sign_off
@@ -30,6 +34,7 @@ from taxi_nb.cli.trace import trace
 from taxi_nb.cli.ui import ui
 from taxi_nb.cli.verify import verify
 from taxi_nb.tracking.held_folder import remove_abandoned
+from taxi_nb.trips.extras import how_to_install
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,7 +42,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Run numbered notebooks as a tracked pipeline.",
 )
-for command in (run, plan, report, review, trace, verify, score, monthly, serve, ui, step, close):
+for command in (
+    *(init, run, plan, new, adopt, report, lint, review, trace, verify),
+    *(score, monthly, serve, ui, step, close),
+):
     app.command()(command)
 for agreeing in (show, protect, sign_off, copy):
     registry.command()(agreeing)
@@ -93,6 +101,12 @@ def main() -> None:
             remove_abandoned()
             app(_forced_all(sys.argv[1:]))
             sys.stdout.flush()
+    except ModuleNotFoundError as error:
+        message = how_to_install(error.name or "")
+        if message is None:
+            raise
+        say(message)
+        _leave(FAILURE)
     except SystemExit as ending:
         _leave(ending.code)
 

@@ -24,6 +24,7 @@ from taxi_nb.project import is_project, project_file, project_root
 if TYPE_CHECKING:
     from taxi_nb.pipeline.memory import Memory
     from taxi_nb.pipeline.notify import Notifier
+    from taxi_nb.pipeline.part import Part
     from taxi_nb.pipeline.pipeline_file import NewestMonth
     from taxi_nb.pipeline.planned import Plan
     from taxi_nb.pipeline.spec import Pipeline
@@ -51,6 +52,30 @@ Force = Annotated[
         "--force",
         metavar="[STEP]",
         help="Run a step though it is up to date; without a name, all steps.",
+        autocompletion=complete_step,
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="STEP",
+        help="Run no other step than this; may be repeated. What else is not up to date is left "
+        "out, and that is said.",
+        autocompletion=complete_step,
+    ),
+]
+Until = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="STEP", help="Run this step and what it needs.", autocompletion=complete_step
+    ),
+]
+Since = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="STEP",
+        help="Run this step and what needs it.",
         autocompletion=complete_step,
     ),
 ]
@@ -139,7 +164,7 @@ def _require_there(file: Path) -> None:
     """Stop where there is no such file, and name the one that was probably meant."""
     if project_file(file).exists():
         return
-    from difflib import get_close_matches
+    from difflib import get_close_matches  # By the stem: what all have in common says nothing.
 
     there = {Path(name).stem: name for name in pipeline_files()}
     close = get_close_matches(file.stem, there, n=1)
@@ -184,25 +209,28 @@ def _newest_month(settings: Mapping[str, Any]) -> str:
         return newest_month_of(settings)
 
 
-def make_plan(pipeline: Pipeline, force: list[str] | None) -> tuple[Memory, Plan]:
+def make_plan(
+    pipeline: Pipeline, force: list[str] | None, part: Part | None = None
+) -> tuple[Memory, Plan]:
     """Plan the pipeline: which steps must run, and why.
 
     Raises `TripsError` if there are no data for those: see `data_errors_stop`.
     """
     from taxi_nb.pipeline.memory import Memory
     from taxi_nb.pipeline.object_store import ObjectStoreError
-    from taxi_nb.pipeline.plan import UnknownStepError, plan
+    from taxi_nb.pipeline.part import UnknownStepError
+    from taxi_nb.pipeline.plan import WHOLE, LeftOutError, plan
     from taxi_nb.tracking.store_errors import StoreError
 
     try:
         with errors_stop({StoreError: FAILURE, ObjectStoreError: FAILURE}):
             memory = Memory(pipeline)
-            made = plan(pipeline, memory, force or [])
+            made = plan(pipeline, memory, force or [], part or WHOLE)
             memory.digests.save()
             _require_data(pipeline, made)
             return memory, made
-    except UnknownStepError as error:
-        stop(f"--force: {error}", USAGE)
+    except (UnknownStepError, LeftOutError) as error:
+        stop(str(error), USAGE)
 
 
 def _require_data(pipeline: Pipeline, made: Plan) -> None:
@@ -238,14 +266,12 @@ def data_errors_stop(pipeline: Pipeline) -> Iterator[None]:
 
 def run_folder(run: str | None) -> Path:
     """Find a run by its folder or by its id below ``runs/``; the newest if none is named."""
-    from taxi_nb.pipeline.parameters import close_to
-    from taxi_nb.pipeline.record import RUN_FILE
+    from taxi_nb.close_names import close_to
+    from taxi_nb.pipeline.report.past import find_run
 
+    if (folder := find_run(project_root() / "runs", run)) is not None:
+        return folder
     run = run or "latest"
-    runs = project_root() / "runs"
-    for folder in (Path(run), runs / run):
-        if (folder / RUN_FILE).is_file():
-            return folder.resolve()
     close = close_to(run, run_names())
     makes = "" if close else "; `taxi-nb run` makes runs"
     stop(f"{run} is not a run, nor the folder of one{close}{makes}{outside()}", USAGE)

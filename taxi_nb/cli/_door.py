@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, urlencode
 import typer
 
 from taxi_nb.cli._stopping import USAGE, say, stop
+from taxi_nb.project import make_targets, project_root
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -57,7 +58,8 @@ def reserve(port: int, what: str, host: str = HOST) -> socket.socket:
         if host != HOST and error.errno != errno.EADDRINUSE:
             stop(f"--host {host}: {error.strerror}. Give an address of this machine", USAGE)
         reason = f"port {port}: {error.strerror}"
-        stop(f"{reason}. Give another: --port, or make {what} PORT=", USAGE)
+        make = f", or make {what} PORT=" if what in make_targets(project_root()) else ""
+        stop(f"{reason}. Give another: --port{make}", USAGE)
     return taken
 
 

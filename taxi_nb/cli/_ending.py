@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taxi_nb.cli._terminal import fact
+from taxi_nb.project import command
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.record import RunRecord
@@ -30,12 +31,14 @@ def ending(record: RunRecord, folder: Path, *, is_new: bool = True) -> Iterator[
         yield fact("best", f"{best.model.name} of {best.model.step}, {number}")
         if is_new:
             yield from _against(record, folder, best)
+    if record.part:
+        yield fact("part", record.part)
     for check in record.checks:
         if check.verdict != "pass":
             yield fact("check", str(check))
     # Not broken into lines: they are to be copied.
     yield f"page:     {folder / 'index.html'}"
-    yield f"MLflow:   {record.experiment}, run {record.mlflow_run_id} (make ui)"
+    yield f"MLflow:   {record.experiment}, run {record.mlflow_run_id} ({command('ui', 'ui')})"
 
 
 def _decision(record: RunRecord, *, is_new: bool) -> Iterator[str]:
@@ -66,7 +69,7 @@ def _against(record: RunRecord, folder: Path, best: Best) -> Iterator[str]:
         yield fact("against", f"the champion until now, RMSE {champion:.3f} minutes: {verdict}")
     since = Since.last_good_run(folder, best)
     if since is None:
-        yield fact("against", "no good run before this one")
+        yield fact("against", "no good run with this number before this one")
         return
     before = _number(best.metric, since.value, None)
     if not since.same_data:
@@ -76,7 +79,7 @@ def _against(record: RunRecord, folder: Path, best: Best) -> Iterator[str]:
     else:
         by = _number("", abs(since.value - best.value), None)
         says = f"{'better' if since.is_better else 'worse'} by {by} now"
-    yield fact("against", f"{since.run}, the last good run, {before}: {says}")
+    yield fact("against", f"{since.run}, the last good run with it, {before}: {says}")
 
 
 def _number(metric: str, value: float, error: float | None) -> str:

@@ -8,8 +8,11 @@ from taxi_nb.cli._arguments import (
     Force,
     Month,
     NoPromote,
+    Only,
     Overrides,
     ParameterFile,
+    Since,
+    Until,
     data_errors_stop,
     make_plan,
     read,
@@ -22,6 +25,9 @@ def plan(
     overrides: Overrides = None,
     month: Month = None,
     force: Force = None,
+    only: Only = None,
+    until: Until = None,
+    since: Since = None,
     accept: Accept = None,
     no_promote: NoPromote = False,
 ) -> None:
@@ -32,10 +38,11 @@ def plan(
       taxi-nb plan params/green-2021.yaml --set max_evals=20
     """
     from taxi_nb.pipeline.expected import Expected
+    from taxi_nb.pipeline.part import Part
 
     pipeline = read(params, overrides, month, accept=accept, no_promote=no_promote)
     with data_errors_stop(pipeline):
-        memory, made = make_plan(pipeline, force)
+        memory, made = make_plan(pipeline, force, Part(only or (), until or (), since or ()))
     if pipeline.month:
         print(f"months are relative to {pipeline.month}\n")
     for line in (lines := str(made).splitlines()):

@@ -17,8 +17,11 @@ from taxi_nb.cli._arguments import (
     Kernel,
     Month,
     NoPromote,
+    Only,
     Overrides,
     ParameterFile,
+    Since,
+    Until,
     data_errors_stop,
     make_plan,
     notifier_of,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from taxi_nb.pipeline.kernels.pool import KernelPool
     from taxi_nb.pipeline.memory import Memory
     from taxi_nb.pipeline.notify import Notifier
+    from taxi_nb.pipeline.part import Part
     from taxi_nb.pipeline.planned import Plan
     from taxi_nb.pipeline.record import RunRecord, StepResult
     from taxi_nb.pipeline.spec import Pipeline
@@ -43,6 +47,9 @@ def run(
     jobs: Jobs = 1,
     kernel: Kernel = "auto",
     force: Force = None,
+    only: Only = None,
+    until: Until = None,
+    since: Since = None,
     accept: Accept = None,
     no_promote: NoPromote = False,
 ) -> None:
@@ -57,14 +64,18 @@ def run(
       taxi-nb run params/green-2021.yaml --jobs 2
       taxi-nb run --set seed=7 --set sample_rows=100000
       taxi-nb run --set max_evals=50 --no-promote
+      taxi-nb run --until 05_evaluate
     """
+    from taxi_nb.pipeline.part import Part
+
+    part = Part(only or (), until or (), since or ())
     pipeline = _in_project_run(read(params, overrides, month, accept=accept, no_promote=no_promote))
     notifier = notifier_of(pipeline)
     with (
         signals_stop("interrupted: kernels ended, runs closed"),
         data_errors_stop(pipeline),
     ):
-        record, folder, is_new = carried_out(pipeline, jobs, kernel, force)
+        record, folder, is_new = carried_out(pipeline, jobs, kernel, force, part=part)
     if is_new:
         show_end(record, folder, notifier)
         return
@@ -78,10 +89,12 @@ def carried_out(
     kernel: Kernel,
     force: list[str] | None = None,
     parent: str | None = None,
+    part: Part | None = None,
 ) -> tuple[RunRecord, Path, bool]:
     """Carry out a pipeline in this project; return its record, its folder, and whether it ran.
 
-    Where nothing has changed they are those of the run that has all the results.
+    Where nothing has changed they are those of the run that has all the results. Where that is so
+    of the `part` alone that was chosen, it is said, and the program ends.
     """
     from taxi_nb.pipeline.killed_run import clear_half_files, close_killed_run
     from taxi_nb.pipeline.memory import RUNS
@@ -95,7 +108,10 @@ def carried_out(
         require_latest(pipeline.root / RUNS)
         close_killed_run(pipeline.root / RUNS, say)
         clear_half_files(pipeline.root / RUNS)
-        planned = make_plan(pipeline, force)
+        planned = make_plan(pipeline, force, part)
+        if planned[1].left_out and not planned[1].will_run and not pipeline.mlflow_run:
+            print(f"{planned[1]}\n{pipeline.name}: {part} is up to date")
+            raise typer.Exit
         # A run that is open already has to be filled, if only with what is used again.
         if not pipeline.mlflow_run and (former := _same_run(*planned)):
             return RunRecord.read(former / RUN_FILE), former, False

@@ -12,6 +12,7 @@ import typer
 from taxi_nb.cli._arguments import DEFAULT_FILE, Accept, Overrides, read
 from taxi_nb.cli._completion import complete_file
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop
+from taxi_nb.project import command
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.spec import Pipeline
@@ -185,7 +186,7 @@ def _show(result: Scoring, output: Path) -> None:
     for drift in result.drift:
         print(f"drift:   {drift.name:<15} PSI {drift.index:.3f}, most at {drift.most_changed}")
     _show_error(result)
-    print(f"MLflow:  run {result.run_id} (make ui)")
+    print(f"MLflow:  run {result.run_id} ({command('ui', 'ui')})")
     if result.origin.synthetic != model.synthetic:
         kinds = {True: "synthetic", False: "real"}
         learned, asked = kinds[model.synthetic], kinds[result.origin.synthetic]

@@ -52,9 +52,9 @@ def serve(
       taxi-nb serve --challenger 20% --shadow
     """
     share = _share(challenger) if challenger is not None else None
-    # One thread predicts, and the other cores answer. Threads of OpenMP wait for each other by
-    # spinning: on two busy cores a trip took twice as long with two of them.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Threads of OpenMP wait for each other by spinning, unless they are told to sleep: it would
+    # take the core on which requests are answered.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if shadow and share is None:
         stop("--shadow needs to know of how many requests: --challenger 20%", USAGE)
     place = reserve(port, "serve", host)

@@ -256,7 +256,7 @@ def _opened(
 
 
 def _step(pipeline: Pipeline, name: str) -> Step:
-    from taxi_nb.pipeline.parameters import close_to
+    from taxi_nb.close_names import close_to
 
     for chosen in pipeline.steps:
         if chosen.name == name:

@@ -27,7 +27,7 @@ class ModelChoice:
     def __post_init__(self) -> None:
         if self.name not in MODELS:
             raise ValueError(f"`model` must be one of {sorted(MODELS)}, got: {self.name!r}")
-        known = self._defaults_of_class()
+        known = known_parameters(self.name)
         unknown = sorted(set(self.params) - set(known))
         if unknown:
             raise ValueError(
@@ -68,7 +68,7 @@ class ModelChoice:
             raise ValueError(f"model {self.name!r} cannot learn in batches")
         if name == self.name:
             return self
-        shared, usual = MODELS[name].defaults, self._defaults_of_class()
+        shared, usual = MODELS[name].defaults, known_parameters(self.name)
         lost = [
             key for key, value in self.params.items() if key not in shared and value != usual[key]
         ]
@@ -89,13 +89,21 @@ class ModelChoice:
         named = dict.fromkeys([*own, *(name for one in specs for name in one.trusted)])
         return [f"{carried_name()}{name}" if name.startswith(".") else name for name in named]
 
-    def _defaults_of_class(self) -> dict[str, Any]:
-        return dict(_class(self.spec.estimator)().get_params())
+
+def known_parameters(model: str) -> dict[str, Any]:
+    """Return what may be chosen of a model, with the values that its library gives them."""
+    return dict(_class(MODELS[model].estimator)().get_params())
 
 
 def _class(name: str) -> Any:
     module, _, found = name.rpartition(".")
-    return getattr(import_module(module, __package__), found)
+    try:
+        return getattr(import_module(module, __package__), found)
+    except ModuleNotFoundError as error:
+        package = (error.name or module).partition(".")[0]
+        remedy = "pip install 'taxi-nb[taxi]'"
+        message = f"{name} needs {package}, the extra `taxi` brings it: {remedy}"
+        raise ModuleNotFoundError(message, name=error.name) from None
 
 
 def make_model(name: str, params: Mapping[str, Any] | None = None, *, seed: int = 42) -> Pipeline:

@@ -142,3 +142,6 @@ MODELS: Mapping[str, ModelSpec] = {
     ),
 }
 """Name -> `ModelSpec`. A new model is one more entry."""
+
+TUNABLE = ("xgboost-rich", "xgboost-before", "xgboost")
+"""The models that `tune` can search: one family with the same parameters."""

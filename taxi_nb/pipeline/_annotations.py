@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -14,6 +14,10 @@ from taxi_nb.pipeline._notebook_file import PARAMETERS, code_cells
 # Names that notebooks import, such as ``taxi_nb.Month``, and the types that they stand for.
 Types = Mapping[str, Any]
 
+# IPython's own syntax: `%magic`, `!command`, `x = !command`, `name?`.
+_MAGIC = re.compile(r"^(\s*)((?:[\w.,\s\[\]]+=\s*)?[%!].*|[%\w.]*\?{1,2}|\?.*)$")
+# Those of a whole cell that execute it as Python.
+_AROUND_PYTHON = ("%%capture", "%%prun", "%%time")
 _PARSING = threading.Lock()
 # What `Field` may say of a value; all else of it means nothing to a plan.
 _FIELD = {"gt", "ge", "lt", "le", "min_length", "max_length", "pattern", "multiple_of"}
@@ -29,16 +33,39 @@ def parsed(source: str) -> ast.Module:
         return ast.parse(source)
 
 
+def without_magics(source: str) -> str:
+    """Return a cell's code with calls in the place of IPython's own syntax, line for line.
+
+    >>> without_magics("%matplotlib inline\\nfiles = !ls")
+    "__magic__('%matplotlib inline')\\n__magic__('files = !ls')"
+    """
+    return "\n".join(map(_without_magic, source.splitlines()))
+
+
+def _without_magic(line: str) -> str:
+    found = _MAGIC.match(line)
+    return f"{found[1]}__magic__({found[2].strip()!r})" if found else line
+
+
+def statements_of(source: str) -> list[ast.stmt]:
+    """Return a cell's statements; none of what is not Python, such as ``%%bash``."""
+    first, _, rest = source.lstrip().partition("\n")
+    if first.startswith("%%"):
+        source = rest if first.split()[0] in _AROUND_PYTHON else ""
+    try:
+        return parsed(without_magics(source)).body
+    except (SyntaxError, ValueError):
+        return []
+
+
 def imported_types(notebook: Mapping[str, Any], types: Types) -> Types:
     """Return the types that a notebook imports, by the names that it gives them."""
     found = {}
     for _, source, tags in code_cells(notebook):
-        if "import" in source:
-            with suppress(SyntaxError):
-                for node in parsed(source).body:
-                    for one in node.names if isinstance(node, ast.ImportFrom) else ():
-                        if (named := f"{node.module}.{one.name}") in types:  # type: ignore[attr-defined]
-                            found[one.asname or one.name] = types[named]
+        for node in statements_of(source) if "import" in source else ():
+            for one in node.names if isinstance(node, ast.ImportFrom) else ():
+                if (named := f"{node.module}.{one.name}") in types:  # type: ignore[attr-defined]
+                    found[one.asname or one.name] = types[named]
         if PARAMETERS in tags:
             break
     return found

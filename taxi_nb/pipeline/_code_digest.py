@@ -10,7 +10,7 @@ import tokenize
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from taxi_nb.pipeline._annotations import parsed
+from taxi_nb.pipeline._annotations import parsed, without_magics
 from taxi_nb.pipeline._notebook_file import PARAMETERS, code_cells
 from taxi_nb.pipeline.parameters import defaults_of
 
@@ -20,9 +20,6 @@ IMPORTS = "imports"
 
 # The tags that decide what is executed; no other tag changes a result.
 _EXECUTION_TAGS = {"raises-exception", "skip-execution"}
-
-# IPython's own syntax: `%magic`, `!command`, `x = !command`, `name?`.
-_MAGIC = re.compile(r"^(\s*)((?:[\w.,\s\[\]]+=\s*)?[%!].*|[%\w.]*\?{1,2}|\?.*)$")
 
 
 def digest(text: str) -> str:
@@ -66,14 +63,9 @@ def what_code_says(source: str) -> str:
 
 def _parsed(source: str) -> ast.Module | None:
     try:
-        return parsed("\n".join(map(_without_magic, source.splitlines())))
+        return parsed(without_magics(source))
     except (SyntaxError, ValueError):
         return None
-
-
-def _without_magic(line: str) -> str:
-    found = _MAGIC.match(line)
-    return f"{found[1]}__magic__({found[2].strip()!r})" if found else line
 
 
 def _ends_in_semicolon(source: str) -> bool:

@@ -18,10 +18,10 @@ from pydantic import (
 )
 
 from taxi_nb.calendar_months import is_month
+from taxi_nb.close_names import close_to
 from taxi_nb.located_yaml import Location
 from taxi_nb.pipeline._matrix import Matrix
 from taxi_nb.pipeline._relative_months import LATEST
-from taxi_nb.pipeline.parameters import close_to
 from taxi_nb.secrets.addresses import user_info, without_credentials
 
 

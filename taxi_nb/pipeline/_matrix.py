@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from taxi_nb.pipeline.parameters import close_to
+from taxi_nb.close_names import close_to
 
 ZIP, EXCLUDE = "zip", "exclude"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,13 @@ from taxi_nb.project import read_regular
 PARAMETERS = "parameters"
 INJECTED = "injected-parameters"
 BANNER = "papermill-error-cell-tag"
+
+# What to do where values should arrive and do not.
+TAG_IT = f"give the cell that sets it the tag {PARAMETERS!r}"
+
+# Of text that Jupytext reads as a notebook: the ending, and what such a text has.
+TEXT = {".py": r"^# ?%%|^# +jupytext:", ".md": r"^ *jupytext:"}
+ENDINGS = (".ipynb", *TEXT)
 
 _CELL_TYPES = ("code", "markdown", "raw")
 
@@ -40,9 +48,58 @@ def read_notebook(path: Path) -> dict[str, Any]:
     message names the cell, counted from 1 as JupyterLab shows them.
     """
     try:
-        return notebook_of(read_regular(path))
+        content = read_regular(path)
     except OSError as error:
         raise NotebookError(f"cannot be read: {error.strerror}") from None
+    return notebook_of(_from_text(content, path.suffix) if path.suffix in TEXT else content)
+
+
+def notebook_files(folder: Path) -> Iterator[Path]:
+    """Yield the notebooks in a folder and those below it, the ones that are text among them.
+
+    Where a notebook is paired with a text it is yielded once.
+    """
+    for path in sorted(folder.rglob("*.ipynb")):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+    for path in sorted(path for suffix in TEXT for path in folder.rglob(f"*{suffix}")):
+        if not path.with_suffix(".ipynb").exists() and is_text_notebook(path):
+            yield path
+
+
+def is_text_notebook(path: Path) -> bool:
+    """Return whether a file is a notebook as Jupytext writes it: a script or a page is none."""
+    try:
+        return _is_notebook(read_regular(path).decode("utf-8", "replace"), path.suffix)
+    except OSError:
+        return False
+
+
+def _is_notebook(text: str, suffix: str) -> bool:
+    return suffix in TEXT and re.search(TEXT[suffix], text, re.MULTILINE) is not None
+
+
+def _from_text(content: bytes, suffix: str) -> bytes:
+    """Return the notebook that a text stands for, as a notebook's file has it."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise NotebookError(f"is not UTF-8: {error.reason} at byte {error.start}") from None
+    if not _is_notebook(text, suffix):
+        begin = "`# %%` begins a cell" if suffix == ".py" else "`jupytext:` stands in a header"
+        raise NotebookError(f"is no notebook as text: there {begin}, and it has none")
+    try:
+        import jupytext
+    except ModuleNotFoundError:
+        needed = "needs Jupytext, the extra `jupytext`: pip install 'taxi-nb[jupytext]'"
+        raise NotebookError(f"is a notebook as text, which {needed}") from None
+    try:
+        notebook = jupytext.reads(text, fmt=suffix.removeprefix("."))
+    except Exception as error:  # Of a header or a format that it cannot read.
+        raise NotebookError(f"is not a notebook for Jupytext: {error}") from None
+    # It makes ids up, new ones each time.
+    cells = [{key: value for key, value in cell.items() if key != "id"} for cell in notebook.cells]
+    return json.dumps({**notebook, "cells": cells}).encode()
 
 
 def notebook_of(content: bytes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taxi_nb.pipeline.parameters import close_to
+from taxi_nb.close_names import close_to
 from taxi_nb.secrets.references import variable_of
 
 EVENTS = ("failed", "check_failed", "refused", "promoted", "retrain")

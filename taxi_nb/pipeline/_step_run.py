@@ -12,6 +12,7 @@ from taxi_nb.pipeline._execute import execute_notebook
 from taxi_nb.pipeline._execution import Execution, KernelHandle, OnCell
 from taxi_nb.pipeline._recorded_inputs import InputsLostError, RecordedInputs
 from taxi_nb.pipeline.inputs import Inputs
+from taxi_nb.pipeline.kernels.import_path import modules_of
 from taxi_nb.pipeline.kernels.input_recorder import start_recording
 from taxi_nb.pipeline.kernels.pool import KernelPool, in_one_order
 from taxi_nb.pipeline.memory import Memory
@@ -108,7 +109,7 @@ class StepRunner:
                     timeout=step.timeout,
                     handle=handle,
                     on_cell=on_cell,
-                    before_cells=(self._recording(notes), HOOK),
+                    before_cells=(modules_of(self.pipeline.root), self._recording(notes), HOOK),
                 )
             result = self._land(step, begun, execution, sources)
             if result.status is Status.OK:

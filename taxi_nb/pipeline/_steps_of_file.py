@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.close_names import close_to
 from taxi_nb.located_yaml import Location
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm
+from taxi_nb.pipeline._notebook_file import TAG_IT
 from taxi_nb.pipeline._problems import Problems
 from taxi_nb.pipeline._relative_months import as_declared
-from taxi_nb.pipeline.parameters import Parameter, close_to
+from taxi_nb.pipeline.parameters import Parameter
 from taxi_nb.pipeline.record import cut_name
 from taxi_nb.pipeline.spec import Step, Subject
 from taxi_nb.secrets.literals import secret_mistake
@@ -140,7 +142,7 @@ class StepsOfFile:
             if mistake := declared[name].mistake(value):
                 self._problems.of_value(place, mistake, notebook)
             return bool(mistake)
-        names = f"; it declares {', '.join(declared) or 'none'}"
+        names = f"; it declares {', '.join(declared)}" if declared else f": {TAG_IT}"
         hint = close_to(name, list(declared)) or names
         assert not isinstance(place, str)
         self._problems.at(place, f"{notebook} declares no parameter {name!r}{hint}")

@@ -14,12 +14,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from taxi_nb.close_names import close_to
 from taxi_nb.pipeline._record_keeper import RecordKeeper, books_of, open_run
 from taxi_nb.pipeline._results import KeptResults
 from taxi_nb.pipeline._step_run import RunFolder
 from taxi_nb.pipeline.memory import RUNS, Memory
 from taxi_nb.pipeline.object_store import ObjectStore
-from taxi_nb.pipeline.parameters import close_to
 from taxi_nb.pipeline.planned import Plan
 from taxi_nb.pipeline.record import (
     RUN_FILE,

@@ -197,10 +197,12 @@ def _needs(used: Inputs, present: Present) -> Iterator[str]:
         if present.before[name].run_id != used.upstream.get(name, "none")
         and _matters(name, used.asked, present)
     ]
-    will_run = [name for name in others if present.before[name].run_id is None]
+    will_run = [name for name in others if present.before[name].will_run]
     if will_run:
         yield OfSteps(f"needs {_listed(will_run)}, which will run", will_run)
-    if ran := [name for name in others if name not in will_run]:
+    if left_out := [name for name in others if present.before[name].is_left_out]:
+        yield OfSteps(f"needs {_listed(left_out)}, which is left out", left_out)
+    if ran := [name for name in others if name not in (*will_run, *left_out)]:
         yield OfSteps(f"needs {_listed(ran)}, which ran since", ran)
     chosen = {name for asked in used.asked for name in asked.used}
     for name in used.upstream if present.every_run_counts else sorted(chosen):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.close_names import close_to
 from taxi_nb.pipeline._annotations import (
     Types,
     given_as_list,
@@ -17,6 +18,7 @@ from taxi_nb.pipeline._annotations import (
     literal,
     parsed,
     plain_text,
+    statements_of,
     type_of,
 )
 from taxi_nb.pipeline._notebook_file import (
@@ -26,6 +28,7 @@ from taxi_nb.pipeline._notebook_file import (
     other_kernel,
     read_notebook,
 )
+from taxi_nb.plain_data import shortened
 from taxi_nb.secrets.literals import secret_mistake
 
 _LIMITS = {
@@ -128,8 +131,8 @@ def _unwritable(value: Any) -> Any:
 def declared_parameters(path: Path, types: Types | None = None) -> dict[str, Parameter]:
     """Read which parameters a notebook declares; `types` are those that it may import.
 
-    Raises NotebookError if it is none, is written for another kernel, has no parameters cell or
-    one that is not Python.
+    It declares none without a parameters cell. Raises NotebookError if it is no notebook, is
+    written for another kernel, or has a parameters cell that is not Python.
     """
     return parameters_of(read_notebook(path), types)
 
@@ -140,16 +143,40 @@ def parameters_of(notebook: Mapping[str, Any], types: Types | None = None) -> di
         raise NotebookError(mistake)
     sources = _parameter_cells(notebook)
     if not sources:
-        raise NotebookError(f"has no parameters cell: give a code cell the tag {PARAMETERS!r}")
+        return {}
     if len(sources) > 1:
         raise NotebookError(f"has {len(sources)} cells with the tag {PARAMETERS!r}: keep one")
     try:
         tree = parsed(sources[0])
     except SyntaxError as error:
-        raise NotebookError(f"parameters cell, line {error.lineno}: {error.msg}") from None
+        why = _what_is_wrong(error)
+        raise NotebookError(f"parameters cell, line {error.lineno}: {why}") from None
     names = imported_types(notebook, types or {})
     found = (_parameter(statement, names) for statement in tree.body)
     return {parameter.name: parameter for parameter in found if parameter is not None}
+
+
+def _what_is_wrong(error: SyntaxError) -> str:
+    """Say why a parameters cell cannot be read."""
+    line = (error.text or "").strip()
+    if line.startswith(("%", "!")):
+        return f"{shortened(line, 40)!r} is IPython's own: put it into another cell"
+    return error.msg
+
+
+def untagged(notebook: Mapping[str, Any], names: Collection[str]) -> tuple[int, str] | None:
+    """Return where a notebook without a parameters cell sets one of some names: cell and name.
+
+    Its author may have forgotten the tag, and nobody would be told that a value does not arrive.
+    """
+    if _parameter_cells(notebook):
+        return None
+    for number, source, _ in code_cells(notebook):
+        for statement in statements_of(source):
+            set_here = _parameter(statement, {})
+            if set_here and set_here.name in names and set_here.default is not None:
+                return number, set_here.name
+    return None
 
 
 def _parameter_cells(notebook: Mapping[str, Any]) -> list[str]:
@@ -196,11 +223,3 @@ def _parameter(statement: ast.stmt, names: Types) -> Parameter | None:
             described = getattr(kind, "__name__", "Any")
             return Parameter(name, given_as_list(kind), described, False, default)
     return None
-
-
-def close_to(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """Return a hint at the known name that was probably meant."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

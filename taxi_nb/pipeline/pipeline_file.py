@@ -8,9 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from taxi_nb.close_names import close_to
 from taxi_nb.located_yaml import Location, YamlError, parse_value, read_located_yaml
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm, form_of
-from taxi_nb.pipeline._notebook_file import NotebookError
+from taxi_nb.pipeline._notebook_file import (
+    ENDINGS,
+    TAG_IT,
+    TEXT,
+    NotebookError,
+    is_text_notebook,
+    read_notebook,
+)
 from taxi_nb.pipeline._problems import Problems
 from taxi_nb.pipeline._recipients import Mistake, recipients_of
 from taxi_nb.pipeline._relative_months import (
@@ -21,7 +29,7 @@ from taxi_nb.pipeline._relative_months import (
     speaks_of_month,
 )
 from taxi_nb.pipeline._steps_of_file import StepsOfFile
-from taxi_nb.pipeline.parameters import Parameter, close_to, declared_parameters
+from taxi_nb.pipeline.parameters import Parameter, declared_parameters, untagged
 from taxi_nb.pipeline.spec import Pipeline, PipelineFileError, Problem, Subject
 from taxi_nb.plain_data import shortened
 from taxi_nb.project import path_within
@@ -47,7 +55,7 @@ def read_pipeline(
 
     `overrides` are ``NAME=VALUE``, the value written as in YAML. Raises PipelineFileError with
     every mistake: unreadable file, unknown key, step or parameter, wrong type, missing notebook,
-    notebook without a parameters cell.
+    values for a notebook without a parameters cell.
 
     Values relative to a month, such as ``{month-1}``, are told which by the override
     ``month=2023-03`` or by the file; `newest_month` is asked where that says ``latest``. The
@@ -97,6 +105,8 @@ class _Reader:
         overrides = [override for override in overrides if override not in of_month]
         for override in overrides:
             self._override(override)
+        for index, notebook in notebooks.items():
+            self._check_untagged(index, notebook)
         self._find_month([override.partition("=")[2] for override in of_month])
         if self.months:
             overrides.append(f"{MONTH}={self.months.month}")
@@ -151,15 +161,25 @@ class _Reader:
         return form
 
     def _notebook(self, step: StepForm) -> Path:
-        name = step.notebook if step.notebook.endswith(".ipynb") else f"{step.notebook}.ipynb"
-        return self.root / (name if "/" in name else f"{NOTEBOOKS}/{name}")
+        """Return a step's notebook; without an ending it may also be text, if there is but one."""
+        name = step.notebook
+        folders = (self.root,) if "/" in name else (self.root / NOTEBOOKS, self.root)
+        if name.endswith(ENDINGS):
+            found = [folder / name for folder in folders if (folder / name).exists()]
+            return found[0] if found else folders[0] / name
+        notebooks = [folder / f"{name}.ipynb" for folder in folders]
+        if found := [notebook for notebook in notebooks if notebook.exists()]:
+            return found[0]
+        texts = [folder / f"{name}{ending}" for folder in folders for ending in TEXT]
+        there = [text for text in texts if is_text_notebook(text)]
+        return there[0] if len(there) == 1 else notebooks[0]
 
     def _read_notebook(self, index: int, path: Path) -> None:
         """Read what a notebook declares; refuse secrets in its own cell, given others or not."""
         shown, place = path_within(self.root, path), ("steps", index, "notebook")
         try:
             if not os.path.isfile(path):
-                hint = close_to(path.stem, [other.stem for other in path.parent.glob("*.ipynb")])
+                hint = self._meant(path)
                 raise NotebookError(f"there is no such notebook{hint}")
             types = self.subject.types if self.subject else None
             self.declared[index] = declared_parameters(path, types)
@@ -172,6 +192,27 @@ class _Reader:
             if is_written_out and (mistake := secret_mistake(name, default)):
                 self.problems.at(place, f"{shown}: {name!r} {mistake}")
 
+    def _meant(self, path: Path) -> str:
+        """Return a hint at the notebook that was probably meant."""
+        within = self.root / NOTEBOOKS / path.relative_to(self.root)
+        if within.is_file():
+            return f"; did you mean {path_within(self.root, within.with_suffix(''))!r}?"
+        others = [other for ending in ENDINGS for other in path.parent.glob(f"*{ending}")]
+        return close_to(path.stem, sorted({other.stem for other in others}))
+
+    def _check_untagged(self, index: int, path: Path) -> None:
+        """Refuse values that a notebook would not get, because its cell has no tag."""
+        names = {*self.form.params, *self.given}
+        if self.declared.get(index) != {} or not names:
+            return
+        if found := untagged(read_notebook(path), names):
+            cell, name = found
+            message = (
+                f"{path_within(self.root, path)} has no parameters cell, and cell {cell} sets "
+                f"{name!r}, which would not be given to it: {TAG_IT}"
+            )
+            self.problems.at(("steps", index, "notebook"), message)
+
     def _override(self, override: str) -> None:
         """Read a `--set` value; it counts for every notebook that declares the name."""
         name, equals, text = override.partition("=")
@@ -180,7 +221,7 @@ class _Reader:
         elif name in self.given:
             self._wrong_set(name, "is given twice")
         elif name not in self.names:
-            hint = close_to(name, self.names)
+            hint = close_to(name, self.names) or ("" if self.names else f": {TAG_IT}")
             self._wrong_set(name, f"no notebook of {self.shown} declares {name!r}{hint}")
         else:
             try:
@@ -259,5 +300,5 @@ class _Reader:
         if len(self.declared) < len(self.form.steps):
             return  # The notebook that cannot be read may be the one that declares the name.
         for name in self.form.params.keys() - set(self.names):
-            hint = close_to(name, self.names)
+            hint = close_to(name, self.names) or ("" if self.names else f": {TAG_IT}")
             self.problems.at(("params", name), f"no notebook of this pipeline declares it{hint}")

@@ -7,30 +7,42 @@ files, packages and upstream runs, and is still there. Its inputs were recorded 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from taxi_nb.pipeline.differences import Present, differences
 from taxi_nb.pipeline.memory import Memory
-from taxi_nb.pipeline.parameters import close_to
+from taxi_nb.pipeline.part import Part, UnknownStepError, named
 from taxi_nb.pipeline.planned import Plan, PlannedStep
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.pipeline.spec import Pipeline, Step
+from taxi_nb.plain_data import shortened
 
 EVERY_STEP = "*"
 
 
-class UnknownStepError(ValueError):
-    """A step was named that the pipeline does not have."""
+# All steps.
+WHOLE = Part()
 
 
-def plan(pipeline: Pipeline, memory: Memory, force: Collection[str] = ()) -> Plan:
+class LeftOutError(ValueError):
+    """A step would run without one that it needs."""
+
+
+def plan(
+    pipeline: Pipeline, memory: Memory, force: Collection[str] = (), part: Part = WHOLE
+) -> Plan:
     """Decide for each step whether it has to run; nothing is changed by that.
 
-    `force` names steps, or their groups, that run in any case; `EVERY_STEP`: all. Raises
-    UnknownStepError if it names a step that is not there.
+    `force` names steps, or their groups, that run in any case; `EVERY_STEP`: all. Of what is not
+    in `part` nothing runs: a step that is up to date is used, another one is left out. Raises
+    UnknownStepError if a step is named that is not there, and LeftOutError if one that would run
+    declares that it needs one that is left out.
     """
-    forced = _forced(pipeline, force)
+    chosen = part.steps_of(pipeline)
+    forced = _forced(pipeline, force, chosen, part)
     planned: dict[str, PlannedStep] = {}
     writers: dict[str, str] = {}
     for step in pipeline.steps:
@@ -38,6 +50,10 @@ def plan(pipeline: Pipeline, memory: Memory, force: Collection[str] = ()) -> Pla
             made = PlannedStep(step, ("forced",), former=_former(step, memory))
         else:
             made = decide(step, memory, planned, writers)
+        if step.name not in chosen:
+            made = replace(made, not_in=str(part))
+        elif made.will_run:
+            _require_needs(step, planned)
         planned[step.name] = made
         if made.will_run:
             kept = (result.used for result in memory.known_results(step))
@@ -84,8 +100,26 @@ def decide_in_run(
     step: Step, steps: Mapping[str, Step], memory: Memory, outcomes: Outcomes
 ) -> PlannedStep:
     """Decide for a step when all that it needs is done in a run; `steps` are the pipeline's."""
-    before = {name: PlannedStep(steps[name], result=outcomes[name]) for name in step.needs}
+    before = {name: _outcome(steps[name], outcomes[name]) for name in step.needs}
     return decide(step, memory, before)
+
+
+def _outcome(step: Step, result: StepResult) -> PlannedStep:
+    if result.is_left_out:
+        return PlannedStep(step, not_in=str(result.reason))
+    return PlannedStep(step, result=result)
+
+
+def _require_needs(step: Step, planned: Mapping[str, PlannedStep]) -> None:
+    """Raise LeftOutError if a step that will run declares a need that is left out."""
+    for name in step.needs if step.needs_are_declared else ():
+        if (need := planned[name]).is_left_out:
+            why = shortened("; ".join(need.reasons), 200)
+            raise LeftOutError(
+                f"{need.not_in}: {step.name} needs {name}, which is left out and is not up to "
+                f"date ({why}): add --only {shlex.quote(name)}, or ask for --until "
+                f"{shlex.quote(step.name)}"
+            )
 
 
 def _former(step: Step, memory: Memory) -> StepResult | None:
@@ -101,12 +135,10 @@ def _reasons_to_tell(present: Present, found: list[list[str]]) -> list[str]:
     return min(found, key=len, default=["never ran"])
 
 
-def _forced(pipeline: Pipeline, names: Collection[str]) -> set[str]:
-    steps = pipeline.steps
-    known = {EVERY_STEP, *(s.name for s in steps), *(s.group for s in steps)}
-    for name in names:
-        if name not in known:
-            hint = close_to(name, sorted(known - {EVERY_STEP}))
-            raise UnknownStepError(f"there is no step named {name!r}{hint}")
-    wanted = set(names)
-    return {s.name for s in steps if wanted & {EVERY_STEP, s.name, s.group}}
+def _forced(pipeline: Pipeline, names: Collection[str], chosen: set[str], part: Part) -> set[str]:
+    if EVERY_STEP in names:
+        return chosen
+    forced = named(pipeline.steps, names, "--force")
+    if outside := sorted(forced - chosen):
+        raise UnknownStepError(f"--force {outside[0]}: {part} leaves that step out")
+    return forced

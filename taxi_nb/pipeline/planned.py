@@ -32,11 +32,18 @@ class PlannedStep:
     result: StepResult | None = None
     # The newest result that the step once had, whether it still holds or not.
     former: StepResult | None = None
+    # The options that choose a part of the pipeline without it; empty: it is chosen.
+    not_in: str = ""
 
     @property
     def will_run(self) -> bool:
-        """Whether there is no result to use again."""
-        return self.result is None
+        """Whether there is no result to use again, and it is chosen."""
+        return self.result is None and not self.not_in
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it would have to run, and is not chosen."""
+        return self.result is None and bool(self.not_in)
 
     @property
     def run_id(self) -> str | None:
@@ -57,10 +64,13 @@ class PlannedStep:
 
     @property
     def reason(self) -> str:
-        """All the reasons in one line."""
-        return "; ".join(self.reasons)
+        """All the reasons in one line; of a step that is left out also what leaves it out."""
+        before = f"left out by {self.not_in}; it would run: " if self.is_left_out else ""
+        return before + "; ".join(self.reasons)
 
     def __str__(self) -> str:
+        if self.is_left_out:
+            return self.reason
         if self.result is None:
             return f"will run: {self.reason}"
         return f"up to date ({self.result.shared})" if self.result.shared else "up to date"
@@ -78,6 +88,11 @@ class Plan:
         return [planned for planned in self.steps if planned.will_run]
 
     @property
+    def left_out(self) -> list[PlannedStep]:
+        """The steps that would have to run, and are not in the part that was chosen."""
+        return [planned for planned in self.steps if planned.is_left_out]
+
+    @property
     def results(self) -> list[StepResult]:
         """The results that are used again."""
         return [planned.result for planned in self.steps if planned.result]
@@ -85,8 +100,9 @@ class Plan:
     @property
     def summary(self) -> str:
         """How many steps will run."""
-        count = len(self.will_run)
-        return f"{count} of {len(self.steps)} steps will run" if count else "nothing will run"
+        count, left_out = len(self.will_run), len(self.left_out)
+        says = f"{count} of {len(self.steps)} steps will run" if count else "nothing will run"
+        return says + (f", {left_out} left out by {self.left_out[0].not_in}" if left_out else "")
 
     def __str__(self) -> str:
         width = max(len(planned.step.name) for planned in self.steps)

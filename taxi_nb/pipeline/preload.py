@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -54,19 +56,25 @@ def _code_of(pipeline: Pipeline) -> Iterator[str]:
     notebooks = dict.fromkeys(step.notebook for step in pipeline.steps)
     code = [source for path in notebooks for _, source, _ in code_cells(read_notebook(path))]
     yield from code
-    for file in _own_modules({name for text in code for name in _IMPORT.findall(text)}):
+    places = [*dict.fromkeys(str(path.parent) for path in notebooks), str(pipeline.root), *sys.path]
+    for file in _own_modules({name for text in code for name in _IMPORT.findall(text)}, places):
         yield file.read_text("utf-8", "replace")
 
 
-def _own_modules(imported: Iterable[str]) -> Iterator[Path]:
+def _own_modules(imported: Iterable[str], places: list[str]) -> Iterator[Path]:
     """Yield the files of imported packages that nobody installed, this one among them."""
     installed = set(places_of_packages())
     for name in sorted(imported):
-        try:
-            found = find_spec(name)
-        except (ImportError, ValueError):
-            continue
+        found = PathFinder.find_spec(name, places) or _editable(name)
         origin = Path(found.origin) if found and found.origin else None
         if origin is None or origin.suffix != ".py" or any(map(origin.is_relative_to, installed)):
             continue
         yield from origin.parent.rglob("*.py") if origin.name == "__init__.py" else (origin,)
+
+
+def _editable(name: str) -> ModuleSpec | None:
+    """Return where a package is that finders of its own find, as some editable installs have."""
+    try:
+        return find_spec(name)
+    except (ImportError, ValueError):
+        return None

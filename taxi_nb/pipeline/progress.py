@@ -35,6 +35,8 @@ def step_line(result: StepResult, came_to: str = "") -> str:
         where = result.shared_by or f"run {result.reused_from}"
         return f"{result.name}  {result.status.in_words}  ({where})"
     seconds = "" if result.seconds is None else f"  {duration(result.seconds)}"
+    if result.is_left_out:
+        came_to = result.reason or ""
     says = str(result.error) if result.error else came_to
     return f"{result.name}  {result.status.in_words}{seconds}" + (f"  {says}" if says else "")
 
@@ -157,6 +159,8 @@ class LiveProgress:
     def step_ended(self, result: StepResult) -> None:
         """Show how it ended, and what it came to."""
         came_to = result_of(result, self._folder) if result.status.is_good else ""
+        if result.is_left_out:
+            came_to = result.reason or ""
         with self._lock:
             self._rows[result.name] = _Row(result, came_to=came_to)
 

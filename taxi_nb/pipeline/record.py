@@ -165,6 +165,11 @@ class StepResult:
     shared: Sharing | None = field(default=None, compare=False)
 
     @property
+    def is_left_out(self) -> bool:
+        """Whether it would have had to run, and the part that was chosen is without it."""
+        return self.status is Status.SKIPPED and self.error is None
+
+    @property
     def is_away(self) -> bool:
         """Whether it was shared and has not been fetched yet."""
         return self.shared is not None and self.shared.place is None
@@ -262,7 +267,26 @@ class RunRecord:
             *(word for override in self.overrides for word in ("--set", override)),
             *(word for one in accepted.items() for word in ("--accept", "=".join(one))),
             *(() if self.promotes else ("--no-promote",)),
+            *(word for name in self._chosen for word in ("--only", name)),
         ]
+
+    @property
+    def left_out(self) -> list[StepResult]:
+        """The steps that the part of the pipeline which was chosen is without."""
+        return [step for step in self.steps if step.is_left_out]
+
+    @property
+    def part(self) -> str | None:
+        """What to say of a run of a part of its pipeline; None of a whole one."""
+        if not self.left_out:
+            return None
+        names = ", ".join(step.name for step in self.left_out)
+        return f"{len(self.left_out)} of {len(self.steps)} steps left out: {shortened(names, 300)}"
+
+    @property
+    def _chosen(self) -> list[str]:
+        """The steps of a run of a part: all whose results it has."""
+        return [s.name for s in self.steps if not s.is_left_out] if self.left_out else []
 
     def to_json(self) -> str:
         """Return the text of ``run.json``."""

@@ -170,7 +170,7 @@ class _Run:
             with GATE.opened():
                 self.listener.run_started(keeper.record, self.folder.path)
                 self.execute(jobs, list(self.pipeline.steps))
-            if all(step.status.is_good for step in keeper.record.steps):
+            if all(step.status.is_good or step.is_left_out for step in keeper.record.steps):
                 status = Status.OK
         except (Interrupted, KeyboardInterrupt):
             status = Status.INTERRUPTED
@@ -189,6 +189,10 @@ class _Run:
     def execute(self, jobs: int, waiting: list[Step]) -> None:
         """Carry out steps, those that are up to date by using their results again."""
         running: dict[Future[StepResult], str] = {}
+        left_out = [step for step in waiting if self.planned[step.name].is_left_out]
+        for step in left_out:
+            waiting.remove(step)
+        self._settle(*map(self._left_out, left_out))
         with self._worker_threads(jobs, running) as threads:
             while waiting or running:
                 self._reuse(waiting)
@@ -246,11 +250,20 @@ class _Run:
         ready = []
         for step in waiting:
             open_needs = self.open_needs[step.name]
-            while open_needs and self.keeper[open_needs[-1]].status.is_good:
+            while open_needs and self._is_met(open_needs[-1]):
                 open_needs.pop()
             if not open_needs:
                 ready.append(step)
         return ready
+
+    def _is_met(self, need: str) -> bool:
+        """Whether a need keeps no step waiting: a plan without it was made knowing that."""
+        result = self.keeper[need]
+        return result.status.is_good or result.is_left_out
+
+    def _left_out(self, step: Step) -> StepResult:
+        reason = self.planned[step.name].reason
+        return replace(self.keeper[step.name], status=Status.SKIPPED, reason=reason)
 
     def _reuse(self, waiting: list[Step]) -> None:
         """Take over the results of steps that are up to date; one may make the next ready."""
@@ -266,17 +279,21 @@ class _Run:
         planned = self.planned[step.name]
         if planned.will_run:
             return planned
+        not_in = planned.not_in
         planned = decide_in_run(step, self.steps, self.memory, self.keeper)
         while planned.result and planned.result.is_away:
             if here := self.memory.fetch(step, planned.result):
                 planned = replace(planned, result=here)
             else:
                 planned = decide_in_run(step, self.steps, self.memory, self.keeper)
+        planned = replace(planned, not_in=not_in)
         self.planned[step.name] = planned
         return planned
 
     def _reused(self, step: Step) -> StepResult:
         """Point at an earlier result; its files are copied to this run's folder."""
+        if self.planned[step.name].is_left_out:  # By what its needs have come to.
+            return self._left_out(step)
         result = self.planned[step.name].result
         assert result is not None and result.executed_in is not None  # noqa: PT018
         former = self.memory.results.place(result)
@@ -301,9 +318,13 @@ class _Run:
         )
 
     def _skip_hopeless(self, waiting: list[Step]) -> None:
-        stands = {name: self.keeper[name].status for name in self.steps}
+        stands = {name: self.keeper[name] for name in self.steps}
         on_its_way = (Status.PENDING, Status.RUNNING, Status.OK, Status.CACHED)
-        ended_badly = {name for name, status in stands.items() if status not in on_its_way}
+        ended_badly = {
+            name
+            for name, result in stands.items()
+            if result.status not in on_its_way and not result.is_left_out
+        }
         for step in list(waiting):
             culprits = tuple(name for name in step.needs if name in ended_badly)
             if culprits:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from taxi_nb.evaluation.drift import FEATURES, REFERENCE_FILE, DriftReference
 from taxi_nb.evaluation.intervals import INTERVALS_FILE, ConformalIntervals
+from taxi_nb.project import command
 from taxi_nb.scoring._month_records import AT_PICKUP
 from taxi_nb.tracking.model_address import NOT_THERE, ModelAddress
 from taxi_nb.tracking.model_files import place_to_load
@@ -203,7 +204,7 @@ def _no_such_model(address: str, reason: str) -> str:
         return f"there is no model {address}: {reason.strip().splitlines()[0]}"
     return (
         f"there is no {asked.alias} of {asked.name} yet: the registration at the end of the "
-        "pipeline makes one (make run-notebooks); or name another model, such as "
+        f"pipeline makes one ({command('run', 'run-notebooks')}); or name another model, such as "
         "models:/name/1 or runs:/id/name"
     )
 

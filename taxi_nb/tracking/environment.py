@@ -14,7 +14,11 @@ from typing import Any
 
 from taxi_nb.project import project_root
 
-LOCK_FILE = "requirements.lock"
+# What says which packages a project runs with.
+_LOCKS = (
+    *("requirements.lock", "uv.lock", "poetry.lock", "pdm.lock", "pixi.lock", "pylock.toml"),
+    *("conda-lock.yml", "conda-lock.yaml", "Pipfile.lock"),
+)
 # They decide how sums are split over threads, and the order of sets.
 _DECISIVE = (
     "OMP_NUM_THREADS",
@@ -88,13 +92,26 @@ def packages_text() -> str:
     return "".join(f"{name}=={versions[name]}\n" for name in sorted(versions) if name != "python")
 
 
+def lock_files(root: Path) -> list[Path]:
+    """Return the files that lock a project's packages; ``requirements*.txt`` are among them."""
+    named = [root / name for name in _LOCKS if (root / name).is_file()]
+    return named + sorted(path for path in root.glob("requirements*.txt") if path.is_file())
+
+
 def lock_digest(root: Path | None = None) -> str:
-    """Return the sha256 of a project's lock file, or ``none`` where it has none."""
+    """Return the sha256 of a project's lock file, or ``none`` where it has none.
+
+    Of several it is that of their names and digests, since any may be what was installed.
+    """
     try:
-        content = ((root or project_root()) / LOCK_FILE).read_bytes()
+        found = {path.name: path.read_bytes() for path in lock_files(root or project_root())}
     except OSError:
         return "none"
-    return hashlib.sha256(content).hexdigest()
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
+    if len(digests) > 1:
+        listed = "".join(f"{name} {digest}\n" for name, digest in digests.items())
+        return hashlib.sha256(listed.encode()).hexdigest()
+    return next(iter(digests.values()), "none")
 
 
 def host() -> dict[str, Any]:

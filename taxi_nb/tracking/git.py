@@ -184,6 +184,18 @@ def is_in_no_remote(folder: Path, commit: str) -> bool:
     return found.returncode == branches.returncode == 0 and not branches.stdout
 
 
+def python_changed_since(folder: Path, commit: str) -> list[str] | None:
+    """Return the Python files that git knows and that differ from a commit; None if it is not here.
+
+    Those of a project alone, where it is part of a repository; their paths are the project's.
+    """
+    asked = ("diff", "--name-only", "-z", "--relative", _IGNORING, commit, "--", "*.py")
+    try:
+        return [path for path in _asked(folder, *asked).split("\0") if path]
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
 def files_not_in(folder: Path, commit: str, paths: Sequence[str]) -> set[str]:
     """Return those of some paths of a project that a commit lacks; none if it is not here."""
     asked = [f"{commit}^{{commit}}", *(f"{commit}:./{path}" for path in paths)]

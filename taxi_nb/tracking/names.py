@@ -23,11 +23,13 @@ CHECKS_VARIABLE = "TAXI_NB_CHECKS"
 PROMOTE_VARIABLE = "TAXI_NB_PROMOTE"
 # The file in which a step says how far it has come.
 PROGRESS_VARIABLE = "TAXI_NB_PROGRESS"
+# Where the Jupyter server that started this kernel shows the pages in runs/, as a path.
+PAGES_VARIABLE = "TAXI_NB_PAGES"
 # Beginnings of the variables that say where a run is: they belong to it, not to its results.
 RUN_VARIABLES = (
     *("MLFLOW_", "TAXI_NB_ROOT"),
     *(NOTEBOOK_VARIABLE, UPSTREAM_VARIABLE, STEP_RUN_VARIABLE, CHECKS_VARIABLE),
-    *(PROMOTE_VARIABLE, PROGRESS_VARIABLE),
+    *(PROMOTE_VARIABLE, PROGRESS_VARIABLE, PAGES_VARIABLE),
 )
 
 KIND_TAG = "taxi_nb.kind"
@@ -58,8 +60,10 @@ DIRTY_TAG = "git.dirty"
 REMOTE_TAG = "git.remote"
 NOTEBOOK_TAG = "notebook"
 PYTHON_TAG = "python"
-# The digest of requirements.lock, or "none".
+# The digest of the lock files, or "none".
 LOCK_TAG = "lock.sha256"
+# Whether what a person had run was the notebook from its top down: "yes", or "no: " and why.
+TOP_TO_BOTTOM_TAG = "taxi_nb.top_to_bottom"
 # Of what peak_memory_mb is the peak.
 PEAK_TAG = "taxi_nb.peak_memory"
 

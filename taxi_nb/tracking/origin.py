@@ -16,6 +16,8 @@ from taxi_nb.tracking.names import NOTEBOOK_VARIABLE
 
 # Visual Studio Code leaves the notebook's path in the notebook's own names.
 _VS_CODE_NAME = "__vsc_ipynb_file__"
+# Endings of notebooks that Jupytext keeps as text.
+_TEXT = (".py", ".md")
 _LAB_VARIABLE = "JPY_SESSION_NAME"
 
 
@@ -25,29 +27,31 @@ class Origin:
 
     name: str  # The path, relative to the project where it is inside; or ``<console>``.
     file: Path | None  # None: not to be found.
+    is_text: bool = False  # A notebook that Jupytext keeps as text.
 
     @property
     def kind(self) -> Literal["NOTEBOOK", "LOCAL"]:
         """Return ``NOTEBOOK``, or what MLflow's pages call anything else: ``LOCAL``."""
-        return "NOTEBOOK" if self.name.endswith(".ipynb") else "LOCAL"
+        return "NOTEBOOK" if self.is_text or self.name.endswith(".ipynb") else "LOCAL"
 
     @classmethod
     def here(cls) -> Origin:
         """Return what this code runs in: a step, a notebook of JupyterLab or VS Code, a script."""
         if (notebook := _notebook_file()) is not None:
-            return cls.of(notebook)
+            return cls.of(notebook, is_notebook=True)
         script = getattr(sys.modules.get("__main__"), "__file__", None)
         if _shell() is None and script is not None:
             return cls.of(Path(script).absolute())
         return cls("<console>", None)
 
     @classmethod
-    def of(cls, file: Path) -> Origin:
+    def of(cls, file: Path, *, is_notebook: bool = False) -> Origin:
         """Return a file as the origin of a run."""
         root, path = project_root(), file
         if not path.is_relative_to(root):  # Either may have been reached over a link.
             root, path = root.resolve(), path.resolve()
-        return cls(path_within(root, path), file if file.is_file() else None)
+        is_text = is_notebook and path.suffix in _TEXT
+        return cls(path_within(root, path), file if file.is_file() else None, is_text)
 
 
 def is_step() -> bool:
@@ -60,7 +64,7 @@ def _notebook_file() -> Path | None:
         return project_root() / of_step
     names = getattr(_shell(), "user_ns", {})
     for path in (names.get(_VS_CODE_NAME), os.environ.get(_LAB_VARIABLE)):
-        if isinstance(path, str) and path.endswith(".ipynb"):
+        if isinstance(path, str) and path.endswith((".ipynb", *_TEXT)):
             file = Path.cwd() / path
             return file if file.is_file() else _renamed() or file
     return None
@@ -116,6 +120,15 @@ def executed_cells() -> str | None:
     return "\n\n".join(f"# In [{number}]\n{cell}" for number, cell in enumerate(cells, start=1))
 
 
+def _cells(file: Path) -> Any:
+    """Return a notebook's cells."""
+    if file.suffix not in _TEXT:
+        return json.loads(file.read_bytes())["cells"]
+    import jupytext
+
+    return jupytext.read(file)["cells"]
+
+
 def notebook_parameters(origin: Origin) -> dict[str, Any]:
     """Return the present values of what a notebook's parameters cell declares; none of a script.
 
@@ -129,10 +142,10 @@ def notebook_parameters(origin: Origin) -> dict[str, Any]:
     import ast
 
     try:
-        cells = json.loads(origin.file.read_bytes())["cells"]
+        cells = _cells(origin.file)
         tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
         statements = [s for c in tagged for s in ast.parse("".join(c["source"])).body]
-    except (OSError, ValueError, KeyError, SyntaxError):
+    except (ImportError, OSError, ValueError, KeyError, SyntaxError):
         return {}
     targets: list[ast.expr] = [s.target for s in statements if isinstance(s, ast.AnnAssign)]
     targets += [target for s in statements if isinstance(s, ast.Assign) for target in s.targets]

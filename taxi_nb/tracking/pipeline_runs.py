@@ -85,7 +85,7 @@ class PipelineTracking:
         With the notebook or file that it comes from, the run gets its source and environment.
         One that `is_shared` by several processes stays open when this one ends.
         """
-        context = Context(Origin.of(source)) if source else Context()
+        context = Context(Origin.of(source, is_notebook=kind == "step")) if source else Context()
         nesting = {names.PARENT_TAG: parent} if parent else {}
         who = NO_PROCESS if is_shared else owner()
         until = lease(is_long=is_shared)

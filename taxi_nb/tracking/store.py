@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from taxi_nb.project import DEFAULT_EXPERIMENT, project_root
+from taxi_nb.project import default_experiment, project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
 from taxi_nb.secrets.mlflow_boundary import hide_secrets_in_stores
 from taxi_nb.tracking._reaching import POSTGRES, SERVER
@@ -26,7 +26,7 @@ def tracking_uri() -> str:
 
 def experiment_name(given: str | None = None) -> str:
     """Return the name given, or ``MLFLOW_EXPERIMENT_NAME``, or the project's default."""
-    return given or os.environ.get(EXPERIMENT_VARIABLE) or DEFAULT_EXPERIMENT
+    return given or os.environ.get(EXPERIMENT_VARIABLE) or default_experiment()
 
 
 def connect(experiment: str | None = None) -> str:
@@ -62,7 +62,7 @@ def run_address(run_id: str) -> str:
 
 
 def run_page(uri: str, experiment_id: str, run_id: str) -> str:
-    """Return where MLflow's pages show a run; a local store's are served by ``make ui``."""
+    """Return where MLflow's pages show a run; a local store's are served by ``taxi-nb ui``."""
     is_served = uri.startswith(SERVER)
     host = without_credentials(uri).rstrip("/") if is_served else "http://127.0.0.1:5000"
     return f"{host}/#/experiments/{experiment_id}/runs/{run_id}"

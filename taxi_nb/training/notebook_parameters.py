@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from taxi_nb.calendar_months import is_month
+from taxi_nb.close_names import close_to
 from taxi_nb.trips.checks import check_names_and_mistakes
 
 # The parameters whose months must differ: what is learned from, chosen by and reported on.
@@ -25,14 +26,18 @@ def _month(value: str) -> str:
 
 
 def _model(value: str) -> str:
-    from difflib import get_close_matches
-
     from taxi_nb.models.specs import MODELS  # Here: of what a cell reads its steps depend.
 
     if value not in MODELS:
-        close = get_close_matches(value, MODELS, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ValueError(f"must be one of {', '.join(MODELS)}{hint}")
+        raise ValueError(f"must be one of {', '.join(MODELS)}{close_to(value, MODELS)}")
+    return value
+
+
+def _tunable(value: str) -> str:
+    from taxi_nb.models.specs import TUNABLE
+
+    if value not in TUNABLE:
+        raise ValueError(f"must be one that can be tuned: {', '.join(TUNABLE)}")
     return value
 
 
@@ -62,8 +67,14 @@ Source = Annotated[str, AfterValidator(_source)]
 ModelName = Annotated[str, AfterValidator(_model)]
 """A key of `MODELS`."""
 
+TunableModel = Annotated[ModelName, AfterValidator(_tunable)]
+"""A key of `MODELS` that `tune` can search."""
+
 CleaningRules = Annotated[dict[str, Any], AfterValidator(_cleaning)]
 """Settings of `Cleaning` that differ from the usual, such as ``{"max_distance": 100}``."""
+
+ModelParams = Annotated[dict[str, Any], "ModelParams"]
+"""What replaces or adds to a model's defaults, such as ``{"n_estimators": 150}``."""
 
 Count = Annotated[int, Field(ge=1)]
 """A whole number of at least 1."""
@@ -78,6 +89,28 @@ Limit = Annotated[float, Field(ge=0)]
 """A number of at least 0."""
 
 
+def _of_model(model: Any, params: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with a model's parameters."""
+    from taxi_nb.models.specs import MODELS
+
+    if model not in MODELS:
+        return
+    usual = MODELS[model].defaults
+    if not params.keys() <= usual.keys():
+        from taxi_nb.models.choice import known_parameters  # It brings the models' libraries along.
+
+        anybodys = {key for one in MODELS for key in known_parameters(one)}
+        for key in sorted(map(str, params.keys() - known_parameters(model))):
+            whose = model if key in anybodys else f"any model{close_to(key, anybodys)}"
+            yield f"has {key!r}, which is no parameter of {whose}"
+    for key, value in params.items():
+        default = usual.get(key)
+        numbers = (int,) if isinstance(default, int) else (int, float)
+        if isinstance(default, int | float) and type(value) not in numbers:
+            kind = "a whole number" if numbers == (int,) else "a number"
+            yield f"must have {kind} for {key!r}, got {value!r}"
+
+
 class NotebookParameters:
     """What a pipeline file is checked with."""
 
@@ -87,11 +120,13 @@ class NotebookParameters:
         "taxi_nb.Count": Count,
         "taxi_nb.Limit": Limit,
         "taxi_nb.ModelName": ModelName,
+        "taxi_nb.ModelParams": ModelParams,
         "taxi_nb.Month": Month,
         "taxi_nb.Seed": Seed,
         "taxi_nb.Share": Share,
         "taxi_nb.Source": Source,
         "taxi_nb.Taxi": Taxi,
+        "taxi_nb.TunableModel": TunableModel,
     }
     checks = staticmethod(check_names_and_mistakes)
 
@@ -112,6 +147,9 @@ class NotebookParameters:
             for other, others in given[:number]:
                 if shared := sorted({*months} & {*others}):
                     yield name, f"must have no month of {other}, both have {', '.join(shared)}"
+        for name, kind in declared.items():
+            if kind == "ModelParams" and values.get(name):
+                yield from ((name, told) for told in _of_model(values.get("model"), values[name]))
 
 
 PARAMETERS = NotebookParameters()

@@ -21,6 +21,7 @@ import pandas as pd
 
 from taxi_nb.evaluation.day_blocks import MIN_DAYS, days_of, rmse_gain
 from taxi_nb.models.choice import ModelChoice
+from taxi_nb.models.specs import TUNABLE
 from taxi_nb.plots import HELD_OUT
 from taxi_nb.tracking.contents import RunContents
 from taxi_nb.tracking.progress_bar import progress_bar
@@ -28,10 +29,8 @@ from taxi_nb.tracking.run import tracked_run
 from taxi_nb.training._tuned_against_default import TunedAgainstDefault
 from taxi_nb.training.train import TrainingResult, fit_and_log, fitted
 from taxi_nb.trips.arguments import require
+from taxi_nb.trips.extras import extras_named
 from taxi_nb.trips.split import require_disjoint
-
-TUNABLE = ("xgboost-rich", "xgboost-before", "xgboost")
-"""The models that `tune` can search: one family with the same parameters."""
 
 # The most days that are predicted from one origin.
 _WEEK = 7
@@ -78,6 +77,7 @@ def search_space(max_rounds: int) -> dict[str, Any]:
     }
 
 
+@extras_named()
 def tune(
     training: pd.DataFrame,
     validation: pd.DataFrame,

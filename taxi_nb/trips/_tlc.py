@@ -23,6 +23,7 @@ from taxi_nb.trips.errors import (
     UnreachableError,
     write_errors_named,
 )
+from taxi_nb.trips.extras import extras_named
 from taxi_nb.trips.month_file import MonthContent
 from taxi_nb.trips.sources import (
     Folder,
@@ -125,7 +126,8 @@ def _fetch_with_retries(url: str, part: Path, taxi: str, month: str) -> None:
 
 
 def _fetch_whole(url: str, part: Path) -> None:
-    import pooch
+    with extras_named():
+        import pooch
     import requests
 
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, NoReturn
 
+from taxi_nb.close_names import close_to
 from taxi_nb.tracking.inputs import used_variable
 from taxi_nb.tracking.names import CHECKS_VARIABLE
 from taxi_nb.trips.errors import TripsError
@@ -203,7 +204,4 @@ def _are_equal(numbers: Mapping[str, float]) -> bool:
 
 
 def _hint(name: object, known: Mapping[str, Any] | tuple[str, ...]) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else "."
+    return close_to(name, known) or "."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from taxi_nb.tracking.inputs import used_variable
 from taxi_nb.trips._footer import COMMON_ENCODINGS, Footer
 from taxi_nb.trips.errors import BrokenFileError, TripsError, one_line
+from taxi_nb.trips.extras import how_to_install
 from taxi_nb.trips.month_file import MonthContent
 
 DEFAULT_ENGINE = "pyarrow"
@@ -29,6 +31,8 @@ def chosen_engine(engine: str | None) -> str:
         asked = f"the environment variable {ENGINE_VARIABLE}"
     if engine not in _DECODERS:
         raise TripsError(f"{asked} must be {' or '.join(map(repr, _DECODERS))}, got: {engine!r}")
+    if find_spec(engine) is None:
+        raise TripsError(f"{asked} is {engine!r}: {how_to_install(engine)}")
     return engine
 
 

@@ -6,12 +6,12 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from taxi_nb.close_names import close_to
 from taxi_nb.project import project_root
 from taxi_nb.secrets.addresses import cause_of, user_info, without_credentials
 from taxi_nb.tracking.held_folder import HeldFolder
@@ -243,8 +243,7 @@ def _existing_folder(path: str, shown: str) -> Path:
     if folder.is_dir():
         return folder.resolve()
     why = "a file, not a folder" if folder.exists() else f"there is no folder {folder}"
-    if close := get_close_matches(shown, _NAMES, n=1):
-        why += f"; did you mean {close[0]!r}?"
+    why += close_to(shown, _NAMES)
     if folder.is_symlink() and not folder.exists():
         why = str(no_file(folder))
     raise _unknown_source(shown, why)

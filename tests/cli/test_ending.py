@@ -65,7 +65,7 @@ def test_the_last_lines_are_the_answer(deciding: Project, taxi_nb: CommandLine) 
         "champion: none, NEW: this run changed it",
         "best:     linear of 01_train, RMSE 6.000 ± 0.200 minutes",
         "against:  the champion until now, RMSE 7.000 minutes: better by 1.000 ± 0.050",
-        "against:  no good run before this one",
+        "against:  no good run with this number before this one",
     ]
     folder = deciding.root / "runs" / first.id
     assert out.endswith(
@@ -80,7 +80,7 @@ def test_the_last_lines_are_the_answer(deciding: Project, taxi_nb: CommandLine) 
         "champion: none, not changed by this run",
     ]
     assert last_lines(out)[-1] == (
-        f"against:  {first.id}, the last good run, RMSE 6.000 minutes: {NOT_KNOWN}"
+        f"against:  {first.id}, the last good run with it, RMSE 6.000 minutes: {NOT_KNOWN}"
     )
     assert latest(deciding).settings == ["--set", "rmse=5.5", "--no-promote"]
     # Without the option it decides anew.
@@ -93,7 +93,7 @@ def test_the_last_lines_are_the_answer(deciding: Project, taxi_nb: CommandLine) 
     assert taxi_nb("run", "params/test.yaml")[0] == 1
     deciding.notebook("02_decide", DECIDE, parameters="rmse: float = 6.0")
     code, out, _ = taxi_nb("run", "params/test.yaml", "--set", "rmse=7")
-    assert f"the last good run, RMSE 5.500 minutes: {NOT_KNOWN}" in last_lines(out)[-1]
+    assert f"the last good run with it, RMSE 5.500 minutes: {NOT_KNOWN}" in last_lines(out)[-1]
     # Nothing to do: the answer is that of then.
     code, out, _ = taxi_nb("run", "params/test.yaml", "--set", "rmse=7")
     assert code == 0
@@ -156,7 +156,7 @@ def test_the_last_good_run_is_what_counts_on_the_same_data(
     since = Since("20260203-140501-test", before, is_better, same_data=True)
     monkeypatch.setattr(Since, "last_good_run", lambda *_: since)
     record = run_record(models=(TrainedModel("linear", "01", "1f", {"valid_rmse": 5.0}),))
-    told = f"against:  {since.run}, the last good run, RMSE {before:.3f} minutes: {says}"
+    told = f"against:  {since.run}, the last good run with it, RMSE {before:.3f} minutes: {says}"
     assert told in [*ending(record, tmp_path)]
 
 

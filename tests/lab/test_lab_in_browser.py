@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,27 +17,32 @@ import psutil
 import pytest
 import requests
 from jupyter_client.blocking import BlockingKernelClient
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FrameLocator, Page, expect
 
 from tests.conftest import REPOSITORY, Project, runs_of
-from tests.running import wait_for
+from tests.running import Run, wait_for
 
 pytestmark = pytest.mark.slow
+
+PREFIX = "/user/ada"
 
 
 @pytest.fixture
 def lab(project: Project, store: str) -> Iterator[str]:
-    """Lab's address, started by the Makefile's own target in a copy of the project."""
+    """Lab's address, started by the Makefile's own target in a copy of the project.
+
+    It is below a prefix, as JupyterHub gives each of its users one.
+    """
     for folder in ("params", "notebooks", ".jupyter"):
         shutil.copytree(REPOSITORY / folder, project.root / folder, dirs_exist_ok=True)
     shutil.copy(REPOSITORY / "Makefile", project.root)
     port_file = project.root / "lab.log"
-    arguments = "--no-browser --IdentityProvider.token=word --port=0"
+    arguments = f"--no-browser --IdentityProvider.token=word --port=0 --ServerApp.base_url={PREFIX}"
     if os.geteuid() == 0:
         arguments += " --allow-root"
     with port_file.open("wb") as log:
         process = subprocess.Popen(
-            ["make", "lab-server", f"BIN={REPOSITORY / '.venv/bin'}", f"LAB_ARGS={arguments}"],
+            ["make", "lab-server", f"BIN={Path(sys.executable).parent}", f"LAB_ARGS={arguments}"],
             cwd=project.root,
             stdout=log,
             stderr=log,
@@ -48,7 +54,7 @@ def lab(project: Project, store: str) -> Iterator[str]:
         wait_for(lambda: process.poll() is not None or address.search(port_file.read_text()))
         found = address.search(port_file.read_text())
         assert found is not None, port_file.read_text()
-        yield found[0]
+        yield found[0] + PREFIX
     finally:
         if process.poll() is None:
             end_all(psutil.Process(process.pid))
@@ -64,9 +70,9 @@ def end_all(server: psutil.Process) -> None:
 
 
 def with_pipeline_parameters(notebook: Path) -> None:
-    """Put the two lines that a user would type after the parameters cell."""
+    """Put the line that a user would type after the parameters cell."""
     content = nbformat.read(notebook, as_version=4)
-    cell = nbformat.v4.new_code_cell("%load_ext taxi_nb\n%params params/smoke.yaml")
+    cell = nbformat.v4.new_code_cell("%params params/smoke.yaml")
     content.cells.insert(2, cell)
     nbformat.write(content, notebook)
 
@@ -106,6 +112,63 @@ def test_a_notebook_runs_in_lab_with_a_pipelines_parameters(
     renamed_while_it_runs(lab, project)
     assert "notebooks/renamed.ipynb" in {r.data.tags["notebook"] for r in runs_of(store)}
     context.close()
+
+
+def test_a_runs_page_is_shown_in_lab_with_its_figures_and_links(
+    lab: str, project: Project, run: Run, browser: Browser
+) -> None:
+    figure = "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()"
+    project.notebook("01_look", "#md # What do we see?", figure)
+    project.notebook("02_report", "%report", parameters=None)
+    record, folder = run("steps: [{notebook: 01_look}]")
+    (folder / "own.html").write_text("<script>document.title = 'owned'</script><p>hers</p>")
+    (project.root / "runs" / "out").symlink_to(project.root / "params")
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    page.goto(f"{lab}/lab/tree/notebooks/02_report.ipynb?token=word")
+    run_all_cells(page)
+    shown = page.frame_locator(f"iframe[title='The page of {record.id}']")
+    expect(shown.get_by_role("heading", name="This run")).to_be_visible(timeout=60_000)
+    # Links lead to pages inside Lab, and figures are loaded there.
+    page.screenshot(path=os.environ.get("TAXI_NB_SCREENSHOT") or project.root / "lab.png")
+    shown.locator("a[href^='01_look.html']").first.click()
+    expect(shown.get_by_role("heading", name="What do we see?")).to_be_visible(timeout=30_000)
+    assert loaded_pictures(shown)
+    # Its own script runs; no other does, not even from the same folder.
+    with context.expect_page() as opened:
+        page.get_by_role("button", name="Open in a tab of the browser").click()
+    tab = opened.value
+    expect(tab.get_by_role("heading", name="This run")).to_be_visible(timeout=30_000)
+    complaints: list[str] = []
+    tab.on("console", lambda said: complaints.append(said.text))
+    tab.reload()
+    assert not complaints
+    tab.goto(f"{lab}/taxi-nb/runs/{record.id}/own.html")
+    assert tab.title() != "owned"
+    assert "Content Security Policy" in str(complaints)
+    context.close()
+    answers = {
+        name: requests.get(f"{lab}/taxi-nb/runs/{name}", timeout=10, allow_redirects=False, **given)
+        for name, given in {
+            "latest/index.html": {"headers": {"Authorization": "token word"}},
+            f"{record.id}/index.html": {},
+            "out/smoke.yaml": {"headers": {"Authorization": "token word"}},
+            "../mlflow.db": {"headers": {"Authorization": "token word"}},
+        }.items()
+    }
+    codes = [answer.status_code for answer in answers.values()]
+    assert codes == [200, 302, 404, 404]
+
+
+def loaded_pictures(shown: FrameLocator) -> int:
+    """How many pictures a page shows; all have to be there."""
+    pictures = shown.locator("img")
+    expect(pictures.first).to_be_visible(timeout=30_000)
+    sizes = pictures.evaluate_all(
+        "all => Promise.all(all.map(async one => (await one.decode(), one.naturalWidth)))"
+    )
+    assert all(sizes)
+    return len(sizes)
 
 
 def renamed_while_it_runs(lab: str, project: Project) -> None:

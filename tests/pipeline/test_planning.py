@@ -15,8 +15,9 @@ import nbformat
 import pytest
 
 from taxi_nb.pipeline.memory import Memory
+from taxi_nb.pipeline.part import UnknownStepError
 from taxi_nb.pipeline.pipeline_file import read_pipeline
-from taxi_nb.pipeline.plan import EVERY_STEP, UnknownStepError
+from taxi_nb.pipeline.plan import EVERY_STEP
 from taxi_nb.pipeline.plan import plan as planned
 from taxi_nb.pipeline.planned import Plan
 from taxi_nb.pipeline.record import RunRecord, Status, StepResult

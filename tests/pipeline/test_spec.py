@@ -121,7 +121,7 @@ def test_a_timeout_is_a_time_or_a_number_of_seconds(
 
 
 def test_all_mistakes_are_named_at_once_each_with_its_line(project: Project) -> None:
-    project.notebook("05_untagged", "x = 1", parameters=None)
+    project.notebook("05_untagged", "%time 1", "months = '2021-02'", parameters=None)
     found = problems(
         project,
         """
@@ -145,7 +145,8 @@ steps:
         "params/test.yaml:5: steps[0].notebook: notebooks/01_lode.ipynb there is no such "
         "notebook; did you mean '01_load'?",
         "params/test.yaml:6: steps[1].notebook: notebooks/05_untagged.ipynb has no parameters "
-        "cell: give a code cell the tag 'parameters'",
+        "cell, and cell 2 sets 'months', which would not be given to it: give the cell that sets "
+        "it the tag 'parameters'",
         "params/test.yaml:8: steps[2].params.aplha: 02_train declares no parameter 'aplha'; "
         "did you mean 'alpha'?",
         "params/test.yaml:8: steps[2].params.rounds: must be int, got float 2.5 "

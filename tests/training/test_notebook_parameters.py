@@ -41,7 +41,7 @@ def mistakes(file: Path, root: Path, *overrides: str) -> list[str]:
         ("level=90", "must be less than 1.0, got 90", ["05_evaluate"]),
         ("margin=-0.1", "must be at least 0.0, got -0.1", ["06_register"]),
         ("cleaning={max_dist: 9}", "has no setting 'max_dist'; its settings are", ALL),
-        ("model=xgbost", "(did you mean 'xgboost'?), got 'xgbost'", ["04_tune", "03_train"]),
+        ("model=xgbost", "; did you mean 'xgboost'?", ["04_tune", "03_train"]),
     ],
 )
 def test_a_wrong_value_is_one_mistake_whoever_takes_it(
@@ -61,6 +61,36 @@ def test_months_to_learn_from_choose_by_and_report_on_differ() -> None:
     )
     (mistake,) = mistakes(REPOSITORY / "params/default.yaml", REPOSITORY, "valid_months=[2021-03]")
     assert "params.test_months: must have no month of valid_months, both have 2021-03" in mistake
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            "{max_dept: 3}",
+            "which is no parameter of any model; did you mean 'max_depth'?",
+        ),
+        ("{max_depth: 3}", "'max_depth', which is no parameter of linear (declared in 03_train)"),
+    ],
+)
+def test_parameters_are_those_of_the_model_beside_them(given: str, says: str) -> None:
+    (mistake,) = mistakes(REPOSITORY / "params/smoke.yaml", REPOSITORY, f"model_params={given}")
+    assert says in mistake
+
+
+def test_a_models_numbers_are_numbers() -> None:
+    found = mistakes(
+        REPOSITORY / "params/monthly.yaml",
+        REPOSITORY,
+        "model_params={n_estimators: 20.5, learning_rate: fast}",
+    )
+    assert "must have a whole number for 'n_estimators', got 20.5" in "".join(found)
+    assert "must have a number for 'learning_rate', got 'fast'" in "".join(found)
+
+
+def test_only_models_are_tuned_that_can_be() -> None:
+    (mistake,) = mistakes(REPOSITORY / "params/smoke.yaml", REPOSITORY, "model=linear")
+    assert "must be one that can be tuned: xgboost-rich, xgboost-before, xgboost" in mistake
 
 
 def test_types_are_those_that_the_notebook_imports_or_writes_out(project: Project) -> None:

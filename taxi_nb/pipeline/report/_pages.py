@@ -19,6 +19,7 @@ from taxi_nb.pipeline.report._comparison import MetricChange, as_written
 from taxi_nb.pipeline.report._metrics import metric_words, unit_of
 from taxi_nb.pipeline.report._untrusted import in_words
 from taxi_nb.plain_data import shortened
+from taxi_nb.project import command
 from taxi_nb.tracking.store import run_page
 
 _SOURCES = ("style.css", "cells.css", "page.js", "cells.js")
@@ -43,6 +44,7 @@ def templates() -> Environment:
     found.globals |= {
         "policy": _policy(text for name, text in sources.items() if name.endswith(".js")),
         "mlflow_address": mlflow_address,
+        "command": command,
     }
     return found
 

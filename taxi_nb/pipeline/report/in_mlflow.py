@@ -56,6 +56,8 @@ def _paragraphs(record: RunRecord) -> Iterator[str]:
     if record.status.is_good and (best := Best.of(record)):
         number = f"{best.value:.4g}" + (f" ± {best.error:.2g}" if best.error is not None else "")
         yield f"Best model: {best.model.name} of {best.model.step}, {best.metric} {number}"
+    if record.part:
+        yield f"Part of the pipeline: {record.part}"
     if record.champion:
         yield f"Champion when it ended: {record.champion}"
     if record.sources:

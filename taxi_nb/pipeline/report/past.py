@@ -93,6 +93,16 @@ class RunOnDisk:
         return self.record.sources
 
 
+def find_run(runs: Path, run: str | None) -> Path | None:
+    """Return the folder of a run, by its folder or its id in `runs`; the newest if none is named.
+
+    None if there is no such run.
+    """
+    run = run or "latest"
+    named = (Path(run), runs / run)
+    return next((folder.resolve() for folder in named if (folder / RUN_FILE).is_file()), None)
+
+
 def runs_before(run: RunOnDisk) -> tuple[list[RunOnDisk], list[str]]:
     """Return earlier runs of the same pipeline that ended, oldest first, and the broken ones.
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from markupsafe import escape
+
 from taxi_nb.pipeline.record import RunRecord, StepResult
 from taxi_nb.pipeline.report._comparison import Comparison, compare
 from taxi_nb.pipeline.report._front_page import front_page
@@ -20,7 +22,7 @@ from taxi_nb.pipeline.report._links import (
 )
 from taxi_nb.pipeline.report._notebook_diff import NotebookChange, notebook_change
 from taxi_nb.pipeline.report._page_summary import PageSummary, neighbours, read_summary
-from taxi_nb.pipeline.report._pages import render
+from taxi_nb.pipeline.report._pages import render, templates
 from taxi_nb.pipeline.report._search import MOST_CHARACTERS, index_of
 from taxi_nb.pipeline.report.figures import Figure
 from taxi_nb.pipeline.report.past import RunOnDisk, last_good, runs_before
@@ -88,6 +90,23 @@ def write_single_file(folder: Path, file: Path, *, overwrite: bool = False) -> P
     require_replaceable(file, "report", _is_report, overwrite=overwrite)
     write_whole(file, _Site(RunOnDisk.read(folder), []).single_file())
     return file
+
+
+def page_policy() -> str:
+    """Return what a page of this code may do, for a server that shows some: it runs our scripts."""
+    return str(templates().globals["policy"])
+
+
+def page_of(folder: Path) -> Path:
+    """Return the front page of a run; all are written again where this code did not write it.
+
+    Raises as `write_site` does.
+    """
+    page = file_inside(folder, PAGE)
+    escaped = str(escape(page_policy()))
+    if page.is_file() and escaped in page.read_bytes()[: 2 * _HEAD].decode("utf-8", "replace"):
+        return page
+    return write_site(folder, anew=True)
 
 
 def _is_report(file: Path) -> bool:

@@ -36,6 +36,9 @@ def _lines(run: RunOnDisk) -> Iterator[str]:
         if "synthetic" in source:
             yield ""
             yield f"Data: **{_text(source)}**. These numbers are about made-up records."
+    if record.part:
+        yield ""
+        yield f"Part of the pipeline: {_text(record.part)}."
     attention = [one for one in record.checks if one.verdict != "pass"]
     for check in attention:
         yield ""

@@ -5,9 +5,29 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from taxi_nb.pipeline.record import RunRecord
+from taxi_nb.project import make_targets
 from taxi_nb.tracking import names
+from taxi_nb.tracking.environment import lock_files
+
+
+def setup_command(project: Path) -> str:
+    """Return what makes a project's .venv, by its Makefile or else by its first lock file."""
+    if "setup" in make_targets(project):
+        return "make setup"
+    locks = [file.name for file in lock_files(project)]
+    match locks:
+        case ["uv.lock", *_]:
+            return "uv sync --frozen"
+        case ["poetry.lock", *_]:
+            return "POETRY_VIRTUALENVS_IN_PROJECT=true poetry install"
+        case [("conda-lock.yml" | "conda-lock.yaml") as file, *_]:
+            return f"conda-lock install --prefix .venv {file}"
+    listed = [f"-r {shlex.quote(name)}" for name in locks if name.startswith("requirements")]
+    packages = " ".join(listed or ["taxi-nb"])
+    return f"python3 -m venv .venv && .venv/bin/python -m pip install {packages}"
 
 
 @dataclass(frozen=True)
@@ -16,6 +36,7 @@ class Recipe:
 
     commit: str | None
     remote: str | None  # To clone the repository from, if not from the project's folder.
+    setup: str  # Makes the checkout's .venv.
     tracking_uri: str
     diff_run: str | None  # The MLflow run that keeps the uncommitted changes.
     variables: Mapping[str, str]
@@ -33,10 +54,10 @@ class Recipe:
         source, folder = (shlex.quote(self.remote), "again") if self.remote else (".", "../again")
         yield f"git clone {source} {folder} && cd {folder}"
         yield f"git checkout {self.commit}"
-        yield "make setup"
+        yield self.setup
         if self.diff_run:
             yield self._download(self.diff_run, names.DIFF_ARTIFACT)
-            yield f"git apply .git/{names.DIFF_FILE} && make setup"
+            yield f"git apply .git/{names.DIFF_FILE} && {self.setup}"
         for file, run_id in self.uncommitted.items():
             if run_id:
                 folder, _, name = file.rpartition("/")

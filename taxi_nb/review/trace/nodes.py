@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxi_nb.pipeline.record import StepResult
 from taxi_nb.tracking import names
-from taxi_nb.tracking.environment import lock_digest
+from taxi_nb.tracking.environment import lock_digest, lock_files
 from taxi_nb.tracking.measuring import measures_the_machine
 from taxi_nb.tracking.run_tree import artifact_bytes
 
@@ -159,7 +159,8 @@ def environment_node(client: MlflowClient, run: Run, project: Path) -> Node:
         facts["packages"] = f"{len(kept.splitlines())}: artifact {packages}"
     if lock and lock != "none":
         is_present = lock_digest(project) == lock
-        facts["lock"] = f"{lock[:16]}, {'as now' if is_present else 'another than now'}"
+        now = ", ".join(path.name for path in lock_files(project))
+        facts["lock"] = f"{lock[:16]}, " + (f"as {now} now" if is_present else "another than now")
     else:
         missing.append("the lock's digest")
     return Node("environment", f"Python {python or 'not known'}", facts, tuple(missing))

@@ -16,7 +16,7 @@ from taxi_nb.pipeline.report.past import RunOnDisk
 from taxi_nb.plain_data import from_plain
 from taxi_nb.review.trace import nodes
 from taxi_nb.review.trace._cells import cells_by_call, cells_by_time
-from taxi_nb.review.trace._commands import Recipe
+from taxi_nb.review.trace._commands import Recipe, setup_command
 from taxi_nb.review.trace.nodes import Node
 from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking import names
@@ -245,6 +245,7 @@ class RunChains:
         recipe = Recipe(
             commit=commit if is_known else None,
             remote=tags.get(names.REMOTE_TAG) if is_elsewhere else None,
+            setup=setup_command(self.project),
             tracking_uri=without_credentials(self.uri),
             diff_run=run.info.run_id if run and diff and b"diff --git" in diff else None,
             variables={name: value for name, value in variables.items() if value is not None},

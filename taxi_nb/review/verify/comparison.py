@@ -73,6 +73,9 @@ def compare_executions(recorded: Execution, again: Execution) -> Iterator[StepVe
     """Compare two executions; yield a verdict for each step of the first."""
     names = _common_names(recorded), _common_names(again)
     for step in recorded.run.record.steps:
+        if step.is_left_out:
+            yield StepVerdict(step.name, left_out=(str(step.reason),))
+            continue
         new = again.run.steps.get(step.name)
         if new is None or not new.status.is_good:
             why = f"{new.status}: {new.error}" if new else "this state has no such step"

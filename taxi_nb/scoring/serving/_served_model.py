@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from taxi_nb.evaluation.clock import hours_of
 from taxi_nb.evaluation.drift import PICKUP, REFERENCE_FILE, DriftReference
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 Minutes = npt.NDArray[np.float64]
+# Fewer trips get one thread: it is as quick for them, and leaves the other cores to answer.
+MANY_TRIPS = 200
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class ServedModel:
     intervals: ConformalIntervals | None
     # What it has to expect; None of models that were logged without.
     reference: DriftReference | None
+    # Of the libraries that the model has loaded.
+    _threads: ThreadpoolController = field(default_factory=ThreadpoolController)
 
     @property
     def address(self) -> str:
@@ -63,7 +68,9 @@ class ServedModel:
 
     def predict(self, trips: pd.DataFrame) -> Predictions:
         """Predict minutes; `ModelError` if the model does not give a number for each trip."""
-        minutes = predicted_minutes(self.predictor, trips[list(self.columns)], self.address)
+        threads = 1 if len(trips) < MANY_TRIPS else None
+        with self._threads.limit(limits=threads, user_api="openmp"):
+            minutes = predicted_minutes(self.predictor, trips[list(self.columns)], self.address)
         if self.intervals is None:
             return Predictions(minutes)
         minutes = self.intervals.within_range(minutes)

@@ -1,4 +1,4 @@
-"""The front desk in JupyterLab: `%load_ext taxi_nb`, `%params`, `%plan`, objects that show well."""
+"""`%params`: a notebook's parameters as a pipeline would give them, and `%plan`: what would run."""
 
 from __future__ import annotations
 
@@ -10,44 +10,18 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from taxi_nb.lab._words import usage
 from taxi_nb.project import path_within, project_file, project_root
-from taxi_nb.registry.versions import champion_run
 from taxi_nb.tracking.origin import Origin
-from taxi_nb.tracking.store import run_address
 
 if TYPE_CHECKING:
-    import pandas as pd
     from IPython.core.interactiveshell import InteractiveShell
 
     from taxi_nb.pipeline.planned import Plan
     from taxi_nb.pipeline.spec import Pipeline, Step
-    from taxi_nb.training.train import TrainingResult
 
 PLAN_USAGE = "%plan FILE [NAME=VALUE ...], such as %plan params/green-2021.yaml"
 USAGE = "%params FILE [STEP] [NAME=VALUE ...], such as %params params/green-2021.yaml"
-_SAMPLE_ROWS = 5
-
-
-def register(shell: InteractiveShell) -> None:
-    """Give a shell the magics `%params` and `%plan`, and its formatter our objects."""
-
-    def params(line: str) -> GivenParameters:
-        return set_parameters(shell, line)
-
-    def plan(line: str) -> Plan:
-        return plan_of(line)
-
-    plan.__doc__ = f"Say which steps of a pipeline would run, and why.\n\n{PLAN_USAGE}"
-    params.__doc__ = f"Set what a pipeline would give this notebook.\n\n{USAGE}"
-    # IPython's types leave out that a plain function is taken, too.
-    shell.register_magic_function(plan, "line", "plan")  # type: ignore[arg-type]
-    shell.register_magic_function(params, "line", "params")  # type: ignore[arg-type]
-    assert shell.display_formatter is not None
-    html = shell.display_formatter.formatters["text/html"]
-    # By name: a notebook that never sees a frame need not import pandas.
-    for module in ("pandas", "pandas.core.frame"):
-        html.for_type_by_name(module, "DataFrame", frame_html)
-    html.for_type_by_name("taxi_nb.training.train", "TrainingResult", training_result_html)
 
 
 @dataclass(frozen=True)
@@ -98,8 +72,8 @@ def set_parameters(shell: InteractiveShell, line: str) -> GivenParameters:
     overrides = [word for word in words if "=" in word]
     places = [word for word in words if "=" not in word]
     if not 1 <= len(places) <= 2:
-        raise _usage(USAGE)
-    pipeline = _read(Path(places[0]), overrides)
+        raise usage(USAGE)
+    pipeline = read(Path(places[0]), overrides)
     step, *others = _candidates(pipeline, places[1] if len(places) == 2 else None)
     shell.push(dict(step.parameters))  # type: ignore[no-untyped-call]
     for name, value in pipeline.variables.items():
@@ -126,15 +100,15 @@ def plan_of(line: str) -> Plan:
 
     file, *overrides = shlex.split(line) or [""]
     if not file or not all("=" in override for override in overrides):
-        raise _usage(PLAN_USAGE)
+        raise usage(PLAN_USAGE)
     try:
-        pipeline = _read(Path(file), overrides)
+        pipeline = read(Path(file), overrides)
         return plan(pipeline, Memory(pipeline))
     except StoreError as error:
-        raise _usage(str(error)) from None
+        raise usage(str(error)) from None
 
 
-def _read(file: Path, overrides: Sequence[str]) -> Pipeline:
+def read(file: Path, overrides: Sequence[str]) -> Pipeline:
     from taxi_nb.pipeline.pipeline_file import read_pipeline
     from taxi_nb.pipeline.spec import PipelineFileError
     from taxi_nb.training.notebook_parameters import PARAMETERS
@@ -149,7 +123,7 @@ def _read(file: Path, overrides: Sequence[str]) -> Pipeline:
             subject=PARAMETERS,
         )
     except PipelineFileError as error:
-        raise _usage("\n".join([f"{file} has mistakes", str(error)])) from None
+        raise usage("\n".join([f"{file} has mistakes", str(error)])) from None
 
 
 def _candidates(pipeline: Pipeline, wanted: str | None) -> list[Step]:
@@ -158,64 +132,11 @@ def _candidates(pipeline: Pipeline, wanted: str | None) -> list[Step]:
     if wanted is not None:
         if found := [step for step in pipeline.steps if wanted in (step.name, step.group)]:
             return found
-        raise _usage(f"{pipeline.file.name} has no step {wanted!r}; it has {names}")
+        raise usage(f"{pipeline.file.name} has no step {wanted!r}; it has {names}")
     here, root = Origin.here(), pipeline.root
     if here.kind != "NOTEBOOK":
-        raise _usage(f"which notebook this is cannot be told here; name a step, one of {names}")
+        raise usage(f"which notebook this is cannot be told here; name a step, one of {names}")
     found = [step for step in pipeline.steps if path_within(root, step.notebook) == here.name]
     if not found:
-        raise _usage(f"{pipeline.file.name} does not run {here.name}; name a step, one of {names}")
+        raise usage(f"{pipeline.file.name} does not run {here.name}; name a step, one of {names}")
     return found
-
-
-def _usage(message: str) -> Exception:
-    from IPython.core.error import UsageError
-
-    return UsageError(message)
-
-
-def frame_html(frame: pd.DataFrame) -> str | None:
-    """Show trips with where they came from; any other frame as pandas does."""
-    from taxi_nb.trips.origin import ATTRS_KEY, provenance
-
-    # What is computed from trips carries their record along, but its rows are no trips.
-    holds_trips = "pickup_datetime" in frame.columns and frame.index.dtype.kind in "iu"
-    if ATTRS_KEY not in frame.attrs or not holds_trips:
-        return frame._repr_html_()  # type: ignore[operator]
-    origin = provenance(frame)
-    synthetic = " <b>(synthetic)</b>" if origin.synthetic else ""
-    shown = frame if len(frame) <= _SAMPLE_ROWS else frame.sample(_SAMPLE_ROWS, random_state=0)
-    return (
-        f"<p><b>{len(frame):,} trips</b>, {escape(origin.taxi)} taxis, "
-        f"{escape(', '.join(origin.months))}, from {escape(origin.source)}{synthetic}; "
-        f"digest <code>{origin.digest}</code></p>"
-        f"<details><summary>cleaning: {origin.cleaning.rows_kept:,} of "
-        f"{origin.cleaning.rows_in:,} rows kept</summary>{origin.cleaning._repr_html_()}</details>"
-        f"<p>{len(shown)} of them:</p>{shown.to_html()}"
-    )
-
-
-def training_result_html(result: TrainingResult) -> str:
-    """Show a training result's metrics against the champion, with a link to its run."""
-    table = result.to_frame().to_html(float_format="{:.4f}".format)
-    address = run_address(result.run_id)
-    link = f'<a href="{escape(address)}" target="_blank">run {result.run_id[:8]}</a>'
-    return f"{table}<p>{_against_champion(result)}</p><p>MLflow: {link} (make ui)</p>"
-
-
-def _against_champion(result: TrainingResult) -> str:
-    from taxi_nb.registry.versions import DEFAULT_NAME
-
-    found = champion_run(DEFAULT_NAME, result.run_id)
-    if found is None:
-        return "There is no champion to compare with yet."
-    if found.run_id == result.run_id:
-        return f"This is the champion, {escape(found.version)}."
-    if not found.comparable:
-        return f"The champion, {escape(found.version)}, was judged on other trips."
-    gain = found.metrics["valid_rmse"] - result.metrics["valid_rmse"]
-    verdict = "better" if gain > 0 else "worse"
-    return (
-        f"Validation RMSE {result.metrics['valid_rmse']:.3f} minutes, {abs(gain):.3f} {verdict} "
-        f"than the champion, {escape(found.version)}, with {found.metrics['valid_rmse']:.3f}."
-    )
