@@ -88,7 +88,7 @@ def importance(
             rmse(_exchanged(matrix, columns, rng.permutation(len(trips)))) - usual
             for _ in range(repeats)
         ]
-        rows[WORDS[group]] = [float(np.mean(worse)), float(np.std(worse))]
+        rows[WORDS.get(group, group)] = [float(np.mean(worse)), float(np.std(worse))]
     found = pd.DataFrame.from_dict(rows, orient="index", columns=["minutes", "spread"])
     return found.sort_values("minutes", ascending=False).rename_axis("what it knows")
 
@@ -126,7 +126,9 @@ def contributions(model: Any, trips: pd.DataFrame) -> pd.DataFrame | None:
     moved = _moved(estimator, matrix, _columns_of_groups(features, matrix))
     if moved is None:
         return None
-    columns = {WORDS[group]: np.asarray(minutes, np.float64) for group, minutes in moved.items()}
+    columns = {
+        WORDS.get(group, group): np.asarray(minutes, np.float64) for group, minutes in moved.items()
+    }
     return pd.DataFrame(columns, index=trips.index)
 
 
@@ -141,8 +143,13 @@ def _moved(
     if hasattr(estimator, "get_booster"):
         from xgboost import DMatrix
 
-        parts = estimator.get_booster().predict(DMatrix(matrix), pred_contribs=True)
-        sums = {group: parts[:, columns].sum(axis=1) for group, columns in groups.items()}
+        columns_known = DMatrix(matrix, enable_categorical=True)
+        parts = estimator.get_booster().predict(columns_known, pred_contribs=True)
+        place = {name: at for at, name in enumerate(getattr(matrix, "columns", ()))}
+        sums = {
+            group: parts[:, [place.get(column, column) for column in columns]].sum(axis=1)
+            for group, columns in groups.items()
+        }
         return {"start": parts[:, -1], **sums}
     if hasattr(estimator, "coef_"):
         start = np.full(matrix.shape[0], float(estimator.intercept_))
@@ -156,6 +163,8 @@ def _columns_of_groups(features: Any, matrix: Any) -> dict[str, list[Any]]:
     if hasattr(features, "columns_of_groups"):
         live = {LIVE: [SLOWDOWN]} if SLOWDOWN in matrix else {}
         return {**features.columns_of_groups(), **live}
+    if hasattr(matrix, "columns"):  # Of an older commit, whose features do not say their groups.
+        return {name: [name] for name in matrix.columns}
     last = matrix.shape[1] - 1
     return {"zones": list(range(last)), "distance": [last]}
 

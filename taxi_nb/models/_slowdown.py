@@ -73,9 +73,7 @@ class Slowdown(BaseEstimator):  # type: ignore[misc]
         late = np.log(np.maximum(minutes, 1 / 60)) - known @ self.usual_
         return np.asarray(late.clip(-_MOST, _MOST))
 
-    def _means(
-        self, trips: pd.DataFrame, boroughs: Ints
-    ) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    def _means(self, trips: pd.DataFrame, boroughs: Ints) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Return the shrunken means of the windows, shape (n_trips, 4), and who has any trip."""
         now = _microseconds(trips["pickup_datetime"])
         groups = {"city": np.zeros(len(now), np.int64), "boroughs": boroughs}

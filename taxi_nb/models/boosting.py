@@ -11,6 +11,7 @@ from xgboost import DMatrix, XGBRegressor
 
 from .specs import SLOWDOWN, WEIGHT
 
+
 class TripBoosting(XGBRegressor):  # type: ignore[misc]
     """XGBoost's regressor of what `TripFeatures` makes.
 

@@ -204,9 +204,7 @@ class TripFeatures(TripTransformer):
         groups = trip_groups(trips)
         return {name: statistics.means(groups) for name, statistics in self.statistics_.items()}
 
-    def _known(
-        self, trips: pd.DataFrame, means: Mapping[str, Mapping[str, Floats]]
-    ) -> Floats:
+    def _known(self, trips: pd.DataFrame, means: Mapping[str, Mapping[str, Floats]]) -> Floats:
         """Return what says how long a trip usually takes, logarithms, a row each."""
         usual = means["distances"]["pair"]
         miles = np.log(self._miles(trips, np.exp(usual)))
