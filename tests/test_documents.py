@@ -185,7 +185,7 @@ def every_command() -> Iterator[tuple[str, Any]]:
     yield from below(typer.main.get_command(app), ())
 
 
-# ``FILE``, ``green|yellow``, ``NAME=VALUE``; in brackets what may be left out, with dots what may be several.
+# ``FILE``, ``green|yellow``, ``NAME=VALUE``; `[]`: may be left out; dots: several.
 METAVAR = re.compile(r"[A-Z]+|[a-z]+(\|[a-z]+)+|\[[A-Z]+\](\.\.\.)?|[A-Z]+(=[A-Z]+|\[=[A-Z]+\])")
 
 
