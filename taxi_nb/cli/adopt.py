@@ -40,7 +40,7 @@ def adopt(
     none: Annotated[bool, typer.Option("--none", help="No name is to be a parameter.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Write it, and not only show it.")] = False,
 ) -> None:
-    """Make a step of a notebook: parameters, no outputs, a line in the file.
+    """Make a notebook a step of a pipeline, with a parameters cell.
 
     Without --write it shows the differences, the names that could be parameters, and what is left
     to do for the house style. %to_step does the same in JupyterLab.
