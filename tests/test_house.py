@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -158,6 +159,14 @@ def test_a_module_that_only_its_package_uses_has_an_underscore() -> None:
         elif package and package != "cli" and (PACKAGE / package.replace(".", "/")).is_dir():
             is_package = modules()[name].name == "__init__.py"
             assert outside or named or is_package, f"only {package} uses {name}"
+
+
+def test_no_message_names_what_a_project_may_not_have() -> None:
+    """Makefiles differ: `taxi_nb.project.command` knows what a person types here."""
+    messages = [file for kind in ("*.py", "*.html") for file in PACKAGE.rglob(kind)]
+    for file in messages:
+        found = re.findall(r"\(make [a-z-]+\)|<code>make |nyc-taxi-experiment", file.read_text())
+        assert not found, file
 
 
 def test_packages_say_what_they_give_and_nothing_else() -> None:

@@ -75,6 +75,8 @@ def verify_run(
     for read in inputs.values():
         link_files(read.files, written, project, checkout.root)
     say(f"{record.id}: {checkout.state}, {' '.join([record.parameter_file, *record.settings])}")
+    if record.part:
+        say(f"part of the pipeline: {record.part}")
     data = tuple(_changed_data(inputs.values(), project, FileDigests(scratch / "digests.json")))
     circumstances = (
         *data,
@@ -135,7 +137,8 @@ def _changed_packages(inputs: Iterable[Inputs]) -> Iterator[str]:
 def _not_known(
     record: RunRecord, inputs: Mapping[str, Inputs], trees: Mapping[str, Sequence[Run]]
 ) -> Iterator[str]:
-    without = [step.name for step in record.steps if step.name not in inputs]
+    has = [step for step in record.steps if not step.is_left_out]
+    without = [step.name for step in has if step.name not in inputs]
     if without:
         yield f"what {', '.join(without)} read was not kept: data and packages may be others"
     gone = [name for name, tree in trees.items() if not tree]
