@@ -15,7 +15,7 @@ def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The step's name: 08_fares.")],
     pipeline: OfPipeline = None,
 ) -> None:
-    """Write the skeleton of a notebook in the house style, a step of the pipeline file.
+    """Write an empty notebook in the house style, a step of a pipeline.
 
     Examples:
       taxi-nb new 08_fares
