@@ -111,7 +111,7 @@ up: .env  ## start compose.yaml's services: stores, MLflow, Lab, the pipeline, t
 diff: setup  ## show changed notebooks as prose and code, not JSON (SINCE=main)
 	@git --no-pager -c core.attributesFile="$(CURDIR)/.gitattributes" \
 	  -c diff.jupyternotebook.command="$(CURDIR)/$(BIN)/git-nbdiffdriver diff --sources" \
-	  diff $(SINCE) -- '*.ipynb'
+	  diff $(SINCE) -- '*.ipynb' 'notebooks/*.py' 'notebooks/*.md'
 
 picture: setup-dev  ## take the README's picture again, of the newest run's page (RUN=..., needs Chromium)
 	@$(BIN)/python -m benchmarks.picture $(RUN)
@@ -138,14 +138,14 @@ lint: setup-dev  ## style, types, no outputs in committed notebooks, container a
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 lock: | $(BIN)/python  ## resolve pyproject.toml again into the lock files
-	@$(require_uv); $(compile) $(project) $(EXTRAS:%=--extra %) --extra dev -o requirements-dev.lock
+	@$(require_uv); $(compile) $(project) $(LOCKED:%=--extra %) --extra dev -o requirements-dev.lock
 	@$(require_uv); $(compile) $(project) --extra taxi -c requirements-dev.lock -o requirements.lock
 	@$(require_uv); $(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"] \
 	  ["optional-dependencies"]; print(*extras["prefect"], *extras["kubeflow"], sep="\n")' \
 	  | $(compile) - -o requirements-engines.lock
 
 # All but the engines', which pin what would hold back our libraries.
-EXTRAS = taxi distributed fastparquet notify postgres s3
+LOCKED = taxi distributed fastparquet jupytext notify postgres s3
 # The larger set first: what is in both then has one version.
 project = pyproject.toml --group build
 require_uv = $(find_uv); test -n "$$uv" || { echo "this needs uv: python3 -m pip install uv" >&2; exit 2; }

@@ -33,12 +33,14 @@ __all__ = [
     "error_by_slice",
     "expected_and_found",
     "hours_and_weekdays",
+    "importance",
     "model_comparison",
     "pace",
     "predicted_against_actual",
     "residuals",
     "rows_left_out",
     "tuning_progress",
+    "why",
 ]
 
 
@@ -81,7 +83,7 @@ def _axes(title: str, trips: pd.DataFrame | str, size: tuple[float, float] = _SI
     """Return fresh axes whose title says which trips, and whether they are synthetic."""
     origin = trips if isinstance(trips, str) else provenance(trips).title
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
-    _, axes = plt.subplots(figsize=size, layout="constrained")
+    _, axes = plt.subplots(figsize=size, dpi=110)
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=22)
     axes.text(0, 1.02, origin, transform=axes.transAxes, fontsize=9, color="0.35")
     return axes
@@ -95,12 +97,21 @@ def _bars(axes: Axes, values: pd.Series, form: str, label: str) -> None:
     axes.margins(x=0.12)
 
 
+def _histogram(axes: Axes, minutes: npt.ArrayLike) -> None:
+    """Draw how often each whole minute is."""
+    values = np.asarray(minutes, float)
+    edges = np.arange(np.floor(values.min()), np.floor(values.max()) + 2)
+    axes.hist(values, list(edges), alpha=0.75, edgecolor="black")
+
+
 def _finished(axes: Axes, **labels: str) -> Figure:
     """Label the axes; take the figure out of pyplot: it is shown once, and memory is freed."""
     axes.set(**labels)
     figure = axes.get_figure(root=True)
     assert figure is not None
     plt.close(figure)
+    # Once, and not by a layout engine at each drawing: that takes longer than to draw.
+    figure.tight_layout(pad=0.4)
     # A notebook keeps the title beside the picture, for those who cannot see it.
     alt = {"image/png": {"alt": axes.get_title(loc="left")}}
     figure._repr_mimebundle_ = lambda **_: ({}, alt)  # type: ignore[attr-defined]
@@ -119,7 +130,7 @@ def rows_left_out(trips: pd.DataFrame) -> Figure:
 def durations(trips: pd.DataFrame) -> Figure:
     """Histogram of trip durations."""
     axes = _axes("How long trips take", trips)
-    sns.histplot(x=trips["duration"], binwidth=1, ax=axes)
+    _histogram(axes, trips["duration"])
     median = trips["duration"].median()
     axes.axvline(median, color="C1", linestyle="--", label=f"median {median:.1f} min")
     axes.legend()
@@ -213,7 +224,7 @@ def residuals(trips: pd.DataFrame, predicted: npt.ArrayLike) -> Figure:
     """Histogram of predicted minus actual minutes."""
     axes = _axes("Residuals", trips)
     error = np.asarray(predicted, float) - trips["duration"].to_numpy()
-    sns.histplot(x=error.clip(-40, 40), binwidth=1, ax=axes)
+    _histogram(axes, error.clip(-40, 40))
     axes.axvline(0, color="0.3", linewidth=1)
     label = "predicted minus actual (minutes; beyond ±40 at the edge)"
     return _finished(axes, xlabel=label, ylabel="trips")
@@ -274,6 +285,43 @@ def coverage_by_slice(table: pd.DataFrame, level: float, label: str, trips: pd.D
     axes.axhline(100 * level, color="C1", linestyle="--", label=f"aim: {level:.0%}")
     axes.legend()
     return _finished(axes, xlabel=label, ylabel="trips inside (%)")
+
+
+def importance(table: pd.DataFrame, trips: pd.DataFrame) -> Figure:
+    """By how much the RMSE grows without each group (from `importance`), with its spread."""
+    axes = _axes("What it would miss", trips, (7.5, 0.45 * len(table) + 1.8))
+    table = table.iloc[::-1]
+    axes.barh(table.index, table["minutes"], xerr=table["spread"], color="C0", ecolor="0.2")
+    axes.grid(visible=False, axis="y")
+    return _finished(axes, xlabel="RMSE more without it (minutes), ± spread over draws")
+
+
+def why(moved: pd.DataFrame, trips: pd.DataFrame) -> Figure:
+    """What moved the predictions of a few trips (from `contributions`), minutes after minutes.
+
+    The index of `moved` names the trips; each starts with an average trip.
+    """
+    title = "From an average trip to these, step by step"
+    axes = _axes(title, trips, (9.0, 0.35 * moved.size + 1.6))
+    places, names, at = [], [], 0.0
+    for trip, parts in moved.iterrows():
+        reached = 0.0
+        for number, (name, minutes) in enumerate(parts.items()):
+            colour = "0.6" if not number else "C3" if minutes > 0 else "C0"
+            axes.barh(at, minutes, left=reached, color=colour)
+            reached += minutes
+            axes.text(reached, at, f" {minutes:+.1f}", va="center", fontsize=8)
+            places.append(at)
+            names.append(str(name))
+            at -= 1
+        axes.text(
+            0, at, f"{trip}: {reached:.1f} minutes", va="center", fontweight="bold", fontsize=9
+        )
+        at -= 2
+    axes.set_yticks(places, names, fontsize=8)
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.1)
+    return _finished(axes, xlabel="minutes")
 
 
 def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:

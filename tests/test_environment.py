@@ -156,6 +156,18 @@ def test_a_missing_package_is_told_with_its_extra(
         import nowhere  # type: ignore[import-not-found]  # noqa: F401
 
 
+def test_a_command_that_misses_a_package_says_so_in_one_line() -> None:
+    script = (
+        "import sys, taxi_nb.cli as cli\n"
+        "sys.modules['seaborn'] = None\n"
+        "cli.app = lambda arguments: __import__('seaborn')\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    told = "seaborn is not installed, the extra `taxi` brings it: pip install 'taxi-nb[taxi]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+
+
 def test_a_model_whose_library_is_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xgboost", None)
     with pytest.raises(ModuleNotFoundError, match=r"xgboost, .* pip install 'taxi-nb\[taxi\]'$"):

@@ -20,7 +20,8 @@ def lint(
 ) -> None:
     """Hold notebooks to the house style.
 
-    That is a title, typed parameters, a conclusion, and no outputs. The exit code is 1 if one of them is not in the style.
+    A notebook has a title, typed parameters, a conclusion and no outputs. The exit code is 1 if
+    one of them is not in the style.
 
     Example:
       taxi-nb lint notebooks/01_measure.ipynb

@@ -15,7 +15,7 @@ def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The step's name: 08_fares.")],
     pipeline: OfPipeline = None,
 ) -> None:
-    """Write an empty notebook in the house style, a step of a pipeline.
+    """Write a new notebook in the house style, a step of the pipeline.
 
     Examples:
       taxi-nb new 08_fares

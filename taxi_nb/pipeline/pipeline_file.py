@@ -165,10 +165,10 @@ class _Reader:
         name = step.notebook
         folders = (self.root,) if "/" in name else (self.root / NOTEBOOKS, self.root)
         if name.endswith(ENDINGS):
-            found = [folder / name for folder in folders if (folder / name).exists()]
+            found = [folder / name for folder in folders if os.path.exists(folder / name)]
             return found[0] if found else folders[0] / name
         notebooks = [folder / f"{name}.ipynb" for folder in folders]
-        if found := [notebook for notebook in notebooks if notebook.exists()]:
+        if found := [notebook for notebook in notebooks if os.path.exists(notebook)]:
             return found[0]
         texts = [folder / f"{name}{ending}" for folder in folders for ending in TEXT]
         there = [text for text in texts if is_text_notebook(text)]
@@ -195,7 +195,7 @@ class _Reader:
     def _meant(self, path: Path) -> str:
         """Return a hint at the notebook that was probably meant."""
         within = self.root / NOTEBOOKS / path.relative_to(self.root)
-        if within.is_file():
+        if os.path.isfile(within):
             return f"; did you mean {path_within(self.root, within.with_suffix(''))!r}?"
         others = [other for ending in ENDINGS for other in path.parent.glob(f"*{ending}")]
         return close_to(path.stem, sorted({other.stem for other in others}))

@@ -17,10 +17,14 @@ from taxi_nb.pipeline.spec import Pipeline
 _IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)
 
 # How code names a library that it uses, if not by its own name.
-_OF_MLFLOW = ("alembic", "git", "mlflow.models", "mlflow.sklearn", "mlflow.store")
+_OF_MLFLOW = (
+    *("alembic", "git", "sqlalchemy"),
+    *("mlflow.models", "mlflow.sklearn", "mlflow.store", "mlflow.tracing"),
+)
 _PATTERNS = {
     **dict.fromkeys(_OF_MLFLOW, r"\bmlflow\.\w"),
     "matplotlib": r"\b(matplotlib|seaborn|plot)",
+    "mlflow.pyfunc": r"\b(pyfunc|log_model)\b",
     "mlflow.xgboost": r"\bxgboost\b",
     "pyarrow": r"\b(pyarrow|parquet)\b",
     "scipy": r"\b(scipy|sklearn|seaborn)\b",

@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 _DPI = 110
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A figure as it was logged; a notebook shows these very bytes, without drawing once more."""
+
+    png: bytes = field(repr=False)
+    # For those who cannot see it.
+    alt: str
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
+        return {"image/png": self.png}, {"image/png": {"alt": self.alt}}
+
+
 @dataclass
 class RunContents:
     """Collects what goes to a run, to log it in one transaction and one copy."""
@@ -30,9 +42,11 @@ class RunContents:
     files: dict[str, bytes] = field(default_factory=dict)  # Path among the artifacts -> content.
     inputs: list[DatasetInput] = field(default_factory=list)
 
-    def add_figure(self, figure: Figure, name: str) -> None:
-        """Add a figure as ``figures/<name>.png``."""
-        self.files[f"figures/{name}.png"] = _png(figure)
+    def add_figure(self, figure: Figure, name: str) -> Picture:
+        """Add a figure as ``figures/<name>.png``, and return it as it was drawn."""
+        picture = Picture(_png(figure), figure.axes[0].get_title(loc="left"))
+        self.files[f"figures/{name}.png"] = picture.png
+        return picture
 
     def add_table(self, table: pd.DataFrame, name: str) -> None:
         """Add a table as ``tables/<name>.csv``."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.models.carried import carried_code, carried_names
@@ -50,7 +51,8 @@ def log_model(
     import mlflow.sklearn
 
     example = trips[list(choice.spec.reads)].head(5).astype(dict.fromkeys(_ZONES, "int64"))
-    with not_inputs(), carried_names():  # The code is copied, and no result depends on the copy.
+    # The code is copied, and no result depends on the copy.
+    with not_inputs(), carried_names(), _as_installed():
         info = mlflow.sklearn.log_model(
             estimator,
             name=choice.name,
@@ -67,6 +69,24 @@ def log_model(
             mlflow.MlflowClient().log_model_artifacts(info.model_id, str(folder))
     mlflow.set_tag(MODEL_URI_TAG, info.model_uri)
     return str(info.model_uri)
+
+
+@contextmanager
+def _as_installed() -> Iterator[None]:
+    """Spare MLflow comparing requirements with what is installed: they were read there just now.
+
+    It would go through the files of every installed package for that, and again in each process:
+    half of what logging a model takes.
+    """
+    from mlflow.utils import requirements_utils
+
+    library: Any = requirements_utils
+    known = library._check_requirement_satisfied
+    library._check_requirement_satisfied = lambda _: None
+    try:
+        yield
+    finally:
+        library._check_requirement_satisfied = known
 
 
 def _source() -> dict[str, str]:

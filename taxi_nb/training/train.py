@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb import plots
@@ -12,7 +12,8 @@ from taxi_nb.evaluation.drift import REFERENCE_FILE, DriftReference
 from taxi_nb.evaluation.metrics import regression_metrics
 from taxi_nb.models.carried import require_unchanged
 from taxi_nb.models.choice import ModelChoice
-from taxi_nb.tracking.contents import RunContents
+from taxi_nb.models.specs import LIVE
+from taxi_nb.tracking.contents import Picture, RunContents
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.training._batches import fit_in_batches, metrics_in_batches, require_learns_in_batches
 from taxi_nb.training.logged_model import log_model
@@ -43,6 +44,9 @@ class TrainingResult:
         ``train_rmse``, ``valid_rmse`` and so on; minutes, ``r2`` without a unit.
     run_id, model_uri : str
         Where MLflow has it.
+    figures : dict of str to Picture
+        ``predicted_against_actual`` and ``residuals`` of the validation trips, as they were
+        logged; a notebook shows one as its picture.
 
     Examples
     --------
@@ -58,6 +62,7 @@ class TrainingResult:
     metrics: Mapping[str, float]
     run_id: str
     model_uri: str
+    figures: Mapping[str, Picture] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         # What is shown is the result alone: no times and ids, which are others each time.
@@ -142,6 +147,7 @@ def fit_and_log(
     metrics = {
         **_metrics("train", training, estimator),
         **_metrics("valid", validation, estimator, predicted),
+        **_live_metrics(choice, estimator, validation),
         "fit_seconds": fit_seconds,
     }
     params = {
@@ -154,9 +160,11 @@ def fit_and_log(
     contents = RunContents(params, metrics, {"model": choice.name})
     add_trips(contents, provenance(training), "training", training)
     add_trips(contents, provenance(validation), "validation", validation)
-    figure = plots.predicted_against_actual(validation, predicted)
-    contents.add_figure(figure, "predicted_against_actual")
-    contents.add_figure(plots.residuals(validation, predicted), "residuals")
+    draws = (plots.predicted_against_actual, plots.residuals)
+    figures = {
+        draw.__name__: contents.add_figure(draw(validation, predicted), draw.__name__)
+        for draw in draws
+    }
     reference = DriftReference.of(training, validation, predicted)
     contents.files[REFERENCE_FILE] = reference.to_json().encode()
     contents.log(run_id)
@@ -169,7 +177,7 @@ def fit_and_log(
     }
     model_uri = log_model(choice, estimator, validation, kept)
     return TrainingResult(
-        choice.name, choice.estimator_params, estimator, metrics, run_id, model_uri
+        choice.name, choice.estimator_params, estimator, metrics, run_id, model_uri, figures
     )
 
 
@@ -179,6 +187,19 @@ def fitted(choice: ModelChoice, training: pd.DataFrame) -> tuple[Pipeline, dict[
         estimator, how = fit_in_batches(choice, training)
         return estimator, {"learned": how}
     return choice.pipeline().fit(training, training["duration"]), {}
+
+
+def _live_metrics(
+    choice: ModelChoice, estimator: Pipeline, validation: pd.DataFrame
+) -> dict[str, float]:
+    """Measure a model that reads recent trips once more, with those that had ended by then."""
+    if LIVE not in choice.spec.groups or is_part(validation):
+        return {}
+    from taxi_nb.models.trip_features import with_recent
+
+    predicted = with_recent(estimator, validation).predict(validation)
+    found = regression_metrics(validation["duration"], predicted)
+    return {f"valid_live_{name}": value for name, value in found.items()}
 
 
 def _metrics(

@@ -224,13 +224,17 @@ class _Origin:
     def of(cls, choice: ModelChoice, earlier: pd.DataFrame, later: pd.DataFrame) -> _Origin:
         from xgboost import DMatrix
 
+        from taxi_nb.models.boosting import for_trees
+
         features = choice.features()
         # Not fit and then transform: that would show statistics of the trips' own durations.
         learnt_from = features.fit_transform(earlier, earlier["duration"])
         matrix = partial(DMatrix, enable_categorical=True)
+        trees, weights = for_trees(learnt_from)
+        scored_on, _ = for_trees(features.transform(later))
         return cls(
-            matrix(learnt_from, label=earlier["duration"]),
-            matrix(features.transform(later), label=later["duration"]),
+            matrix(trees, label=earlier["duration"], weight=weights),
+            matrix(scored_on, label=later["duration"]),
             later["duration"].to_numpy(np.float64),
             days_of(later["pickup_datetime"]),
         )

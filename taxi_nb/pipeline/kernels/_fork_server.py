@@ -81,10 +81,22 @@ def preload(modules: Iterable[str]) -> dict[str, str]:
                 importlib.import_module(name)
             except Exception as error:  # Every kernel tries for itself.
                 print(f"not preloaded: {name}: {type(error).__name__}: {error}", file=sys.stderr)
+        _read_migrations()
     finally:
         del builtins.get_ipython  # type: ignore[attr-defined]
     _forget(KERNEL_SPECIFIC)
     return {name: value for name, value in os.environ.items() if name not in before}
+
+
+def _read_migrations() -> None:
+    """Read MLflow's migrations once for all kernels.
+
+    To learn the number of the newest each would execute all of them when it opens a database.
+    """
+    database: Any = sys.modules.get("mlflow.store.db.utils")
+    with contextlib.suppress(Exception):  # Every kernel tries for itself.
+        newest = database._get_latest_schema_revision()
+        database._get_latest_schema_revision = lambda: newest
 
 
 # Stands for the shell while importing: pandas asks whether it runs in a terminal.

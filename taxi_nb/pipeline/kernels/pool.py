@@ -32,6 +32,8 @@ DEFAULT_PRELOAD: tuple[str, ...] = (
     *("sklearn.linear_model", "sklearn.metrics", "sklearn.model_selection", "sklearn.pipeline"),
     *("sklearn.preprocessing", "seaborn", "xgboost"),
     *("mlflow", "mlflow.models", "mlflow.sklearn", "mlflow.store.tracking.sqlalchemy_store"),
+    *("mlflow.store.tracking.sqlalchemy_workspace_store", "sqlalchemy.dialects.sqlite"),
+    *("mlflow.pyfunc", "mlflow.pyfunc.scoring_server", "mlflow.tracing.processor.otel"),
     *("mlflow.xgboost", "skops.io", "hyperopt"),
 )
 
