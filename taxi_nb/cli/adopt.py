@@ -27,7 +27,7 @@ def adopt(
     notebook: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="A notebook's file.")],
     parameters: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PARAMETER]...", help="Names that a pipeline may set."),
+        typer.Argument(metavar="[PARAMETER]", help="Names that a pipeline may set."),
     ] = None,
     name: Annotated[
         str | None,
@@ -40,10 +40,11 @@ def adopt(
     none: Annotated[bool, typer.Option("--none", help="No name is to be a parameter.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Write it, and not only show it.")] = False,
 ) -> None:
-    """Make a notebook a step of a pipeline, with a parameters cell.
+    """Make a step of a notebook.
 
-    Without --write it shows the differences, the names that could be parameters, and what is left
-    to do for the house style. %to_step does the same in JupyterLab.
+    It gets one parameters cell and loses its outputs, and the pipeline file gets a line. Without
+    --write it shows the differences, the names that could be parameters, and what is left to do
+    for the house style. %to_step does the same in JupyterLab.
 
     Examples:
       taxi-nb adopt notebooks/fares.ipynb
