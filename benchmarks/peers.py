@@ -104,7 +104,7 @@ def outcomes(python: Path, source: Path, tests: str, kernel: str) -> dict[str, s
     ]
     known = {**os.environ, VARIABLE: kernel, "PYTHONPATH": f"{source}{os.pathsep}{ROOT}"}
     with (source / f"{kernel or 'plain'}.log").open("w") as log:
-        command = [str(python), "-m", "pytest", *options, tests]
+        command = [str(python), "-m", "pytest", *SCOPE, *options, tests]
         subprocess.run(command, cwd=source, env=known, stdout=log, stderr=subprocess.STDOUT)
     ended = {}
     for case in ElementTree.parse(report).iter("testcase"):
