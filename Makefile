@@ -72,7 +72,8 @@ run-notebooks: setup  ## execute the notebooks in order (PARAMS=params/green-202
 lab: setup  ## explore in JupyterLab, with this project's store and data, at the address that is printed
 	@$(MAKE) --no-print-directory lab-server
 
-# .jupyter/ switches off what Lab would ask on its first start.
+# .jupyter/ lets Lab load our extension into its kernels and show the pages of runs, and switches
+# off what Lab would ask on its first start.
 lab-server:
 	@export TAXI_NB_ROOT="$$PWD"; $(call use_store,MLFLOW_TRACKING_URI); \
 	  PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE MLFLOW_DISABLE_TELEMETRY=true \
@@ -110,7 +111,7 @@ up: .env  ## start compose.yaml's services: stores, MLflow, Lab, the pipeline, t
 diff: setup  ## show changed notebooks as prose and code, not JSON (SINCE=main)
 	@git --no-pager -c core.attributesFile="$(CURDIR)/.gitattributes" \
 	  -c diff.jupyternotebook.command="$(CURDIR)/$(BIN)/git-nbdiffdriver diff --sources" \
-	  diff $(SINCE) -- '*.ipynb'
+	  diff $(SINCE) -- '*.ipynb' 'notebooks/*.py' 'notebooks/*.md'
 
 picture: setup-dev  ## take the README's picture again, of the newest run's page (RUN=..., needs Chromium)
 	@$(BIN)/python -m benchmarks.picture $(RUN)
@@ -137,14 +138,14 @@ lint: setup-dev  ## style, types, no outputs in committed notebooks, container a
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 lock: | $(BIN)/python  ## resolve pyproject.toml again into the lock files
-	@$(require_uv); $(compile) $(project) $(EXTRAS:%=--extra %) --extra dev -o requirements-dev.lock
+	@$(require_uv); $(compile) $(project) $(LOCKED:%=--extra %) --extra dev -o requirements-dev.lock
 	@$(require_uv); $(compile) $(project) --extra taxi -c requirements-dev.lock -o requirements.lock
 	@$(require_uv); $(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"] \
 	  ["optional-dependencies"]; print(*extras["prefect"], *extras["kubeflow"], sep="\n")' \
 	  | $(compile) - -o requirements-engines.lock
 
 # All but the engines', which pin what would hold back our libraries.
-EXTRAS = taxi distributed fastparquet notify postgres s3
+LOCKED = taxi distributed fastparquet jupytext notify postgres s3
 # The larger set first: what is in both then has one version.
 project = pyproject.toml --group build
 require_uv = $(find_uv); test -n "$$uv" || { echo "this needs uv: python3 -m pip install uv" >&2; exit 2; }

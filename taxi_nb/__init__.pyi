@@ -7,12 +7,16 @@ from .evaluation.metrics import error_by as error_by
 from .evaluation.metrics import gain_over as gain_over
 from .evaluation.metrics import regression_metrics as regression_metrics
 from .evaluation.metrics import rule_of_thumb as rule_of_thumb
+from .evaluation.reasons import contributions as contributions
+from .evaluation.reasons import importance as importance
 from .evaluation.reported import ReportedError as ReportedError
 from .evaluation.slices import trip_slices as trip_slices
 from .models.choice import make_model as make_model
 from .models.linear import GroupRidge as GroupRidge
 from .models.specs import MODELS as MODELS
+from .models.trip_features import with_recent as with_recent
 from .models.zones import boroughs as boroughs
+from .models.zones import zone_geometry as zone_geometry
 from .models.zones import zone_table as zone_table
 from .registry.card import model_card as model_card
 from .registry.gate import PromotionDecision as PromotionDecision

@@ -33,12 +33,14 @@ __all__ = [
     "error_by_slice",
     "expected_and_found",
     "hours_and_weekdays",
+    "importance",
     "model_comparison",
     "pace",
     "predicted_against_actual",
     "residuals",
     "rows_left_out",
     "tuning_progress",
+    "why",
 ]
 
 
@@ -283,6 +285,43 @@ def coverage_by_slice(table: pd.DataFrame, level: float, label: str, trips: pd.D
     axes.axhline(100 * level, color="C1", linestyle="--", label=f"aim: {level:.0%}")
     axes.legend()
     return _finished(axes, xlabel=label, ylabel="trips inside (%)")
+
+
+def importance(table: pd.DataFrame, trips: pd.DataFrame) -> Figure:
+    """By how much the RMSE grows without each group (from `importance`), with its spread."""
+    axes = _axes("What it would miss", trips, (7.5, 0.45 * len(table) + 1.8))
+    table = table.iloc[::-1]
+    axes.barh(table.index, table["minutes"], xerr=table["spread"], color="C0", ecolor="0.2")
+    axes.grid(visible=False, axis="y")
+    return _finished(axes, xlabel="RMSE more without it (minutes), ± spread over draws")
+
+
+def why(moved: pd.DataFrame, trips: pd.DataFrame) -> Figure:
+    """What moved the predictions of a few trips (from `contributions`), minutes after minutes.
+
+    The index of `moved` names the trips; each starts with an average trip.
+    """
+    title = "From an average trip to these, step by step"
+    axes = _axes(title, trips, (9.0, 0.35 * moved.size + 1.6))
+    places, names, at = [], [], 0.0
+    for trip, parts in moved.iterrows():
+        reached = 0.0
+        for number, (name, minutes) in enumerate(parts.items()):
+            colour = "0.6" if not number else "C3" if minutes > 0 else "C0"
+            axes.barh(at, minutes, left=reached, color=colour)
+            reached += minutes
+            axes.text(reached, at, f" {minutes:+.1f}", va="center", fontsize=8)
+            places.append(at)
+            names.append(str(name))
+            at -= 1
+        axes.text(
+            0, at, f"{trip}: {reached:.1f} minutes", va="center", fontweight="bold", fontsize=9
+        )
+        at -= 2
+    axes.set_yticks(places, names, fontsize=8)
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.1)
+    return _finished(axes, xlabel="minutes")
 
 
 def tuning_progress(trials: pd.DataFrame, trips: pd.DataFrame) -> Figure:

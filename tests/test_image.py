@@ -59,6 +59,7 @@ def test_extras_that_images_are_built_with_exist() -> None:
     assert set(wanted) <= extras
 
 
+@pytest.mark.slow
 def test_linters_say_nothing() -> None:
     programs = Path(sys.executable).parent
     schema = [str(programs / "check-jsonschema"), "--builtin-schema"]

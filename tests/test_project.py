@@ -1,10 +1,10 @@
-"""Where the project's root is found."""
+"""Where the project's root is found, what the project is called, what is typed in it."""
 
 from pathlib import Path
 
 import pytest
 
-from taxi_nb.project import data_dir, project_root
+from taxi_nb.project import command, data_dir, default_experiment, project_root
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +60,36 @@ def test_else_the_current_folder(tmp_path, monkeypatch):
 def test_data_is_kept_under_the_root(tmp_path, monkeypatch):
     monkeypatch.setenv("TAXI_NB_ROOT", str(tmp_path))
     assert data_dir() == tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        (None, "heights"),
+        ("[project]\nname = 'tall'\n", "tall"),
+        ("[project]\nname = 'tall'\n[tool.taxi-nb]\nexperiment = 'taller'\n", "taller"),
+        ("[tool.ruff]\n", "heights"),
+        ("not toml", "heights"),
+    ],
+)
+def test_the_default_experiment_has_the_projects_name(tmp_path, monkeypatch, said, name):
+    _folders(tmp_path / "heights")
+    monkeypatch.chdir(tmp_path / "heights")
+    if said is not None:
+        (tmp_path / "heights" / "pyproject.toml").write_text(said)
+    assert default_experiment() == name
+
+
+def test_a_hint_names_a_command_that_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("sys.argv", ["/opt/tools/taxi-nb"])
+    assert command("ui", "ui") == "/opt/tools/taxi-nb ui"
+    monkeypatch.setattr("sys.argv", ["ipykernel_launcher.py"])
+    assert command("ui", "ui") == "taxi-nb ui"
+    _folders(tmp_path / ".venv/bin")
+    (tmp_path / ".venv/bin/taxi-nb").touch()
+    assert command("ui", "ui") == ".venv/bin/taxi-nb ui"
+    (tmp_path / "Makefile").write_text("VAR := x\nui2:\n\ttrue\nlab ui: setup\n\ttaxi-nb ui\n")
+    assert command("ui", "ui") == "make ui"
+    assert command("run", "run-notebooks") == ".venv/bin/taxi-nb run"

@@ -22,6 +22,7 @@ MAY = {
     "monthly": {"contents": "read", "issues": "write"},
     "pipeline": {"contents": "read", "pull-requests": "write"},
     "release": {"contents": "read", "packages": "write"},
+    "tests": {"contents": "read"},
 }
 
 
@@ -37,14 +38,25 @@ def job() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", sorted(MAY))
 def test_it_may_do_one_thing_and_runs_no_text_of_others(name: str) -> None:
-    assert read_located_yaml(FOLDER / f"{name}.yml").value["permissions"] == {}
-    job = job_of(name)
-    assert job["permissions"] == MAY[name]
-    for step in job["steps"]:
+    written = read_located_yaml(FOLDER / f"{name}.yml").value
+    assert written["permissions"] == {}
+    jobs = written["jobs"].values()
+    assert all(job["permissions"] == MAY[name] for job in jobs)
+    for step in (step for job in jobs for step in job["steps"]):
         if "uses" in step:
             assert re.fullmatch(r"actions/[\w/-]+@(v\d+|[0-9a-f]{40})", step["uses"])
         # What others write, such as a title, never becomes part of a shell's text.
         assert "${{" not in step.get("run", "")
+
+
+def test_every_workflow_is_held_to_this() -> None:
+    assert {file.stem for file in FOLDER.iterdir()} == set(MAY)
+
+
+def test_the_tests_run_on_each_python_that_the_package_names() -> None:
+    written = (REPOSITORY / "pyproject.toml").read_text()
+    named = re.findall(r"Programming Language :: Python :: (3\.\d+)", written)
+    assert job_of("tests")["strategy"]["matrix"]["python"] == named
 
 
 @pytest.fixture

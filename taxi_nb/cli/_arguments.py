@@ -180,7 +180,7 @@ def outside() -> str:
         return ""
     return (
         f". This is no project: neither {project_root()} nor a folder above has params/ and "
-        "notebooks/. Go to one, or name it in TAXI_NB_ROOT"
+        "notebooks/. Go to one, name it in TAXI_NB_ROOT, or make one: taxi-nb init"
     )
 
 

@@ -18,9 +18,10 @@ def lint(
         typer.Argument(metavar="NOTEBOOK", help="All in notebooks/ if left out."),
     ] = None,
 ) -> None:
-    """Hold notebooks to the house style: a title, typed parameters, a conclusion, no outputs.
+    """Hold notebooks to the house style.
 
-    The exit code is 1 if one of them is not in the style.
+    A notebook has a title, typed parameters, a conclusion and no outputs. The exit code is 1 if
+    one of them is not in the style.
 
     Example:
       taxi-nb lint notebooks/01_measure.ipynb

@@ -27,7 +27,7 @@ registry = typer.Typer(
 
 Name = Annotated[
     str | None,
-    typer.Option(metavar="MODEL", help="The registered model; nyc-taxi-duration if left out."),
+    typer.Option(metavar="MODEL", help="The registered model; the store's if left out."),
 ]
 Version = Annotated[str | None, typer.Argument(metavar="VERSION", help="The champion if left out.")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it stays in the history.")]
@@ -56,9 +56,9 @@ def registry_errors_stop() -> Iterator[None]:
 
 def model_name(name: str | None) -> str:
     """Return the name given, or the project's own."""
-    from taxi_nb.registry.versions import DEFAULT_NAME
+    from taxi_nb.registry.versions import usual_model
 
-    return name or DEFAULT_NAME
+    return name or usual_model()
 
 
 @registry.command(name="list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from taxi_nb.cli._arguments import (
 )
 from taxi_nb.cli._ending import ending
 from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, say, signals_stop
+from taxi_nb.project import project_root
 
 if TYPE_CHECKING:
     from taxi_nb.pipeline.kernels.pool import KernelPool
@@ -199,8 +201,22 @@ def show_failure(step: StepResult, folder: Path) -> None:
     """Say why a step did not end well, and where its notebook is."""
     if step.error and step.status != "skipped":
         say(f"\n{step.notebook} ({step.name}) {step.status}: {step.error}")
+        if there := _from_its_folder(step):
+            say(
+                "  note: a notebook's working folder is its own, as in JupyterLab: from there "
+                f"the project's file is {there!r}"
+            )
         if step.executed_notebook:
             say(f"  executed notebook: {folder / step.executed_notebook}")
+
+
+def _from_its_folder(step: StepResult) -> str | None:
+    """Return the path of a file that a notebook looked for as if it were in the project's."""
+    message, root = step.error.message if step.error else "", project_root()
+    found = re.search(r"No such file or directory: '([^']+)'$", message)
+    if found is None or os.path.isabs(found[1]) or not (root / found[1]).exists():
+        return None
+    return os.path.relpath(root / found[1], (root / step.notebook).parent)
 
 
 def show_end(record: RunRecord, folder: Path, notifier: Notifier | None) -> None:

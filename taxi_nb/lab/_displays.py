@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from taxi_nb.training.train import TrainingResult
+    from taxi_nb.training.tune import TuningResult
 
 _SAMPLE_ROWS = 5
 
@@ -43,7 +44,28 @@ def training_result_html(result: TrainingResult) -> str:
     table = result.to_frame().to_html(float_format="{:.4f}".format)
     address = run_address(result.run_id)
     link = f'<a href="{escape(address)}" target="_blank">run {result.run_id[:8]}</a>'
-    return f"{table}<p>{_against_champion(result)}</p><p>MLflow: {link} ({command('ui', 'ui')})</p>"
+    return (
+        f"{table}<p>{_against_champion(result)}</p>{_order_of_cells(result.run_id)}"
+        f"<p>MLflow: {link} ({command('ui', 'ui')})</p>"
+    )
+
+
+def tuning_result_html(result: TuningResult) -> str:
+    """Show what a search chose and why, and the model that it made as any other."""
+    return f"<p>{escape(result.summary)}</p>{training_result_html(result.best)}"
+
+
+def _order_of_cells(run_id: str) -> str:
+    """Say in a line whether a run's cells ran from the top down; nothing of a step's."""
+    from mlflow import MlflowClient
+
+    from taxi_nb.tracking.names import TOP_TO_BOTTOM_TAG
+
+    found = MlflowClient().get_run(run_id).data.tags.get(TOP_TO_BOTTOM_TAG)
+    if found is None:
+        return ""
+    advice = ". Restart the kernel and run all cells before you rely on it."
+    return f"<p>Top to bottom: {escape(found)}{'.' if found == 'yes' else advice}</p>"
 
 
 def _against_champion(result: TrainingResult) -> str:

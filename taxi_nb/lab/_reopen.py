@@ -110,8 +110,8 @@ def _cells(run: RunOnDisk, step: StepResult) -> tuple[list[Cell], Cell | None]:
         here = Cell(number, cell["source"], seconds)
         if step.error and step.error.cell == number:
             return good, here
-        if cell.get("execution_count") is None:  # It, and those after it, were not executed.
-            return good, None
+        if cell.get("execution_count") is None:  # Those after it were not executed, either.
+            return good, None if step.status.is_good else here
         good.append(here)
     return good, None
 
@@ -144,8 +144,10 @@ def _code(run: RunOnDisk, step: StepResult, root: Path) -> Iterator[str]:
         yield f"Code differs from the run's commit {commit[:10]}: {shown}{more}. Today's is used."
     else:
         yield f"Code that git knows is as in the run's commit {commit[:10]}."
-    if commit and run.record.dirty is not False:
-        yield "The run itself may have had changes that were not committed; MLflow has them."
+    if commit and run.record.dirty:
+        yield "The run itself had changes that were not committed; its MLflow run has them."
+    elif commit and run.record.dirty is None:
+        yield "Whether the run had changes that were not committed is not known."
     if _code_of(root / step.notebook) != [cell.source for cell in _own_cells(run, step)]:
         yield f"{step.notebook} has changed since: the cells are those of the run."
 

@@ -31,8 +31,9 @@ class Report:
         if self.address is None:
             shown = escape(path_within(project_root(), self.page))
             return (
-                f"<p>The page of {name} is <code>{shown}</code>, for a browser. The server of this "
-                "kernel does not show it here: <code>make lab</code> starts one that does.</p>"
+                f"<p>The page of {name} is <code>{shown}</code>, for a browser. It is not shown "
+                "here: the Jupyter server of this kernel has not loaded "
+                "<code>taxi_nb.lab.server</code>, or the run is not in <code>runs/</code>.</p>"
             )
         # Lab rewrites links to places on its server, as if they were files: a form it leaves.
         address = escape(self.address)

@@ -72,7 +72,7 @@ def to_step(shell: InteractiveShell, line: str) -> Proposal:
             _notebook(shell),
             project_root(),
             name=name,
-            parameters=asked[0] if asked else None,  # type: ignore[arg-type]
+            parameters=asked[0] if asked else None,
             pipeline=pipeline,
             types=PARAMETERS.types,
         )
@@ -98,15 +98,13 @@ def _pipeline(words: list[str]) -> Path | None:
 
 def _notebook(shell: InteractiveShell) -> Path:
     """Return the notebook's file; it has to be saved as it is on the screen."""
-    from taxi_nb.pipeline.adoption import has_cell
+    from taxi_nb.pipeline.adoption import is_saved
     from taxi_nb.tracking.origin import Origin
 
     here = Origin.here()
     if here.kind != "NOTEBOOK" or here.file is None:
         raise usage("which notebook this is cannot be told here: `taxi-nb adopt NOTEBOOK` does it")
-    history = shell.history_manager
-    asked = history.input_hist_raw[-1] if history else ""
-    if asked.strip() and not has_cell(here.file, asked):
+    if shell.history_manager and not is_saved(here.file, shell.history_manager.input_hist_raw):
         shown = path_within(project_root(), here.file)
-        raise usage(f"{shown} on disk is not what is on the screen: save it first (Ctrl-S)")
+        raise usage(f"{shown} on disk lacks the cell that ran last: save it first (Ctrl-S)")
     return here.file

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from taxi_nb.project import file_inside, project_root
 from taxi_nb.tracking.names import PAGES_VARIABLE
 
 PLACE = "taxi-nb/runs"
+# A folder of extensions of JupyterLab: cards in its launcher.
+CARDS = str(Path(__file__).parent / "cards")
 _EXTENSION = "--InteractiveShellApp.extra_extensions=taxi_nb"
 _OWN_MANAGER = "jupyter_server.services.kernels.kernelmanager.ServerKernelManager"
 
@@ -27,8 +31,10 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 def _load_jupyter_server_extension(app: Any) -> None:
     """Serve the pages of runs; let kernels of this Python load our extension."""
     place = url_path_join(app.base_url, PLACE)
-    runs = project_root() / "runs"
-    app.web_app.add_handlers(".*$", [(f"{place}/(.*)", RunPages, {"path": str(runs)})])
+    app.web_app.add_handlers(".*$", [(f"{place}/(.*)", RunPages)])
+    # How cards call the command line: it need not be on the path of Lab's terminals.
+    pages = app.web_app.settings.setdefault("page_config_data", {})
+    pages["taxiNb"] = f"{shlex.quote(sys.executable)} -m taxi_nb"
     # One that somebody chose, or a gateway's, stays: there `%load_ext taxi_nb` does the same.
     if getattr(app.kernel_manager, "kernel_manager_class", "") == _OWN_MANAGER:
         app.kernel_manager.kernel_manager_class = f"{__name__}.ManagerOfKernels"
@@ -53,7 +59,11 @@ class ManagerOfKernels(ServerKernelManager):
 
 def _is_ours(command: list[str]) -> bool:
     """Whether a command starts IPython's kernel in this environment: others may lack us."""
-    return command[:1] == [sys.executable] and "ipykernel_launcher" in command
+    python = Path(command[0])
+    # Environments differ by their folders, though their interpreters may be one file.
+    is_here = python.parent == Path(sys.executable).parent
+    is_this = os.path.realpath(python) == os.path.realpath(sys.executable)
+    return is_here and is_this and "ipykernel_launcher" in command
 
 
 class RunPages(AuthenticatedFileHandler):
@@ -62,6 +72,10 @@ class RunPages(AuthenticatedFileHandler):
     Jupyter shows pages at an origin of their own, to which browsers send no cookie: their figures
     would be refused. These are shown at the server's, and what may run there is ours alone.
     """
+
+    def initialize(self, path: str = "", **named: Any) -> None:  # type: ignore[override]
+        """Look for files below ``runs/``, wherever that is on the disk."""
+        super().initialize(path or os.path.realpath(project_root() / "runs"), **named)
 
     @property
     def content_security_policy(self) -> str:

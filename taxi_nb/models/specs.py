@@ -15,6 +15,10 @@ TRIP_COLUMNS = ("PULocationID", "DOLocationID", "trip_distance")
 KNOWN_AT_PICKUP = ("pickup_datetime", "PULocationID", "DOLocationID")
 # The groups of rich features, as `TripFeatures` describes them.
 GROUPS = ("distance", "time", "zones", "map", "distances", "durations", "paces")
+# One more: how slow the city is just now, by the trips that have ended.
+LIVE = "live"
+# The columns beside the features for trees: how much a training trip counts, and a factor's log.
+WEIGHT, SLOWDOWN = "weight", "slowdown"
 
 
 @dataclass(frozen=True)
@@ -52,23 +56,23 @@ class ModelSpec:
 _STATISTICS = ".group_statistics.GroupStatistics"
 _XGBOOST_TYPES = ("xgboost.core.Booster", "xgboost.sklearn.XGBRegressor")
 _XGBOOST: Mapping[str, Any] = {
-    "estimator": "xgboost.sklearn.XGBRegressor",
     "seeded": True,
     "requires": ("xgboost-cpu",),
 }
 _RICH: Mapping[str, Any] = {
     **_XGBOOST,
-    # Chosen on the last three weeks of January 2021, each predicted from the days before it.
+    "estimator": ".boosting.TripBoosting",
+    # Chosen on the last eleven days of January 2021, predicted from the days before them.
     "defaults": {
-        "n_estimators": 600,
-        "learning_rate": 0.02,
-        "max_depth": 9,
-        "min_child_weight": 20.0,
+        "n_estimators": 400,
+        "learning_rate": 0.03,
+        "max_depth": 10,
+        "min_child_weight": 30.0,
         "subsample": 0.8,
-        "colsample_bytree": 0.35,
+        "colsample_bytree": 0.5,
         "enable_categorical": True,
     },
-    "trusted": ("._zone_statistics.ZoneStatistics", *_XGBOOST_TYPES),
+    "trusted": ("._zone_statistics.ZoneStatistics", "._slowdown.Slowdown", *_XGBOOST_TYPES),
 }
 
 MODELS: Mapping[str, ModelSpec] = {
@@ -117,6 +121,7 @@ MODELS: Mapping[str, ModelSpec] = {
     ),
     "xgboost": ModelSpec(
         "gradient-boosted trees",
+        "xgboost.sklearn.XGBRegressor",
         **_XGBOOST,
         defaults={
             "n_estimators": 200,
@@ -131,6 +136,12 @@ MODELS: Mapping[str, ModelSpec] = {
         "gradient-boosted trees on clock, zones, map and out-of-fold statistics",
         **_RICH,
         groups=GROUPS,
+        reads=(*KNOWN_AT_PICKUP, "trip_distance"),
+    ),
+    "xgboost-rich-live": ModelSpec(
+        "the same, times how slow the city is just now by the trips that have ended",
+        **_RICH,
+        groups=(*GROUPS, LIVE),
         reads=(*KNOWN_AT_PICKUP, "trip_distance"),
     ),
     # Before a trip nobody knows how far it will go.

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.model_selection import KFold
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ._calendar_time import is_day_off, time_of_day
-from ._zone_map import Floats, Ints, zone_positions
+from ._slowdown import Slowdown
+from ._zone_map import Floats, Ints, are_drawn, drawn_zones, zone_positions
 from ._zone_statistics import ZONES, ZoneStatistics, borough_codes, trip_groups, zone_numbers
 from .features import TripTransformer, require_columns
-from .specs import GROUPS, KNOWN_AT_PICKUP
+from .specs import GROUPS, KNOWN_AT_PICKUP, LIVE, MODELS, SLOWDOWN, WEIGHT
 
 # No taxi drives farther within the hour that the cleaning allows; less than a tenth
 # of a mile in over a minute is a meter that did not count.
 _PLAUSIBLE_MILES = (0.1, 60.0)
+# The axes of Manhattan's streets, whose avenues point 29 degrees east of north.
+_TILT = np.radians(29)
+_STREETS = np.array([[np.cos(_TILT), np.sin(_TILT)], [-np.sin(_TILT), np.cos(_TILT)]])
 # Zone numbers, which are their own codes.
 _ZONE = pd.CategoricalDtype(pd.RangeIndex(ZONES))
 
@@ -38,27 +45,43 @@ class TripFeatures(TripTransformer):
     - ``distance``: the trip's own, cleaned, and whether it was plausible;
     - ``time``: hour in quarters, weekday, day off;
     - ``zones``: pick-up and drop-off as categories, their boroughs;
-    - ``map``: where the zones lie, worked out from distances;
+    - ``map``: where the zones lie and how large they are, as the TLC draws them; where driven
+      distances are not those between these zones, a map is worked out from the distances;
     - ``distances``, ``durations``, ``paces``: means by zone, pair and, for paces, hour, shrunk to
-      coarser means, and what follows from them.
+      coarser means, and what follows from them;
+    - ``live``: how much slower the city is than usual, by the trips that have ended: see
+      `Slowdown`. It is no feature for trees, but the logarithm of a factor.
+
+    A training trip's ``weight``, which is none for trees either, is halved for each `half_life`
+    days that it lies before the last one.
 
     `random_state` assigns trips to `folds`. `positions_`, shape (266, 2), is where each zone lies,
-    in miles; `statistics_` are of log miles, of minutes, and of log minutes a mile.
+    in miles, and `drawn_` whether that is as the TLC draws them; `statistics_` are of log miles, of
+    minutes, and of log minutes a mile.
     """
 
     _FITTED_BY = "statistics_"
     _LEARNS_FROM = (*KNOWN_AT_PICKUP, "trip_distance")
 
     def __init__(
-        self, groups: Sequence[str] = GROUPS, folds: int = 10, random_state: int = 0
+        self,
+        groups: Sequence[str] = GROUPS,
+        folds: int = 10,
+        random_state: int = 0,
+        half_life: float = 14.0,
     ) -> None:
         self.groups = groups
         self.folds = folds
         self.random_state = random_state
+        self.half_life = half_life
 
     def fit(self, trips: pd.DataFrame, y: Any) -> Self:
         """Learn map and statistics from training trips and their minutes."""
-        self._learn(trips, self._minutes(y, trips))
+        if LIVE in self.groups:
+            # How late trips are is told by what is usual without them.
+            self.fit_transform(trips, y)
+        else:
+            self._learn(trips, self._minutes(y, trips))
         return self
 
     def fit_transform(self, trips: pd.DataFrame, y: Any = None) -> pd.DataFrame:
@@ -75,7 +98,19 @@ class TripFeatures(TripTransformer):
                 for level, mean in fold.means(there).items():
                     column = means[quantity].setdefault(level, np.empty(len(trips)))
                     column[kept_out] = mean
-        return self._frame(trips, means)
+        if LIVE in self.groups:
+            known = self._known(trips, means)
+            self.slowdown_ = Slowdown().fit(known, trips, groups["boroughs"], minutes)
+        return self._frame(trips, groups, means)
+
+    def with_recent(self, recent: pd.DataFrame) -> Self:
+        """Return a copy that knows recent trips, with their ``dropoff_datetime``; see `live`."""
+        check_is_fitted(self, self._FITTED_BY)
+        told = copy(self)
+        means, groups = self._means(recent), trip_groups(recent)
+        known = self._known(recent, means)
+        told.slowdown_ = self.slowdown_.told(known, recent, groups["boroughs"])
+        return told
 
     def transform(self, trips: pd.DataFrame) -> pd.DataFrame:
         """Make the features of trips that were not trained on: floats, and zones as categoricals.
@@ -86,28 +121,55 @@ class TripFeatures(TripTransformer):
         check_is_fitted(self, self._FITTED_BY)
         require_columns(trips, self._columns())
         groups = trip_groups(trips)
-        means = {name: statistics.means(groups) for name, statistics in self.statistics_.items()}
-        return self._frame(trips, means)
+        features = self._frame(trips, groups, self._means(trips))
+        if LIVE in self.groups:
+            _, any_ended = self.slowdown_.log_factors(trips, groups["boroughs"])
+            if not any_ended.all():
+                warnings.warn(
+                    f"of {int((~any_ended).sum()):,} of {len(trips):,} trips no recent ones are "
+                    "known, that ended within a day before them: they are predicted as where the "
+                    "city is as usual. Give such trips with `with_recent(model, trips)`",
+                    stacklevel=2,
+                )
+        return features
+
+    def columns_of_groups(self) -> dict[str, list[str]]:
+        """Return the names of each group's features for trees."""
+        trip = self._one_trip()
+        made = self._made(trip, self._means(trip))
+        return {group: list(columns) for group, columns in made.items()}
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Names of the features."""
+        trip = self._one_trip()
+        columns = self._frame(trip, trip_groups(trip), self._means(trip)).columns
+        return np.array(columns, dtype=object)
+
+    def _one_trip(self) -> pd.DataFrame:
         trip = {name: [1] for name in self._LEARNS_FROM} | {"pickup_datetime": pd.Timestamp(0)}
-        return np.array(self.transform(pd.DataFrame(trip)).columns, dtype=object)
+        return pd.DataFrame(trip)
 
     def _learn(self, trips: pd.DataFrame, minutes: Floats) -> dict[str, Ints]:
-        unknown = sorted(set(self.groups) - set(GROUPS))
+        every = (*GROUPS, LIVE)
+        unknown = sorted(set(self.groups) - set(every))
         if unknown:
-            raise ValueError(f"`groups` must be among {list(GROUPS)}, got: {unknown}")
+            raise ValueError(f"`groups` must be among {list(every)}, got: {unknown}")
+        self.last_ = trips["pickup_datetime"].max()
         groups = trip_groups(trips)
         values = _quantities(trips, minutes)
         usual = np.isfinite(values["distances"])
         start, end = groups["pickup"][usual], groups["dropoff"][usual]
-        self.positions_ = zone_positions(start, end, np.exp(values["distances"][usual]), ZONES)
+        miles = np.exp(values["distances"][usual])
+        self.drawn_ = are_drawn(start, end, miles, ZONES)
+        self.positions_ = (
+            drawn_zones(ZONES)[0] if self.drawn_ else zone_positions(start, end, miles, ZONES)
+        )
         # Distances are always learnt: they stand in for implausible ones.
+        learnt = {"distances", *self.groups, *(["paces"] if LIVE in self.groups else [])}
         self.statistics_ = {
             name: ZoneStatistics(by_hour=name == "paces").fit(groups, values[name])
             for name in ("distances", "durations", "paces")
-            if name in self.groups or name == "distances"
+            if name in learnt
         }
         return groups
 
@@ -138,9 +200,39 @@ class TripFeatures(TripTransformer):
     def _columns(self) -> tuple[str, ...]:
         return (*KNOWN_AT_PICKUP, *(["trip_distance"] if "distance" in self.groups else []))
 
+    def _means(self, trips: pd.DataFrame) -> dict[str, dict[str, Floats]]:
+        groups = trip_groups(trips)
+        return {name: statistics.means(groups) for name, statistics in self.statistics_.items()}
+
+    def _known(self, trips: pd.DataFrame, means: Mapping[str, Mapping[str, Floats]]) -> Floats:
+        """Return what says how long a trip usually takes, logarithms, a row each."""
+        usual = means["distances"]["pair"]
+        miles = np.log(self._miles(trips, np.exp(usual)))
+        levels = ("pair", "pickup_hour", "dropoff_hour", "boroughs_hour", "hour")
+        return np.column_stack([miles, usual, *(means["paces"][level] for level in levels)])
+
     def _frame(
-        self, trips: pd.DataFrame, means: Mapping[str, Mapping[str, Floats]]
+        self,
+        trips: pd.DataFrame,
+        groups: Mapping[str, Ints],
+        means: Mapping[str, Mapping[str, Floats]],
     ) -> pd.DataFrame:
+        features: dict[str, Any] = {}
+        for columns in self._made(trips, means).values():
+            features |= columns
+        age = (self.last_ - trips["pickup_datetime"]).dt.total_seconds().to_numpy() / 86_400
+        features[WEIGHT] = 0.5 ** (age.clip(min=0) / self.half_life)
+        if LIVE in self.groups:
+            features[SLOWDOWN], _ = self.slowdown_.log_factors(trips, groups["boroughs"])
+        columns = {
+            name: values if isinstance(values, pd.Categorical) else np.asarray(values, np.float32)
+            for name, values in features.items()
+        }
+        return pd.DataFrame(columns, index=trips.index)
+
+    def _made(
+        self, trips: pd.DataFrame, means: Mapping[str, Mapping[str, Floats]]
+    ) -> dict[str, dict[str, Any]]:
         usual = means["distances"]["pair"]
         miles = self._miles(trips, np.exp(usual))
         makers: Mapping[str, Callable[[], dict[str, Any]]] = {
@@ -162,15 +254,7 @@ class TripFeatures(TripTransformer):
                 | {f"minutes_at_pace_{k}": miles * np.exp(v) for k, v in means["paces"].items()}
             ),
         }
-        features: dict[str, Any] = {}
-        for group in GROUPS:
-            if group in self.groups:
-                features |= makers[group]()
-        columns = {
-            name: values if isinstance(values, pd.Categorical) else np.asarray(values, np.float32)
-            for name, values in features.items()
-        }
-        return pd.DataFrame(columns, index=trips.index)
+        return {group: makers[group]() for group in GROUPS if group in self.groups}
 
     def _miles(self, trips: pd.DataFrame, usual: Floats) -> Floats:
         if "distance" not in self.groups:
@@ -179,10 +263,17 @@ class TripFeatures(TripTransformer):
         return np.where(_plausible(miles), miles, usual)
 
     def _map(self, trips: pd.DataFrame, miles: Floats) -> dict[str, Floats]:
-        start = self.positions_[zone_numbers(trips["PULocationID"])]
-        end = self.positions_[zone_numbers(trips["DOLocationID"])]
+        pick_up, drop_off = (zone_numbers(trips[end]) for end in ("PULocationID", "DOLocationID"))
+        start, end = self.positions_[pick_up], self.positions_[drop_off]
         way = end - start
         beeline = np.hypot(*way.T)
+        _, areas, steps = drawn_zones(ZONES)
+        if not self.drawn_:
+            areas, steps = np.full_like(areas, np.nan), np.full_like(steps, np.nan)
+        # Two points in squares of these areas are so far apart, as a root mean square.
+        spread = np.nan_to_num(areas[pick_up] + areas[drop_off]) / 6
+        between = np.sqrt(beeline**2 + spread)
+        along = way @ _STREETS
         return {
             "pickup_x": start[:, 0],
             "pickup_y": start[:, 1],
@@ -190,10 +281,64 @@ class TripFeatures(TripTransformer):
             "dropoff_y": end[:, 1],
             "middle_x": (start[:, 0] + end[:, 0]) / 2,
             "middle_y": (start[:, 1] + end[:, 1]) / 2,
+            "way_x": way[:, 0],
+            "way_y": way[:, 1],
             "direction": np.arctan2(way[:, 1], way[:, 0]),
             "beeline": beeline,
-            "detour": miles / (beeline + 0.5),
+            "between": between,
+            "by_streets": np.abs(along).sum(axis=1),
+            "pickup_area": areas[pick_up],
+            "dropoff_area": areas[drop_off],
+            "zones_on_the_way": steps[pick_up, drop_off],
+            "detour": miles / (between + 0.3),
         }
+
+
+def with_recent(model: Pipeline, recent: pd.DataFrame) -> Pipeline:
+    """Return a ``-live`` model that knows recent trips, and how slow the city is by them.
+
+    A trip is predicted from those of them that ended before its pick-up, never from others: the
+    frame may hold later ones, such as the whole month that is predicted. Without them a model
+    knows the last day of its training trips; where none ended within a day before a trip, it
+    predicts as where the city is as usual, and warns.
+
+    Parameters
+    ----------
+    model : sklearn.pipeline.Pipeline
+        Fitted or loaded; it stays as it is.
+    recent : DataFrame
+        Trips with ``pickup_datetime``, ``dropoff_datetime``, both zones and ``trip_distance``.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        It predicts minutes from raw trips.
+
+    Raises
+    ------
+    ValueError
+        If the model is not a ``-live`` one, or a column is missing or has nulls.
+
+    Examples
+    --------
+    >>> from taxi_nb import load_trips, make_model, with_recent
+    >>> trips = load_trips("green", ["2021-01"], "sample", sample_rows=1_000)
+    >>> model = make_model("xgboost-rich-live", {"n_estimators": 5})
+    >>> told = with_recent(model.fit(trips, trips["duration"]), trips)
+    >>> told.predict(trips).shape == (len(trips),)
+    True
+    """
+    features = getattr(model, "named_steps", {}).get("features")
+    if LIVE not in getattr(features, "groups", ()):
+        live = [name for name, spec in MODELS.items() if LIVE in spec.groups]
+        raise ValueError(f"`model` must be one that reads recent trips: one of {live}")
+    columns = [*TripFeatures._LEARNS_FROM, "dropoff_datetime"]
+    require_columns(recent, columns)
+    for column in columns:
+        if column != "trip_distance" and recent[column].isna().any():
+            raise ValueError(f"`recent` must have no null {column}; drop such rows first")
+    told = features.with_recent(recent)
+    return Pipeline([("features", told), *model.steps[1:]])
 
 
 def _plausible(miles: Floats) -> npt.NDArray[np.bool_]:

@@ -32,6 +32,11 @@ def with_parameters(content: Mapping[str, Any], chosen: Sequence[Candidate]) -> 
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
+def without_questions(source: str) -> str:
+    """Return a cell's code without lines that only a person in JupyterLab needs."""
+    return _FOR_LAB.sub("", source)
+
+
 def skeleton(title: str) -> dict[str, Any]:
     """Return a notebook in the house style that asks nothing yet."""
     cells = [
@@ -58,7 +63,7 @@ def _cells(content: Mapping[str, Any], chosen: Sequence[Candidate]) -> Iterator[
             yield _cell("code", lines or _NO_PARAMETERS, tags=[PARAMETERS])
             is_due = False
         source = _without(cell["source"], [one for one in chosen if one.cell == number])
-        source = _FOR_LAB.sub("", source)
+        source = without_questions(source)
         if PARAMETERS in tags_of(cell) and lines:
             source = f"{source.rstrip()}\n{lines}".lstrip()
         if source.strip() or not cell["source"].strip() or PARAMETERS in tags_of(cell):

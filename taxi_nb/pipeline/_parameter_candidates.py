@@ -83,7 +83,7 @@ def _tree(source: str) -> tuple[ast.Module, bool]:
     if whole:  # Of `%%time` and the like what follows is Python; of others it may be none.
         source = source[whole.end() :]
     try:
-        python = TransformerManager().transform_cell(source)
+        python = TransformerManager().transform_cell(source)  # type: ignore[no-untyped-call]
         is_whole &= len(python.splitlines()) == len(source.splitlines())
         return parsed(python), is_whole
     except SyntaxError:

@@ -8,33 +8,27 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from taxi_nb.close_names import close_to
-from taxi_nb.located_yaml import YamlError, parse_value
-from taxi_nb.pipeline._another_step import with_another_step
+from taxi_nb.pipeline._another_step import AdoptionError, PipelineText
 from taxi_nb.pipeline._committed_notebook import (
     as_lines,
     has_parameters,
     skeleton,
     with_parameters,
+    without_questions,
     written,
 )
 from taxi_nb.pipeline._notebook_file import NotebookError, code_cells, notebook_of
 from taxi_nb.pipeline._parameter_candidates import Candidate, find_candidates
 from taxi_nb.pipeline.house_style import complaints
-from taxi_nb.pipeline.parameters import parameters_of
+from taxi_nb.pipeline.parameters import Parameter, parameters_of
 from taxi_nb.pipeline.pipeline_file import NOTEBOOKS
 from taxi_nb.project import path_within, read_regular, write_whole
-
-_DEFAULT = "params/default.yaml"
-
-
-class AdoptionError(ValueError):
-    """A notebook that cannot become a step as it was asked for; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +96,7 @@ class Adoption:
     def says(self, is_written: bool, command: str) -> list[str]:
         """Return what a person should know, in lines; `command` is what was asked for."""
         where = f"{self._shown(self.notebook)}, a step of {self._shown(self.pipeline)}"
-        lines = [f"To do: {complaint}" for complaint in self.complaints]
+        lines = [f"Look at this: {complaint}" for complaint in self.complaints]
         if is_written:
             again = (
                 "; in JupyterLab: File, Reload Notebook from Disk" if self.notebook_before else ""
@@ -132,23 +126,23 @@ def adopt(
 ) -> Adoption:
     """Make a notebook a step of a pipeline file of the project at `root`; nothing is written.
 
-    `name` is the step's: the notebook goes to ``notebooks/<name>.ipynb``, its own place if left
-    out and it is there already. `parameters` are names that it assigns once, ``"all"`` those that
-    could be, None where the person has not said. `types` are those that it may import.
+    `name` is the step's: the notebook goes to ``notebooks/<name>.ipynb``. If it is left out, a
+    notebook of the project stays where it is. `parameters` are names that it assigns once,
+    ``"all"`` those that could be, None where the person has not said. `types` are those that it
+    may import.
 
     Raises AdoptionError, with what would be right.
     """
     shown = path_within(root, notebook)
     if notebook.suffix != ".ipynb":
-        raise AdoptionError(f"{shown} is no notebook: its name must end with .ipynb")
+        raise AdoptionError(f"{shown}: only a notebook whose name ends with .ipynb can be adopted")
     try:
         content = notebook_of(source := read_regular(notebook))
     except OSError as error:
         raise AdoptionError(f"{shown} cannot be read: {error.strerror}") from None
     except NotebookError as error:
         raise AdoptionError(f"{shown} {error}") from None
-    step = _step_name(name or notebook.stem)
-    place = root / NOTEBOOKS / f"{step}.ipynb"
+    place = _place(notebook, root, name)
     is_own_place = place.exists() and place.samefile(notebook)
     if place.exists() and not is_own_place:
         raise AdoptionError(f"{path_within(root, place)} is there already: give another name")
@@ -156,33 +150,14 @@ def adopt(
     has_cell = has_parameters(content)
     # Where there is one, names are added to it only if they are asked for.
     asked = () if has_cell and parameters is None else parameters
-    content = with_parameters(content, _chosen(found.candidates, found.refused, asked))
-    file = _pipeline_file(root, pipeline)
-    file_before = file.read_bytes() if file.is_file() else None
-    file_after = _with_step(file_before, step, path_within(root, file))
-    try:
-        declared = parameters_of(content, types)
-    except NotebookError as error:
-        raise AdoptionError(f"{shown} {error}") from None
-    left = list(complaints(content))
-    for parameter in declared.values():
-        if (value := _shared(file_before).get(parameter.name)) is not None:
-            if mistake := parameter.mistake(value):
-                where = f"{path_within(root, file)} gives {parameter.name!r} to every notebook"
-                raise AdoptionError(f"{where}, which {mistake}: rename it, or change its value")
-            left.append(f"{path_within(root, file)} gives {parameter.name} = {value!r}")
-    return Adoption(
-        root=root,
-        notebook=place,
-        notebook_before=source if is_own_place else None,
-        notebook_after=written(content),
-        pipeline=file,
-        pipeline_before=file_before,
-        pipeline_after=file_after,
+    file = PipelineText.read(root, pipeline)
+    return _Making(root, file, types or {}).adoption(
+        with_parameters(content, _chosen(found.candidates, found.refused, asked)),
+        place,
         source=notebook,
+        before=source if is_own_place else None,
         candidates={name: one.line for name, one in found.candidates.items()},
         is_chosen=parameters is not None or has_cell or not found.candidates,
-        complaints=tuple(left),
     )
 
 
@@ -194,37 +169,84 @@ def new_step(name: str, root: Path, *, pipeline: Path | None = None) -> Adoption
     step = _step_name(name)
     place = root / NOTEBOOKS / f"{step}.ipynb"
     if place.exists():
-        raise AdoptionError(
-            f"{path_within(root, place)} is there already: `taxi-nb adopt` makes it a step"
-        )
+        shown = path_within(root, place)
+        raise AdoptionError(f"{shown} is there already: `taxi-nb adopt` makes it a step")
     number, _, words = step.partition("_") if step[:1].isdigit() else ("", "", step)
     title = words.replace("_", " ").capitalize()
     heading = f"{int(number)}. {title}" if number.isdecimal() else title
-    content = skeleton(heading)
-    file = _pipeline_file(root, pipeline)
-    before = file.read_bytes() if file.is_file() else None
-    return Adoption(
-        root=root,
-        notebook=place,
-        notebook_before=None,
-        notebook_after=written(content),
-        pipeline=file,
-        pipeline_before=before,
-        pipeline_after=_with_step(before, step, path_within(root, file)),
-        source=place,
-        candidates={},
-        is_chosen=True,
-        complaints=(),
-    )
+    file = PipelineText.read(root, pipeline)
+    return _Making(root, file, {}).adoption(skeleton(heading), place, source=place)
 
 
-def has_cell(notebook: Path, source: str) -> bool:
-    """Return whether a notebook's file has a cell of code with such a source."""
+@dataclass(frozen=True)
+class _Making:
+    """Puts notebook and pipeline file together, having looked at whether they fit."""
+
+    root: Path
+    pipeline: PipelineText
+    types: Mapping[str, Any]
+
+    def adoption(
+        self,
+        content: Mapping[str, Any],
+        place: Path,
+        *,
+        source: Path,
+        before: bytes | None = None,
+        candidates: Mapping[str, str] | None = None,
+        is_chosen: bool = True,
+    ) -> Adoption:
+        try:
+            declared = parameters_of(content, self.types)
+        except NotebookError as error:
+            raise AdoptionError(f"{path_within(self.root, source)} {error}") from None
+        return Adoption(
+            root=self.root,
+            notebook=place,
+            notebook_before=before,
+            notebook_after=written(content),
+            pipeline=self.pipeline.path,
+            pipeline_before=self.pipeline.before,
+            pipeline_after=self.pipeline.with_step(place, self.root),
+            source=source,
+            candidates=candidates or {},
+            is_chosen=is_chosen,
+            complaints=(*complaints(content), *self._given(declared)),
+        )
+
+    def _given(self, declared: Mapping[str, Parameter]) -> Iterator[str]:
+        """Yield what the file gives to every notebook that has such a name."""
+        file = self.pipeline
+        for name, value in file.params.items():
+            if (parameter := declared.get(name)) is None:
+                continue
+            if mistake := parameter.mistake(value):
+                raise AdoptionError(
+                    f"{file.shown} gives {name!r} to every notebook, which {mistake}: "
+                    "rename it, or change its value"
+                )
+            yield f"{file.shown} gives {name} = {value!r}, whatever the notebook has"
+
+
+def _place(notebook: Path, root: Path, name: str | None) -> Path:
+    """Return where a step's notebook is to be: where it is, if that is in the project."""
+    if name is None and notebook.is_relative_to(root):
+        _step_name(notebook.stem)
+        return notebook
+    return root / NOTEBOOKS / f"{_step_name(name or notebook.stem)}.ipynb"
+
+
+def is_saved(notebook: Path, executed: Sequence[str]) -> bool:
+    """Return whether a notebook's file has the cell of code that a person executed last.
+
+    Cells that only ask for something, such as ``%to_step``, need not be in it.
+    """
     try:
         content = notebook_of(read_regular(notebook))
     except (OSError, NotebookError):
-        return False
-    return source.strip() in {code.strip() for _, code, _ in code_cells(content)}
+        return True  # Whoever reads it says what is wrong.
+    ran = [source.strip() for source in map(without_questions, executed) if source.strip()]
+    return not ran or ran[-1] in {without_questions(s).strip() for _, s, _ in code_cells(content)}
 
 
 def _step_name(name: str) -> str:
@@ -247,42 +269,6 @@ def _chosen(
             could = ", ".join(candidates) or "none"
             raise AdoptionError(f"{name!r} {why}; names that could be parameters: {could}")
     return [candidates[name] for name in dict.fromkeys(asked)]
-
-
-def _pipeline_file(root: Path, given: Path | None) -> Path:
-    if given is not None:
-        return given
-    files = sorted((root / "params").glob("*.y*ml"))
-    if (root / _DEFAULT) in files or not files:
-        return root / _DEFAULT
-    if len(files) > 1:
-        names = ", ".join(path_within(root, file) for file in files)
-        raise AdoptionError(f"which pipeline is it to be a step of? Name one of {names}")
-    return files[0]
-
-
-def _with_step(before: bytes | None, step: str, shown: str) -> bytes:
-    """Return a pipeline file with the step; as it is, if the notebook is one of its steps."""
-    text = before.decode("utf-8-sig") if before else ""
-    try:
-        known = parse_value(text)
-        steps = known.get("steps") if isinstance(known, dict) else None
-        forms = [one for one in steps or () if isinstance(one, dict)]
-        if {step, f"{step}.ipynb"} & {Path(str(form.get("notebook"))).name for form in forms}:
-            return before or b""
-        longer = with_another_step(text, step)
-    except YamlError as error:
-        line = f":{error.line}" if error.line else ""
-        raise AdoptionError(f"{shown}{line}: {error}") from None
-    except UnicodeDecodeError:
-        raise AdoptionError(f"{shown} is not UTF-8") from None
-    return longer.encode()
-
-
-def _shared(before: bytes | None) -> Mapping[str, Any]:
-    known = parse_value(before.decode("utf-8-sig")) if before and before.strip() else {}
-    params = known.get("params") if isinstance(known, dict) else {}
-    return params if isinstance(params, dict) else {}
 
 
 def _diff(before: Sequence[str], after: Sequence[str], names: tuple[str, str]) -> str:

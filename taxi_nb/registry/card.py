@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from io import StringIO
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from taxi_nb.evaluation.metrics import error_by
@@ -87,7 +89,8 @@ def attach_card(client: MlflowClient, judged: Judged, selection: Selection) -> N
     card = _template().render(content)
     client.log_text(run.info.run_id, card, CARD_FILE)
     if len(card) > _LONGEST_DESCRIPTION:
-        card = _template().render({**content, "slices": {}})[:_LONGEST_DESCRIPTION]
+        short = {**content, "slices": {}, "missed": None, "moved": None}
+        card = _template().render(short)[:_LONGEST_DESCRIPTION]
     client.update_model_version(version.name, version.version, description=card)
 
 
@@ -112,6 +115,7 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
     columns = info.signature.inputs.input_names()
     evaluations = _evaluations(client, run)
     tested = next((one for one in evaluations if "test_rmse" in one.data.metrics), None)
+    told = next((one for one in evaluations if "importance" in _tables(client, one)), None)
     roles: tuple[Role, ...] = ("training", "validation")
     data = {role: logged_trips(run.info.run_id, role) for role in roles}
     if tested:
@@ -150,8 +154,25 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
             (one.data.metrics for one in evaluations if "interval_coverage" in one.data.metrics),
             None,
         ),
+        "reasons_run": told.info.run_id if told else None,
+        "missed": _table(told, "importance") if told else None,
+        "moved": _table(told, "why") if told and "why" in _tables(client, told) else None,
         "example": _example(judged, columns),
     }
+
+
+def _tables(client: MlflowClient, run: Run) -> set[str]:
+    """Return the names of the tables that an evaluation has logged."""
+    files = client.list_artifacts(run.info.run_id, "tables")
+    return {PurePosixPath(file.path).stem for file in files}
+
+
+def _table(run: Run, name: str) -> pd.DataFrame:
+    import mlflow
+    import pandas as pd
+
+    text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/tables/{name}.csv")
+    return pd.read_csv(StringIO(text), index_col=0)
 
 
 def _weakest(table: pd.DataFrame) -> Any:

@@ -48,6 +48,12 @@ def registry_client() -> MlflowClient:
     return MlflowClient()
 
 
+def usual_model() -> str:
+    """Return the model that is meant where none is named: the store's, if it has only one."""
+    names = [model.name for model in registry_client().search_registered_models(max_results=2)]
+    return names[0] if len(names) == 1 else DEFAULT_NAME
+
+
 def champion(name: str) -> ModelVersion | None:
     """Return the version that the alias ``champion`` names; None if there is none."""
     return ModelAddress(name, alias=names.CHAMPION).find(registry_client())
@@ -226,9 +232,9 @@ def registered_versions(name: str) -> list[RegisteredVersion]:
         if error.error_code not in NOT_THERE:
             raise
         others = [model.name for model in client.search_registered_models()]
-        there = f"; there are {', '.join(others)}" if others else ""
+        there = f"as {name!r}; there are {', '.join(others)}" if others else "in this store yet"
         raise RegistryError(
-            f"nothing is registered as {name!r}{there}. Running the notebooks registers a model"
+            f"nothing is registered {there}: a notebook of the pipeline does that"
         ) from error
     found = client.search_model_versions(f"name = '{name}'")
     return [

@@ -107,16 +107,23 @@ def _shell() -> Any:
     return get_ipython()
 
 
-def executed_cells() -> str | None:
-    """Return the code that a person has executed in this kernel, in its order; else None.
+def executed_sources() -> list[str] | None:
+    """Return the cells that a person has executed in this kernel, in their order; else None.
 
     The notebook on disk may be older, and its cells were executed in another order.
     """
     shell = _shell()
     # A step executes the notebook as it is.
-    if shell is None or is_step() or not hasattr(shell, "history_manager"):
+    if is_step() or getattr(shell, "history_manager", None) is None:
         return None
-    cells = shell.history_manager.input_hist_raw[1:]
+    return list(shell.history_manager.input_hist_raw[1:])
+
+
+def executed_cells() -> str | None:
+    """Return the same as one text."""
+    cells = executed_sources()
+    if cells is None:
+        return None
     return "\n\n".join(f"# In [{number}]\n{cell}" for number, cell in enumerate(cells, start=1))
 
 

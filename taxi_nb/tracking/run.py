@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 from taxi_nb.secrets.addresses import has_credentials, without_credentials
 from taxi_nb.secrets.known import KNOWN
 from taxi_nb.secrets.literals import require_no_literal_secrets
+from taxi_nb.tracking._cell_order import top_to_bottom
 from taxi_nb.tracking._lifecycle import close_abandoned, lease, leased, owner
 from taxi_nb.tracking.context import context_of_run
 from taxi_nb.tracking.measuring import measured
-from taxi_nb.tracking.names import KIND_TAG, LEASE_TAG, OWNER_TAG, RUN_VARIABLE, Kind
+from taxi_nb.tracking.names import (
+    KIND_TAG,
+    LEASE_TAG,
+    OWNER_TAG,
+    RUN_VARIABLE,
+    TOP_TO_BOTTOM_TAG,
+    Kind,
+)
 from taxi_nb.tracking.origin import is_step
 from taxi_nb.tracking.plain_mlflow import StepRun
 from taxi_nb.tracking.store import connect
@@ -38,6 +46,8 @@ def tracked_run(
     A run of its own says where it comes from: notebook or script and its source, commit, branch,
     remote and uncommitted changes, developer, Python, packages, lock, machine; and the time and
     memory of the block. A child has the tags of that. A step's run has it from the pipeline.
+    One from a notebook that a person runs says, too, whether its cells ran from the top down, and
+    if they did not, why: the tag ``taxi_nb.top_to_bottom``.
 
     Parameters
     ----------
@@ -81,6 +91,8 @@ def tracked_run(
             close_abandoned(mlflow.MlflowClient(), experiment)
         if not step_run:
             mine = {OWNER_TAG: owner(), LEASE_TAG: lease()} if own else {}
+            if kind != "trial" and (order := top_to_bottom(context.origin)):
+                mine[TOP_TO_BOTTOM_TAG] = order
             given = {**context.tags, **mine, **given}
         with mlflow.start_run(
             run_id=step_run,

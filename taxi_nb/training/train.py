@@ -12,6 +12,7 @@ from taxi_nb.evaluation.drift import REFERENCE_FILE, DriftReference
 from taxi_nb.evaluation.metrics import regression_metrics
 from taxi_nb.models.carried import require_unchanged
 from taxi_nb.models.choice import ModelChoice
+from taxi_nb.models.specs import LIVE
 from taxi_nb.tracking.contents import Picture, RunContents
 from taxi_nb.tracking.run import tracked_run
 from taxi_nb.training._batches import fit_in_batches, metrics_in_batches, require_learns_in_batches
@@ -146,6 +147,7 @@ def fit_and_log(
     metrics = {
         **_metrics("train", training, estimator),
         **_metrics("valid", validation, estimator, predicted),
+        **_live_metrics(choice, estimator, validation),
         "fit_seconds": fit_seconds,
     }
     params = {
@@ -185,6 +187,19 @@ def fitted(choice: ModelChoice, training: pd.DataFrame) -> tuple[Pipeline, dict[
         estimator, how = fit_in_batches(choice, training)
         return estimator, {"learned": how}
     return choice.pipeline().fit(training, training["duration"]), {}
+
+
+def _live_metrics(
+    choice: ModelChoice, estimator: Pipeline, validation: pd.DataFrame
+) -> dict[str, float]:
+    """Measure a model that reads recent trips once more, with those that had ended by then."""
+    if LIVE not in choice.spec.groups or is_part(validation):
+        return {}
+    from taxi_nb.models.trip_features import with_recent
+
+    predicted = with_recent(estimator, validation).predict(validation)
+    found = regression_metrics(validation["duration"], predicted)
+    return {f"valid_live_{name}": value for name, value in found.items()}
 
 
 def _metrics(

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,17 @@ class TuningResult:
     # The best other setting against the default on the validation trips, each refitted on all
     # training trips; None where no other one was tried.
     helped: TunedAgainstDefault | None = None
+
+    def __repr__(self) -> str:
+        return f"{self.summary}\n{self.best!r}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.summary)}</p>{self.best._repr_html_()}"
+
+    @property
+    def summary(self) -> str:
+        """What was chosen among how many, and why, in one line."""
+        return f"{len(self.trials)} trials, number {self.chosen} chosen: {self.reason}"
 
 
 def search_space(max_rounds: int) -> dict[str, Any]:
@@ -212,13 +224,17 @@ class _Origin:
     def of(cls, choice: ModelChoice, earlier: pd.DataFrame, later: pd.DataFrame) -> _Origin:
         from xgboost import DMatrix
 
+        from taxi_nb.models.boosting import for_trees
+
         features = choice.features()
         # Not fit and then transform: that would show statistics of the trips' own durations.
         learnt_from = features.fit_transform(earlier, earlier["duration"])
         matrix = partial(DMatrix, enable_categorical=True)
+        trees, weights = for_trees(learnt_from)
+        scored_on, _ = for_trees(features.transform(later))
         return cls(
-            matrix(learnt_from, label=earlier["duration"]),
-            matrix(features.transform(later), label=later["duration"]),
+            matrix(trees, label=earlier["duration"], weight=weights),
+            matrix(scored_on, label=later["duration"]),
             later["duration"].to_numpy(np.float64),
             days_of(later["pickup_datetime"]),
         )

@@ -90,6 +90,8 @@ def test_outside_of_a_project_it_says_so(
         ("taxi-nb ru", ["run"]),
         ("taxi-nb run params/te", ["params/test.yaml"]),
         ("taxi-nb run params/test.yaml --force 01_a[", ["01_a[1]", "01_a[2]"]),
+        ("taxi-nb plan params/test.yaml --until 01_a[", ["01_a[1]", "01_a[2]"]),
+        ("taxi-nb run params/test.yaml --from 01_a[2", ["01_a[2]"]),
         ("taxi-nb step params/test.yaml 01_a[1", ["01_a[1]"]),
         ("taxi-nb report 2026", ["20260203-140501-test"]),
         ("taxi-nb close 2026", ["20260203-140501-test"]),

@@ -63,7 +63,9 @@ def test_the_project_runs_and_its_second_run_has_nothing_to_do(
     assert (code, out) == (0, "2 notebooks are clean\n")
 
 
-def test_it_speaks_of_no_taxi_and_its_files_are_what_they_should_be(skeleton: Path) -> None:
+def test_it_speaks_of_no_taxi_and_its_files_are_what_they_should_be(tmp_path: Path) -> None:
+    skeleton = tmp_path / "my-springs"
+    init(skeleton)
     files = [path for path in skeleton.rglob("*") if path.is_file() and ".git" not in path.parts]
     # No folder and file of the skeleton stays behind, hidden ones included.
     for name in (".gitignore", ".pre-commit-config.yaml", "Makefile", "requirements.txt"):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
+from jupyter_client.kernelspec import KernelSpec
 
 from taxi_nb import load_trips, tracked_run, train
+from taxi_nb.lab.server import ManagerOfKernels
 from taxi_nb.tracking.progress_bar import progress_bar
 from taxi_nb.trips.judging import CheckError
 from tests.conftest import Project, runs_of
@@ -129,6 +134,7 @@ def test_a_training_result_shows_itself_against_the_champion(
     months = [load_trips("green", [m], "sample", sample_rows=2_000) for m in ("2021-01", "2021-02")]
     first = train("lasso", *months)
     assert "no champion" in html_of(shell, first)
+    assert "Top to bottom" not in html_of(shell, first)  # It is of no notebook.
     (run,) = training_runs(*(provenance(month).digest for month in months))
     promote_if_better(run, months[1])
     assert "This is the champion" in html_of(shell, first)
@@ -136,6 +142,74 @@ def test_a_training_result_shows_itself_against_the_champion(
     assert "than the champion, nyc-taxi-duration, version 1" in second
     assert f"/runs/{first.run_id}" not in second
     assert "make ui" in second
+
+
+def test_a_search_shows_what_it_chose_and_the_model_as_any_other(
+    shell: InteractiveShell, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from taxi_nb.training.tune import TuningResult
+
+    months = [load_trips("green", [m], "sample", sample_rows=1_000) for m in ("2021-01", "2021-02")]
+    trials = pd.DataFrame({"rmse": [5.0, 4.9]})
+    tuned = TuningResult(trials, 0, "no gain <beyond chance>", train("linear", *months))
+    shown = html_of(shell, tuned)
+    assert "2 trials, number 0 chosen: no gain &lt;beyond chance&gt;" in shown
+    assert "There is no champion to compare with yet." in shown
+    assert repr(tuned).startswith("2 trials, number 0 chosen: no gain <beyond chance>\n")
+    assert "validation" in repr(tuned)
+
+
+def offered(shell: InteractiveShell, text: str) -> list[str]:
+    assert shell.Completer is not None
+    with provisionalcompleter():
+        return [one.text for one in shell.Completer.completions(text, len(text))]
+
+
+def test_names_of_models_are_offered_where_one_is_to_be_written(shell: InteractiveShell) -> None:
+    assert {"linear", "xgboost-rich"} <= set(offered(shell, 'train("'))
+    assert offered(shell, "x = 1\ntrain(\n    'xgboost-r") == ["xgboost-rich"]
+    assert offered(shell, 'taxi_nb.train(model="rid') == ["ridge", "ridge-exact"]
+    assert "ridge" in offered(shell, 'model: ModelName = "')
+    assert "ridge" not in offered(shell, 'open("')
+    assert "ridge" not in offered(shell, 'train("linear", "')
+
+
+def test_an_error_shows_the_persons_frames_and_the_function_that_was_called(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell.run_cell("def mine():\n    from taxi_nb import make_model\n    make_model('lnear')")
+    shell.run_cell("mine()")
+    said = capsys.readouterr()
+    assert "`model` must be one of" in said.out
+    plain = re.sub(r"\x1b\[[\d;]*m", "", said.out)
+    frames = re.findall(r"^File \S+, in (\w+)|^File (<ipython\S+):1$", plain, re.MULTILINE)
+    assert [name or "cell" for name, _ in frames] == ["cell", "mine", "make_model"]
+    assert "2 frames inside taxi_nb are not shown: %tb shows all." in said.err
+    shell.run_line_magic("tb", "")
+    assert "__post_init__" in capsys.readouterr().out
+    # What is not ours is shown as ever; a mistake in a magic's line is one line.
+    shell.run_cell("import json\njson.loads('{')")
+    assert "raw_decode" in capsys.readouterr().out
+    shell.run_cell("%params")
+    assert "Traceback" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "has_it"),
+    [
+        ([sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], True),
+        (["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"], True),
+        (["/opt/other/bin/python", "-m", "ipykernel_launcher"], False),
+        (["R", "--slave", "-e", "IRkernel::main()"], False),
+    ],
+)
+def test_kernels_of_this_python_have_the_extension_and_no_others(
+    argv: list[str], has_it: bool
+) -> None:
+    manager = ManagerOfKernels(kernel_name="some")
+    manager._kernel_spec = KernelSpec(argv=argv)
+    command = manager.format_kernel_cmd()
+    assert ("--InteractiveShellApp.extra_extensions=taxi_nb" in command) is has_it
 
 
 def test_progress_is_shown_to_who_watches_and_stays_out_of_executed_notebooks(

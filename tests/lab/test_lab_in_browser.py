@@ -17,7 +17,7 @@ import psutil
 import pytest
 import requests
 from jupyter_client.blocking import BlockingKernelClient
-from playwright.sync_api import Browser, FrameLocator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.conftest import REPOSITORY, Project, runs_of
 from tests.running import Run, wait_for
@@ -93,9 +93,10 @@ def test_a_notebook_runs_in_lab_with_a_pipelines_parameters(
     expect(parameters).to_contain_text("3000")
     expect(parameters).to_contain_text("03_train[xgboost], too")
     figures = page.locator(".jp-OutputArea-output img")
-    expect(figures).to_have_count(2, timeout=60_000)
+    expect(figures).to_have_count(2, timeout=180_000)
     result = page.locator(".jp-OutputArea-output", has_text="There is no champion")
     expect(result.get_by_role("link", name=re.compile("run "))).to_be_visible()
+    expect(result).to_contain_text("Top to bottom: yes.")
     expect(page.get_by_text("Conclusion.").last).to_be_visible(timeout=30_000)
     # Lab asks on its first start whether it may fetch news.
     expect(page.locator(".Toastify__toast, .jp-toast-message")).to_have_count(0)
@@ -103,6 +104,7 @@ def test_a_notebook_runs_in_lab_with_a_pipelines_parameters(
     assert run.info.status == "FINISHED"
     assert run.data.tags["notebook"] == "notebooks/03_train.ipynb"
     assert run.data.metrics["training_trips"] < 3_000
+    assert run.data.tags["taxi_nb.top_to_bottom"] == "yes"
     kept = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/source/03_train.ipynb")
     assert "%params params/smoke.yaml" in kept
     executed = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/source/executed_cells.py")
@@ -119,21 +121,29 @@ def test_a_runs_page_is_shown_in_lab_with_its_figures_and_links(
 ) -> None:
     figure = "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()"
     project.notebook("01_look", "#md # What do we see?", figure)
-    project.notebook("02_report", "%report", parameters=None)
-    record, folder = run("steps: [{notebook: 01_look}]")
+    project.notebook("02_fails", "doubled = 2 * seed", "1 / 0", parameters="seed: int = 4  # a")
+    project.notebook("03_report", "%report", "%reopen", "print(doubled)", parameters=None)
+    record, folder = run("steps: [{notebook: 01_look}, {notebook: 02_fails}]")
     (folder / "own.html").write_text("<script>document.title = 'owned'</script><p>hers</p>")
     (project.root / "runs" / "out").symlink_to(project.root / "params")
+    (project.root / "runs" / ".hidden").write_text("one's own")
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
-    page.goto(f"{lab}/lab/tree/notebooks/02_report.ipynb?token=word")
+    page.goto(f"{lab}/lab/tree/notebooks/03_report.ipynb?token=word")
     run_all_cells(page)
     shown = page.frame_locator(f"iframe[title='The page of {record.id}']")
     expect(shown.get_by_role("heading", name="This run")).to_be_visible(timeout=60_000)
-    # Links lead to pages inside Lab, and figures are loaded there.
+    # The step that failed is in the kernel; its cell is below, not executed.
+    outputs = page.locator(".jp-OutputArea-output")
+    expect(outputs.filter(has_text="02_fails of the run")).to_contain_text("executed here")
+    expect(outputs.last).to_have_text("8")
+    expect(page.locator(".jp-Cell .cm-content", has_text="1 / 0")).to_have_count(1)
+    # Figures are loaded, and links lead to pages inside Lab.
+    assert widths(shown.locator("img[src^='figures/']")) == [556]
     page.screenshot(path=os.environ.get("TAXI_NB_SCREENSHOT") or project.root / "lab.png")
     shown.locator("a[href^='01_look.html']").first.click()
-    expect(shown.get_by_role("heading", name="What do we see?")).to_be_visible(timeout=30_000)
-    assert loaded_pictures(shown)
+    expect(shown.locator("img[src^='data:']")).to_be_visible(timeout=30_000)
+    assert widths(shown.locator("img[src^='data:']")) == [556]
     # Its own script runs; no other does, not even from the same folder.
     with context.expect_page() as opened:
         page.get_by_role("button", name="Open in a tab of the browser").click()
@@ -147,28 +157,50 @@ def test_a_runs_page_is_shown_in_lab_with_its_figures_and_links(
     assert tab.title() != "owned"
     assert "Content Security Policy" in str(complaints)
     context.close()
-    answers = {
-        name: requests.get(f"{lab}/taxi-nb/runs/{name}", timeout=10, allow_redirects=False, **given)
-        for name, given in {
-            "latest/index.html": {"headers": {"Authorization": "token word"}},
-            f"{record.id}/index.html": {},
-            "out/smoke.yaml": {"headers": {"Authorization": "token word"}},
-            "../mlflow.db": {"headers": {"Authorization": "token word"}},
-        }.items()
-    }
-    codes = [answer.status_code for answer in answers.values()]
-    assert codes == [200, 302, 404, 404]
+    assert answers(lab, "latest/index.html", f"{record.id}/index.html") == [200, 200]
+    assert answers(lab, "latest/index.html", token="other") == [302]  # To where one logs in.
+    for name in ("out/smoke.yaml", "../mlflow.db", "%2e%2e/mlflow.db", ".hidden", "none"):
+        assert answers(lab, name)[0] in (403, 404)
 
 
-def loaded_pictures(shown: FrameLocator) -> int:
-    """How many pictures a page shows; all have to be there."""
-    pictures = shown.locator("img")
-    expect(pictures.first).to_be_visible(timeout=30_000)
-    sizes = pictures.evaluate_all(
-        "all => Promise.all(all.map(async one => (await one.decode(), one.naturalWidth)))"
-    )
-    assert all(sizes)
-    return len(sizes)
+def test_the_launcher_runs_the_pipeline_and_shows_its_page(
+    lab: str, project: Project, browser: Browser
+) -> None:
+    project.notebook("01_look", "#md # What do we see?")
+    project.pipeline("steps: [{notebook: 01_look}]", "default")
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    page.goto(f"{lab}/lab?token=word")
+    cards = page.locator(".jp-LauncherCard")
+    expect(cards.filter(has_text="MLflow")).to_be_visible(timeout=120_000)
+    assert "Which steps of" in str(cards.filter(has_text="Plan").get_attribute("title"))
+    if picture := os.environ.get("TAXI_NB_SCREENSHOT"):
+        page.screenshot(path=f"{picture}.cards.png")
+    cards.filter(has_text=re.compile("^Run$")).click()
+    wait_for(lambda: [*project.root.glob("runs/*/index.html")], 180)
+    page.get_by_role("tab", name="Launcher").click()
+    cards.filter(has_text="Report").click()
+    shown = page.frame_locator(".jp-IFrame iframe")
+    expect(shown.get_by_role("heading", name="This run")).to_be_visible(timeout=60_000)
+    context.close()
+
+
+def answers(lab: str, *names: str, token: str = "word") -> list[int]:
+    """What the server answers who asks for files in ``runs/``."""
+    headers = {"Authorization": f"token {token}"}
+    codes = []
+    for name in names:
+        address = f"{lab}/taxi-nb/runs/{name}"
+        asked = requests.get(address, headers=headers, timeout=10, allow_redirects=False)
+        codes.append(asked.status_code)
+    return codes
+
+
+def widths(pictures: Locator) -> list[int]:
+    """The widths of pictures; of one that could not be loaded there is none."""
+    pictures.first.scroll_into_view_if_needed(timeout=30_000)
+    wait_for(lambda: pictures.evaluate_all("all => all.every(one => one.complete)"))
+    return pictures.evaluate_all("all => all.map(one => one.naturalWidth)")
 
 
 def renamed_while_it_runs(lab: str, project: Project) -> None:

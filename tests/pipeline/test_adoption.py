@@ -177,6 +177,23 @@ def test_a_notebook_from_elsewhere_is_copied_and_keeps_its_own_cell(
         adopt(elsewhere, project.root, name="../08_fares")
 
 
+def test_a_notebook_of_the_project_stays_where_its_files_are(project: Project) -> None:
+    project.pipeline("steps:\n- notebook: 01_first\n", "default")
+    made = project.notebook("one", "pass")
+    (project.root / "notebooks" / "deep").mkdir()
+    for place, named in {"notebooks/deep/two": "notebooks/deep/two", "three": "./three"}.items():
+        notebook = (project.root / place).with_suffix(".ipynb")
+        notebook.write_bytes(made.read_bytes())
+        adopted = adopt(notebook, project.root)
+        assert adopted.notebook == notebook
+        assert adopted.pipeline_after.decode().endswith(f"- notebook: {named}\n")
+    adopted.write()
+    project.notebook("01_first")
+    pipeline = read_pipeline(adopted.pipeline, project.root)
+    assert [step.name for step in pipeline.steps] == ["01_first", "three"]
+    assert adopt(notebook, project.root).diff() == ""
+
+
 def test_what_cannot_be_a_step_is_told_before_anything_is_written(
     explored: Path, project: Project
 ) -> None:
@@ -186,7 +203,12 @@ def test_what_cannot_be_a_step_is_told_before_anything_is_written(
     project.pipeline("steps: {", "default")
     with pytest.raises(AdoptionError, match=r"params/default.yaml:\d: "):
         adopt(explored, project.root, parameters=["seed"])
+    project.pipeline("steps: [{notebook: 01_first, name: fares}]", "default")
+    with pytest.raises(AdoptionError, match="has a step fares already"):
+        adopt(explored, project.root, parameters=["seed"])
     (project.root / "params" / "default.yaml").unlink()
+    with pytest.raises(AdoptionError, match=r"there is no pipeline file params/defualt.yaml"):
+        adopt(explored, project.root, pipeline=project.root / "params/defualt.yaml")
     for name in ("a", "b"):
         project.pipeline("steps: [{notebook: 01_first}]", name)
     with pytest.raises(AdoptionError, match=r"Name one of params/a.yaml, params/b.yaml"):
@@ -253,7 +275,7 @@ def test_the_command_line_does_the_same(taxi_nb: CommandLine, explored: Path) ->
     )
     code, out, _ = taxi_nb("adopt", "notebooks/fares.ipynb", "seed", "--write")
     assert code == 0
-    assert "To do: params/default.yaml gives seed = 7" in out
+    assert "params/default.yaml gives seed = 7" in out
     assert "Written: notebooks/fares.ipynb, a step of params/default.yaml" in out
     code, out, _ = taxi_nb("new", "09_tips")
     assert (code, out.partition(";")[0]) == (
@@ -267,7 +289,7 @@ def test_the_command_line_does_the_same(taxi_nb: CommandLine, explored: Path) ->
     for arguments, why in {
         ("new", "09_tips"): "notebooks/09_tips.ipynb is there already: `taxi-nb adopt` makes it",
         ("adopt", "none.ipynb"): "none.ipynb cannot be read: No such file or directory",
-        ("adopt", "params/default.yaml"): "is no notebook: its name must end with .ipynb",
+        ("adopt", "params/default.yaml"): "only a notebook whose name ends with .ipynb",
         ("adopt", "notebooks/fares.ipynb", "seed", "--all"): "one of them",
     }.items():
         code, _, err = taxi_nb(*arguments)

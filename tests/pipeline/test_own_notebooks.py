@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -63,18 +64,18 @@ def test_a_papermill_tutorial_with_sub_folders(
     project: Project, store: str, taxi_nb: CommandLine
 ) -> None:
     """As papermill leaves them: executed, of an older format, with its cells and its metadata."""
-    for folder, name, code in (
+    for folder, name, source in (
         ("extract", "extract", "open('../../numbers.txt', 'w').write(str(alpha))"),
         ("report", "report", "print('alpha was', open('../../numbers.txt').read())"),
     ):
-        path = project.notebook(name, code, parameters="# papermill's\nalpha = 0.1")
-        notebook = json.loads(path.read_text())
+        path = project.notebook(name, source, parameters="# papermill's\nalpha = 0.1")
+        notebook: dict[str, Any] = json.loads(path.read_text())
         notebook["nbformat_minor"] = 2
         for cell in notebook["cells"]:
             del cell["id"]
             cell["metadata"]["papermill"] = {"status": "completed", "duration": 0.1}
             cell["execution_count"] = 7
-        injected = {
+        injected: dict[str, Any] = {
             **{"cell_type": "code", "execution_count": 2, "outputs": [], "source": "alpha = 0.9"},
             "metadata": {"tags": ["injected-parameters"]},
         }
@@ -89,6 +90,12 @@ def test_a_papermill_tutorial_with_sub_folders(
     code, _, err = taxi_nb("run", "params/test.yaml", "--jobs", "2")
     assert (code, err) == (0, "")
     assert "alpha was 0.6" in texts(project.root / "runs" / "latest" / "report.ipynb")
+    # Papermill's working folder was the one that it was called from.
+    project.notebook("look", "open('numbers.txt')", parameters=None)
+    project.pipeline("steps: [{notebook: look}]")
+    code, _, err = taxi_nb("run", "params/test.yaml")
+    assert code == 1
+    assert "from there the project's file is '../numbers.txt'" in err
     project.pipeline("steps: [{notebook: extract/extract}]")
     code, _, err = taxi_nb("plan", "params/test.yaml")
     assert code == 2
@@ -153,10 +160,9 @@ def test_a_notebook_in_r_is_refused_before_anything_runs(
 
 def test_a_value_that_would_not_arrive_is_told(project: Project) -> None:
     project.notebook("01_a", "%load_ext autoreload", "seed = 1", parameters=None)
+    file = project.pipeline("params: {seed: 2}\nsteps: [{notebook: 01_a}]")
     with pytest.raises(PipelineFileError, match="cell 2 sets 'seed', which would not be given"):
-        read_pipeline(
-            project.pipeline("params: {seed: 2}\nsteps: [{notebook: 01_a}]"), project.root
-        )
+        read_pipeline(file, project.root)
     text = "steps: [{notebook: 01_a, params: {seed: 2}}]"
     with pytest.raises(PipelineFileError, match="declares no parameter 'seed': give the cell"):
         read_pipeline(project.pipeline(text), project.root)

@@ -110,11 +110,7 @@ def test_of_a_pair_the_notebook_counts(project: Project) -> None:
     [
         ("01_a.py", "print(1)\n", "is no notebook as text: there `# %%` begins a cell"),
         ("01_a.md", "# Title\n", "is no notebook as text: there `jupytext:` stands in a header"),
-        (
-            "01_a.py",
-            PERCENT.replace("name: python3", "name: ir").replace(": python,", ": R,"),
-            "ir",
-        ),
+        ("01_a.py", PERCENT.replace(": python", ": R"), "is written for the kernel 'R3'"),
         ("01_a.py", "# %%\nx = '\udcff'\n", "is not UTF-8"),
     ],
 )

@@ -95,6 +95,22 @@ def test_the_card_tells_how_often_intervals_held(trained: TrainedModels) -> None
     assert "covered 88.5% of the validation trips and were 14.2 minutes" in model_card(NAME, "1")
 
 
+def test_the_card_says_why_it_predicts_what_it_does(trained: TrainedModels) -> None:
+    best = taxi_nb.trained_models(trained.training, trained.validation).best
+    model, some = best.load(), trained.validation.head(2)
+    missed = taxi_nb.importance(model, trained.validation)
+    moved = taxi_nb.contributions(model, some).set_axis(["a to b", "b to c"])
+    log_evaluation(tables={"importance": missed, "why": moved}, of=best)
+    promote_if_better(best, trained.validation)
+    said = model_card(NAME, "1")
+    first = missed.iloc[0]
+    assert f"| {missed.index[0]} | {first['minutes']:.2f} ± {first['spread']:.2f} |" in said
+    for name, minutes in zip(moved.index, model.predict(some), strict=True):
+        assert re.search(rf"- {name}: an average trip .* together {minutes:.1f} minutes\.", said)
+    description = str(MlflowClient().get_model_version(NAME, "1").description)
+    assert "## How to load it" in description
+
+
 def test_the_card_says_that_its_number_chose_the_model(trained: TrainedModels) -> None:
     promote_if_better(trained.run("good"), trained.validation)
     said = model_card(NAME, "1")

@@ -18,7 +18,7 @@ from taxi_nb.cli import app
 from taxi_nb.registry.history import PromotionLog
 from taxi_nb.registry.promotion import promote, promotion_history, rollback
 from taxi_nb.registry.versions import RegistryError
-from taxi_nb.tracking.store import connect
+from taxi_nb.tracking.store import connect, experiment_name
 from tests.trained_models import TrainedModels
 
 NAME = "nyc-taxi-duration"
@@ -65,7 +65,7 @@ def test_the_history_has_source_and_commit_and_lies_beside_the_other_artifacts(
     three_champions: TrainedModels,
 ) -> None:
     experiment = mlflow.get_experiment_by_name(f"{NAME} promotions")
-    others = mlflow.get_experiment_by_name("nyc-taxi-experiment")
+    others = mlflow.get_experiment_by_name(experiment_name())
     assert experiment
     assert others
     assert experiment.artifact_location == others.artifact_location

@@ -16,8 +16,8 @@ from taxi_nb.registry.sign_off import ApprovalLog, approvals, protect, sign_off
 from taxi_nb.registry.versions import RegistryError
 from taxi_nb.review.verify._registry_state import recreate, registry_before
 from taxi_nb.tracking.model_notes import ModelNotes
-from tests.conftest import runs_of
-from tests.trained_models import TrainedModels
+from tests.conftest import Project, runs_of
+from tests.trained_models import TrainedModels, copy_store, store_in
 
 NAME = "nyc-taxi-duration"
 
@@ -31,14 +31,28 @@ def champion() -> str:
     return str(MlflowClient().get_model_version_by_alias(NAME, "champion").version)
 
 
-@pytest.fixture
-def protected(trained: TrainedModels) -> TrainedModels:
-    """Version 1 is champion, and protected."""
-    promote_if_better(trained.run("poor"), trained.validation)
-    code, said = command("protect", "--by", "Ada Lovelace", "--reason", "people rely on it")
+@pytest.fixture(scope="module")
+def protected_database(
+    tmp_path_factory: pytest.TempPathFactory, trained_models: TrainedModels
+) -> Path:
+    """A store in which version 1 is champion, and protected."""
+    root = tmp_path_factory.mktemp("protected")
+    copy_store(trained_models.database, root)
+    with store_in(root):
+        promote_if_better(trained_models.run("poor"), trained_models.validation)
+        code, said = command("protect", "--by", "Ada Lovelace", "--reason", "people rely on it")
     assert code == 0
     assert f"{NAME}: the champion is protected by Ada Lovelace, 20" in said
-    return trained
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def protected(
+    project: Project, store: str, trained_models: TrainedModels, protected_database: Path
+) -> TrainedModels:
+    """Version 1 is champion, and protected."""
+    copy_store(protected_database, project.root)
+    return trained_models
 
 
 def test_the_gate_lets_a_better_model_wait_until_it_is_signed_off(
@@ -158,9 +172,9 @@ def test_verify_finds_the_protection_that_a_run_found(
     assert ApprovalLog(scratch, NAME).read().all == approvals(NAME).all[:1]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "told"),
-    [
+def test_a_mistake_is_told(protected: TrainedModels) -> None:
+    before = approvals(NAME)
+    for arguments, code, told in [
         (["protect", "--by", "Eve", "--reason", "again"], 1, "is protected already, protected by"),
         (["protect", "production", "--by", "E", "--reason", "x"], 1, "only champion can be"),
         (["protect", "--by", " ", "--reason", "x"], 2, "`by` must have 1 to 200 characters"),
@@ -169,12 +183,7 @@ def test_verify_finds_the_protection_that_a_run_found(
         (["sign-off", "7", "--by", "Eve", "--reason", "x"], 1, "has no version 7"),
         (["sign-off", "1", "--by", "E", "--reason", "x", "--withdraw"], 1, "E has not signed off"),
         (["show", "7"], 1, "has no version 7"),
-    ],
-)
-def test_a_mistake_is_told(
-    protected: TrainedModels, arguments: list[str], code: int, told: str
-) -> None:
-    before = approvals(NAME)
-    ended, said = command(*arguments)
-    assert (ended, told in said) == (code, True), said
+    ]:
+        ended, said = command(*arguments)
+        assert (ended, told in said) == (code, True), said
     assert approvals(NAME) == before

@@ -230,10 +230,10 @@ def test_a_challenger_answers_its_share_and_the_same_request_always(
     set_alias(registry_client(), NAME, CHALLENGER, "1")
     log = AnswersLog(project.root / "runs/serving/two")
     served = Served(Challenge(0.3), log)
-    trips = three_champions.validation.head(200)
-    bodies = [of(trips[at : at + 1]) for at in range(200)]
+    trips = three_champions.validation.head(100)
+    bodies = [of(trips[at : at + 1]) for at in range(100)]
     versions = [one.headers["x-model-version"] for one in served.ask(*bodies)]
-    assert 30 < versions.count("1") < 90  # 60 of 200; six standard deviations are 39.
+    assert 11 < versions.count("1") < 49  # 30 of 100; four standard deviations are 18.
     assert versions == [one.headers["x-model-version"] for one in served.ask(*bodies)]
     log.write()
     compared = CliRunner().invoke(app, ["registry", "compare", "--source", months])

@@ -194,9 +194,9 @@ def test_time_grows_with_the_text(unit: str) -> None:
     assert seconds(200_000) < 40 * small
 
 
-def test_five_megabytes_on_one_line_are_looked_through() -> None:
+def test_a_megabyte_on_one_line_is_looked_through() -> None:
     start = time.process_time()
-    found, count = scrubbed('{"a": "' + "x1 " * 1_600_000 + '", "db_password": "hunter2"}')
+    found, count = scrubbed('{"a": "' + "x1 " * 350_000 + '", "db_password": "hunter2"}')
     assert count == 1
     assert "hunter2" not in found
-    assert time.process_time() - start < 30
+    assert time.process_time() - start < 10

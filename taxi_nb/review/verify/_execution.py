@@ -94,6 +94,8 @@ class ScratchExecution:
             "TAXI_NB_ROOT": str(self.root),
             "TAXI_NB_NOTIFY": "off",  # Nobody is told of a run that only repeats another.
             names.URI_VARIABLE: self.uri,
+            # Where the file names none it is the project's name, and the copy's may be another.
+            names.EXPERIMENT_VARIABLE: self.record.experiment,
         }
 
     def _fill_registry(self, found: Mapping[str, Sequence[RegistryBefore]]) -> None:
@@ -113,7 +115,9 @@ class ScratchExecution:
     def _file_before(self, deciding: set[str]) -> Path | None:
         """Write a pipeline file of the steps before the first that decides; None without any."""
         pipeline = read_pipeline(self.file, self.root, self.record.overrides)
-        before = list(takewhile(lambda step: step.name not in deciding, pipeline.steps))
+        left_out = {step.name for step in self.record.left_out}
+        steps = [step for step in pipeline.steps if step.name not in left_out]
+        before = list(takewhile(lambda step: step.name not in deciding, steps))
         if not before:
             return None
         content = {"experiment": pipeline.experiment, "steps": [*map(_written_out, before)]}
@@ -163,7 +167,7 @@ def _file_in(checkout: Checkout, name: str) -> Path:
 def _written_out(step: Step) -> dict[str, Any]:
     """Return an entry of a pipeline file that is this very step."""
     known = {
-        "notebook": str(step.notebook.with_suffix("")),
+        "notebook": str(step.notebook),
         "name": step.name,
         "params": restored(plain(step.parameters)),
         "needs": list(step.needs) if step.needs_are_declared else None,

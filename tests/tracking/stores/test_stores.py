@@ -126,11 +126,11 @@ def logged() -> dict[str, Any]:
     """Return what the store has, run by run; a name that is there twice fails the test."""
     import mlflow
 
-    from taxi_nb.tracking.store import connect
+    from taxi_nb.tracking.store import connect, experiment_name
 
     experiment = connect()
     client: Any = mlflow.MlflowClient()
-    assert [e.name for e in client.search_experiments()] == ["nyc-taxi-experiment", "Default"]
+    assert [e.name for e in client.search_experiments()] == [experiment_name(), "Default"]
     found = {}
     for run in client.search_runs([experiment]):
         assert run.info.run_name not in found
