@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sqlite3
 import statistics
 import subprocess
@@ -82,10 +81,10 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         empty, full = (Path(folder).resolve() / name for name in ("empty", "full"))
-        make_project(empty)
-        shutil.copytree(empty, full, symlinks=True)
+        for root in (empty, full):  # A copy's store would first be brought home.
+            make_project(root)
         fill(full / "mlflow.db", given.runs)
-        print(f"{'seconds':<20}{'empty':>9}{given.runs:>9,}    ratio")
+        print(f"{'seconds':<20}{'empty':>9}{given.runs:>9,}    ratio", flush=True)
         for name, arguments in COMMANDS.items():
             # `registry history` ends with 1 where there is no champion: it has looked.
             taken = [
@@ -96,7 +95,7 @@ def main() -> None:
                 for _ in range(given.repeats)
             ]
             one, other = map(statistics.median, zip(*taken, strict=True))
-            print(f"{name:<20}{one:9.2f}{other:9.2f}{other / one:9.2f}")
+            print(f"{name:<20}{one:9.2f}{other:9.2f}{other / one:9.2f}", flush=True)
 
 
 if __name__ == "__main__":
