@@ -88,6 +88,7 @@ def make_results(pipeline: Pipeline, database: Path) -> None:
                 kind="step",
                 executed_in=RUN,
                 notebook_size=notebook.stat().st_size,
+                artifacts={},
                 used=inputs,
             )
             memory.results.keep(pipeline.name, result)

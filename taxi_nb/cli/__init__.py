@@ -3,67 +3,88 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import inspect
 import os
 import re
 import sys
 from collections.abc import Callable
-from typing import Annotated, NoReturn
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from taxi_nb.cli._limits import lacking, open_streams, system_errors_end
 from taxi_nb.cli._stopping import FAILURE, say
-from taxi_nb.cli.adopt import adopt
-from taxi_nb.cli.export import export
-from taxi_nb.cli.init import init
-from taxi_nb.cli.lint import lint
-from taxi_nb.cli.monthly import monthly
-from taxi_nb.cli.new import new
-from taxi_nb.cli.plan import plan
-from taxi_nb.cli.registry import registry
-from taxi_nb.cli.release import copy, protect, show, sign_off
-from taxi_nb.cli.report import report
-from taxi_nb.cli.results import results
-from taxi_nb.cli.review import review
-from taxi_nb.cli.run import run
-from taxi_nb.cli.score import score
-from taxi_nb.cli.serve import serve
-from taxi_nb.cli.step import close, open_run, step
-from taxi_nb.cli.trace import trace
-from taxi_nb.cli.ui import ui
-from taxi_nb.cli.verify import verify
 from taxi_nb.tracking.held_folder import remove_abandoned
 from taxi_nb.trips.extras import how_to_install
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Run numbered notebooks as a tracked pipeline.",
-)
-for command in (
-    *(init, run, plan, new, adopt, report, lint, review, trace, verify),
-    *(score, monthly, serve, ui, step, close),
-):
-    app.command()(command)
-for agreeing in (show, protect, sign_off, copy):
-    registry.command()(agreeing)
-app.command("open")(open_run)
-app.add_typer(results, name="results")
-app.add_typer(registry, name="registry")
-app.add_typer(export, name="export")
+# Each with its module in this package, in the order of `--help`.
+_COMMANDS = {
+    **{name: name for name in ("init", "run", "plan", "new", "adopt", "report", "lint", "review")},
+    **{name: name for name in ("trace", "verify", "score", "monthly", "serve", "ui", "step")},
+    **{"close": "step", "open": "step"},
+}
+_GROUPS = ("results", "registry", "export")
+# Where a function cannot have its command's name.
+_FUNCTIONS = {"open": "open_run"}
+
+
+@cache
+def _app_of(*asked: str) -> typer.Typer:
+    """Make the command line of some commands alone: one needs neither the others nor their options.
+
+    To make all takes as long as most commands do.
+    """
+    made = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Run numbered notebooks as a tracked pipeline.",
+    )
+    made.callback()(options)
+    for name in asked:
+        if name in _GROUPS:
+            made.add_typer(_group(name), name=name)
+        else:
+            function = getattr(_module(_COMMANDS[name]), _FUNCTIONS.get(name, name))
+            made.command(name, help=_with_examples(function))(function)
+    return made
+
+
+@cache
+def _group(name: str) -> typer.Typer:
+    group: typer.Typer = getattr(_module(name), name)
+    if name == "registry":
+        release = _module("release")
+        for agreeing in (release.show, release.protect, release.sign_off, release.copy):
+            group.command()(agreeing)
+    for known in group.registered_commands:
+        known.help = _with_examples(known.callback)
+    return group
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(f"{__name__}.{name}")
+
+
+def _all() -> typer.Typer:
+    return _app_of(*_COMMANDS, *_GROUPS)
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """Return `app`, the whole command line, to those who look at it."""
+    if name == "app":
+        return _all()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _with_examples(documented: Callable[..., object] | None) -> str:
     """Return a command's docstring, in which the lines of its examples stay lines."""
     said = inspect.getdoc(documented) or ""
     return re.sub(r"^(?=Examples?:$)", "\b\n", said, flags=re.MULTILINE)
-
-
-for group in (app, results, registry, export):
-    for known in group.registered_commands:
-        known.help = _with_examples(known.callback)
 
 
 def _version(asked: bool) -> None:
@@ -74,7 +95,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     version: Annotated[
         bool,
@@ -92,6 +112,12 @@ def main() -> None:
     # nbformat imports jsonschema, which then builds a parser for international addresses: two
     # seconds for a check that no notebook needs, and that is left out without this package.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    # Pydantic would look for plug-ins among all installed packages; kernels have pydantic as it is.
+    pydantic_plugins: Any = import_module("pydantic.plugin._loader")
+    pydantic_plugins._plugins = {}
+    # What a command imports and reads stays: to look through it for garbage again and again is
+    # for nothing.
+    gc.set_threshold(50_000)
     open_streams()
     try:
         if problem := lacking():
@@ -99,7 +125,9 @@ def main() -> None:
             raise SystemExit(FAILURE)
         with system_errors_end():
             remove_abandoned()
-            app(_forced_all(sys.argv[1:]))
+            arguments = _forced_all(sys.argv[1:])
+            known = {*_COMMANDS, *_GROUPS}.intersection(arguments[:1])
+            (_app_of(*known) if known else _all())(arguments)
             sys.stdout.flush()
     except ModuleNotFoundError as error:
         message = how_to_install(error.name or "")

@@ -52,6 +52,8 @@ class Present:
     @cached_property
     def arriving(self) -> dict[str, SharedFile]:
         """Path -> file that comes with the shared results of the steps before."""
+        if self.memory.shared is None:
+            return {}
         results = (planned.result for planned in self.before.values())
         shared = [result.shared for result in results if result and result.is_away]
         return {path: file for sharing in shared if sharing for path, file in sharing.files.items()}
@@ -67,7 +69,7 @@ class Present:
 
     def path(self, shown: str) -> Path:
         """Return the file of a path that is relative to the project."""
-        return self.memory.pipeline.root / shown
+        return self.memory.path(shown)
 
 
 def differences(result: StepResult, present: Present) -> Iterator[str]:

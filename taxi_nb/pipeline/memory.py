@@ -48,6 +48,7 @@ class Memory:
         self.shared = _shared(pipeline)
         # Step -> why its result could not be shared.
         self.not_shared: dict[str, str] = {}
+        self._paths: dict[str, Path] = {}
         self.recall()
 
     def recall(self) -> None:
@@ -114,6 +115,10 @@ class Memory:
         self.results.keep(self.pipeline.name, here)
         self.candidates[step.name].insert(0, here)
         return here
+
+    def path(self, shown: str) -> Path:
+        """Return the file of a path that is relative to the project; many steps name the same."""
+        return self._paths.get(shown) or self._paths.setdefault(shown, self.pipeline.root / shown)
 
     def inputs_before(self, step: Step) -> Inputs:
         """Return the inputs that are known before a step runs, as they are at this moment."""

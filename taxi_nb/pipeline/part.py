@@ -36,6 +36,8 @@ class Part:
         """Return the names of the chosen steps; UnknownStepError if there are none."""
         steps = {step.name: step for step in pipeline.steps}
         chosen = set(steps)
+        if not self:
+            return chosen
         needed_by: dict[str, list[str]] = {name: [] for name in steps}
         for step in pipeline.steps:
             for need in step.needs:

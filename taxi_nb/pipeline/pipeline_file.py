@@ -92,6 +92,8 @@ class _Reader:
         self.problems = Problems(self.shown)
         # Position of a step -> parameters; without the notebooks that cannot be used.
         self.declared: dict[int, dict[str, Parameter]] = {}
+        # Many steps may execute one notebook.
+        self._read: dict[Path, dict[str, Parameter]] = {}
         # The values of ``--set``.
         self.given: dict[str, Any] = {}
 
@@ -182,7 +184,9 @@ class _Reader:
                 hint = self._meant(path)
                 raise NotebookError(f"there is no such notebook{hint}")
             types = self.subject.types if self.subject else None
-            self.declared[index] = declared_parameters(path, types)
+            if path not in self._read:
+                self._read[path] = declared_parameters(path, types)
+            self.declared[index] = self._read[path]
         except NotebookError as error:
             self.problems.at(place, f"{shown} {error}")
             return

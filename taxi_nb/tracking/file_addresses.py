@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
-from urllib.request import url2pathname
 
 _SQLITE = re.compile(r"sqlite(\+\w+)?://")
 
@@ -65,4 +64,6 @@ def folder_of(address: str) -> Path | None:
     """Return the folder of a ``file:`` address; None of any other."""
     if not address.startswith("file:"):
         return None
+    from urllib.request import url2pathname  # With it a client of HTTP is imported.
+
     return Path(url2pathname(urlsplit(address).path))

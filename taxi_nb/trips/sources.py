@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from taxi_nb.close_names import close_to
 from taxi_nb.project import project_root
@@ -97,6 +96,8 @@ def open_place(text: str) -> Place:
     except ValueError as error:
         raise _unknown_source(without_credentials(text), str(error)) from None
     if parts.scheme == "file":
+        from urllib.request import url2pathname  # With it a client of HTTP is imported.
+
         return Folder(_existing_folder(url2pathname(parts.path), text))
     if not parts.scheme:
         raise _unknown_source(without_credentials(text), "no such protocol")

@@ -71,6 +71,11 @@ def test_a_training_run_has_parameters_tags_metrics_data_figures_and_the_model(
     assert {"figures/residuals.png", "figures/predicted_against_actual.png"} == artifacts(
         run.info.run_id, "figures"
     )
+    for name, picture in result.figures.items():  # A notebook shows what was logged.
+        logged = mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/figures/{name}.png")
+        shown, about = picture._repr_mimebundle_()
+        assert shown["image/png"] == Path(logged).read_bytes()
+        assert about["image/png"]["alt"] == picture.alt != ""
     assert "data/training_cleaning.txt" in artifacts(run.info.run_id, "data")
     inputs = {i.tags[0].value: i.dataset for i in run.inputs.dataset_inputs}
     assert inputs["training"].digest == provenance(training).digest
