@@ -309,8 +309,9 @@ def why(moved: pd.DataFrame, trips: pd.DataFrame) -> Figure:
         for number, (name, minutes) in enumerate(parts.items()):
             colour = "0.6" if not number else "C3" if minutes > 0 else "C0"
             axes.barh(at, minutes, left=reached, color=colour)
-            reached += minutes
-            axes.text(reached, at, f" {minutes:+.1f}", va="center", fontsize=8)
+            right, reached = max(reached, reached + minutes), reached + minutes
+            label = f" {minutes:+.1f}" if number else f" {minutes:.1f}"
+            axes.text(right, at, label, va="center", fontsize=8)
             places.append(at)
             names.append(str(name))
             at -= 1

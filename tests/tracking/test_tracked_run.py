@@ -18,10 +18,12 @@ from taxi_nb import (
     load_model,
     load_trips,
     provenance,
+    regression_metrics,
     tracked_run,
     train,
     training_runs,
     tune,
+    with_recent,
 )
 from taxi_nb.tracking.pipeline_runs import PipelineTracking, step_environment
 from tests.conftest import Project, runs_of
@@ -96,7 +98,7 @@ def test_the_model_predicts_from_raw_trips_as_pyfunc_and_as_it_was(
     assert list(load_model(result.run_id).predict(validation)) == list(expected)
 
 
-@pytest.mark.parametrize("model", ["xgboost-rich", "xgboost-before"])
+@pytest.mark.parametrize("model", ["xgboost-rich", "xgboost-rich-live", "xgboost-before"])
 def test_a_model_of_what_is_known_at_pick_up_comes_back_as_it_was(
     store: str, training: pd.DataFrame, validation: pd.DataFrame, model: str
 ) -> None:
@@ -109,6 +111,12 @@ def test_a_model_of_what_is_known_at_pick_up_comes_back_as_it_was(
     assert list(served.predict(raw)) == list(expected)
     with pytest.raises(mlflow.exceptions.MlflowException, match="pickup_datetime"):
         served.predict(raw.drop(columns="pickup_datetime"))
+    # Told the trips that have ended, it is measured once more.
+    assert ("valid_live_rmse" in result.metrics) == model.endswith("-live")
+    if model.endswith("-live"):
+        told = with_recent(load_model(result.run_id), validation).predict(validation)
+        rmse = regression_metrics(validation["duration"], told)["rmse"]
+        assert result.metrics["valid_live_rmse"] == pytest.approx(rmse, rel=1e-9)
 
 
 @pytest.mark.parametrize("model", ["linear", "random_forest", "xgboost", "xgboost-rich"])
