@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -119,3 +120,19 @@ def test_without_a_run_there_is_nothing_to_reopen(shell: InteractiveShell) -> No
         shell.run_line_magic("reopen", "02_fails")
     with pytest.raises(UsageError, match="no run yet in"):
         shell.run_line_magic("report", "")
+
+
+def test_cells_that_may_fail_or_are_not_executed_are_as_in_the_pipeline(
+    shell: InteractiveShell, project: Project, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = project.notebook("04_tags", "skipped = 1", "1 / 0", "last = 3")
+    notebook = nbformat.read(path, as_version=4)
+    for cell, tag in zip(notebook.cells[1:], ("skip-execution", "raises-exception"), strict=False):
+        cell.metadata["tags"] = [tag]
+    nbformat.write(notebook, path)
+    run("steps: [{notebook: 04_tags}]")
+    capsys.readouterr()
+    shell.run_line_magic("reopen", "04_tags")
+    assert "2 cells executed in" in capsys.readouterr().out
+    assert shell.user_ns["last"] == 3
+    assert "skipped" not in shell.user_ns
