@@ -39,7 +39,7 @@ class Slowdown(BaseEstimator):  # type: ignore[misc]
         """Learn from trips: their known numbers, (n_trips, n), pairs of boroughs and minutes."""
         known = _with_constant(known)
         self.usual_ = np.linalg.lstsq(known, np.log(np.maximum(minutes, 1 / 60)), rcond=None)[0]
-        ends = _microseconds(trips["pickup_datetime"]) + (minutes * _HOUR / 60).astype(np.int64)
+        ends = microseconds(trips["pickup_datetime"]) + (minutes * _HOUR / 60).astype(np.int64)
         late = self._lateness(known, minutes)
         self.ended_ = _by_end(ends, late, boroughs)
         means, _ = self._means(trips, boroughs)
@@ -51,7 +51,7 @@ class Slowdown(BaseEstimator):  # type: ignore[misc]
 
     def told(self, known: Floats, trips: pd.DataFrame, boroughs: Ints) -> Self:
         """Return a copy that knows trips with their drop-offs, in place of others of their time."""
-        pickups, ends = (_microseconds(trips[f"{end}_datetime"]) for end in ("pickup", "dropoff"))
+        pickups, ends = (microseconds(trips[f"{end}_datetime"]) for end in ("pickup", "dropoff"))
         minutes = (ends - pickups) / (_HOUR / 60)
         late = self._lateness(_with_constant(known), minutes)
         news = _by_end(ends, late, boroughs)
@@ -75,7 +75,7 @@ class Slowdown(BaseEstimator):  # type: ignore[misc]
 
     def _means(self, trips: pd.DataFrame, boroughs: Ints) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Return the shrunken means of the windows, shape (n_trips, 4), and who has any trip."""
-        now = _microseconds(trips["pickup_datetime"])
+        now = microseconds(trips["pickup_datetime"])
         groups = {"city": np.zeros(len(now), np.int64), "boroughs": boroughs}
         of_ended = {"city": np.zeros(len(self.ended_["end"]), np.int64), **self.ended_}
         columns, most = [], np.zeros(len(now), np.int64)
@@ -113,7 +113,8 @@ def _chosen(
     return {name: values[rows] for name, values in ended.items()}
 
 
-def _microseconds(stamps: pd.Series) -> Ints:
+def microseconds(stamps: pd.Series) -> Ints:
+    """Return times as microseconds since 1970."""
     return stamps.to_numpy("datetime64[us]").astype(np.int64)
 
 

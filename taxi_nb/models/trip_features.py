@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ._calendar_time import is_day_off, time_of_day
-from ._slowdown import Slowdown
+from ._slowdown import Slowdown, microseconds
 from ._zone_map import Floats, Ints, are_drawn, drawn_zones, zone_positions
 from ._zone_statistics import ZONES, ZoneStatistics, borough_codes, trip_groups, zone_numbers
 from .features import TripTransformer, require_columns
@@ -154,7 +154,8 @@ class TripFeatures(TripTransformer):
         unknown = sorted(set(self.groups) - set(every))
         if unknown:
             raise ValueError(f"`groups` must be among {list(every)}, got: {unknown}")
-        self.last_ = trips["pickup_datetime"].max()
+        # A number: skops would have to be told that a time stamp is safe to load.
+        self.last_ = int(microseconds(trips["pickup_datetime"]).max())
         groups = trip_groups(trips)
         values = _quantities(trips, minutes)
         usual = np.isfinite(values["distances"])
@@ -220,7 +221,7 @@ class TripFeatures(TripTransformer):
         features: dict[str, Any] = {}
         for columns in self._made(trips, means).values():
             features |= columns
-        age = (self.last_ - trips["pickup_datetime"]).dt.total_seconds().to_numpy() / 86_400
+        age = (self.last_ - microseconds(trips["pickup_datetime"])) / 86_400_000_000
         features[WEIGHT] = 0.5 ** (age.clip(min=0) / self.half_life)
         if LIVE in self.groups:
             features[SLOWDOWN], _ = self.slowdown_.log_factors(trips, groups["boroughs"])
