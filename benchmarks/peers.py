@@ -93,15 +93,7 @@ def environment(folder: Path) -> Path:
 def outcomes(python: Path, source: Path, tests: str, kernel: str) -> dict[str, str]:
     """Run the tests and return how each ended."""
     report = source / f"{kernel or 'plain'}.xml"
-    options = [
-        *SCOPE,
-        "-p",
-        "benchmarks.peers",
-        "-p",
-        "no:cacheprovider",
-        "-q",
-        f"--junitxml={report}",
-    ]
+    options = ["-p", "benchmarks.peers", "-p", "no:cacheprovider", "-q", f"--junitxml={report}"]
     known = {**os.environ, VARIABLE: kernel, "PYTHONPATH": f"{source}{os.pathsep}{ROOT}"}
     with (source / f"{kernel or 'plain'}.log").open("w") as log:
         command = [str(python), "-m", "pytest", *SCOPE, *options, tests]
