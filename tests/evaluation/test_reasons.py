@@ -70,7 +70,8 @@ def test_figures_say_minutes_and_which_trips(trips: pd.DataFrame) -> None:
     model = fitted("xgboost-rich", trips)
     (axes,) = plots.importance(importance(model, trips), trips).axes
     assert "minutes" in axes.get_xlabel()
-    moved: Any = contributions(model, trips.head(2)).set_axis(["a to b", "b to c"])
+    parts: Any = contributions(model, trips.head(2))
+    moved = parts.set_axis(["a to b", "b to c"])
     (axes,) = plots.why(moved, trips).axes
     texts = [text.get_text() for text in axes.texts]
     told = model.predict(trips.head(2))
