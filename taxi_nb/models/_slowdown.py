@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -102,14 +102,14 @@ def _sums_before(
     return sums, counts
 
 
-def _by_end(ends: Ints, late: Floats, boroughs: Ints) -> dict[str, npt.NDArray[np.generic]]:
+def _by_end(ends: Ints, late: Floats, boroughs: Ints) -> dict[str, npt.NDArray[Any]]:
     order = np.argsort(ends, kind="stable")
     return {"end": ends[order], "late": late[order], "boroughs": boroughs[order]}
 
 
 def _chosen(
-    ended: Mapping[str, npt.NDArray[np.generic]], rows: npt.NDArray[np.bool_]
-) -> dict[str, npt.NDArray[np.generic]]:
+    ended: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[Any]]:
     return {name: values[rows] for name, values in ended.items()}
 
 

@@ -12,7 +12,7 @@ from xgboost import DMatrix, XGBRegressor
 from .specs import SLOWDOWN, WEIGHT
 
 
-class TripBoosting(XGBRegressor):  # type: ignore[misc]
+class TripBoosting(XGBRegressor):
     """XGBoost's regressor of what `TripFeatures` makes.
 
     Two of its columns are not for the trees: ``weight``, how much a training trip counts, and

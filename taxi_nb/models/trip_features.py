@@ -329,7 +329,7 @@ def with_recent(model: Pipeline, recent: pd.DataFrame) -> Pipeline:
     >>> told.predict(trips).shape == (len(trips),)
     True
     """
-    features = getattr(model, "named_steps", {}).get("features")
+    features: Any = getattr(model, "named_steps", {}).get("features")
     if LIVE not in getattr(features, "groups", ()):
         live = [name for name, spec in MODELS.items() if LIVE in spec.groups]
         raise ValueError(f"`model` must be one that reads recent trips: one of {live}")

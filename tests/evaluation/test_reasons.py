@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +26,7 @@ def fitted(name: str, trips: pd.DataFrame):
 @pytest.mark.parametrize("name", sorted(set(MODELS) - {"random_forest"}))
 def test_what_moved_a_prediction_sums_to_it(name: str, trips: pd.DataFrame) -> None:
     model, some = fitted(name, trips), trips.tail(200)
-    moved = contributions(model, some)
+    moved: Any = contributions(model, some)
     assert moved.sum(axis=1).to_numpy() == pytest.approx(model.predict(some), abs=1e-3)
     assert set(moved) <= set(WORDS.values())
     assert ("how slow the city is just now" in moved) == name.endswith("-live")
@@ -58,7 +60,7 @@ def test_features_of_an_older_commit_stand_for_themselves(trips: pd.DataFrame) -
 
     old = Pipeline([("features", Features()), ("model", XGBRegressor(n_estimators=5))])
     old.named_steps["model"].fit(Features.transform(trips), trips["duration"])
-    moved = contributions(old, trips.head(5))
+    moved: Any = contributions(old, trips.head(5))
     assert list(moved) == ["an average trip", "miles", "weekday"]
     told = old.named_steps["model"].predict(Features.transform(trips.head(5)))
     assert moved.sum(axis=1).to_numpy() == pytest.approx(told, abs=1e-3)
@@ -68,7 +70,8 @@ def test_figures_say_minutes_and_which_trips(trips: pd.DataFrame) -> None:
     model = fitted("xgboost-rich", trips)
     (axes,) = plots.importance(importance(model, trips), trips).axes
     assert "minutes" in axes.get_xlabel()
-    moved = contributions(model, trips.head(2)).set_axis(["a to b", "b to c"])
+    parts: Any = contributions(model, trips.head(2))
+    moved = parts.set_axis(["a to b", "b to c"])
     (axes,) = plots.why(moved, trips).axes
     texts = [text.get_text() for text in axes.texts]
     told = model.predict(trips.head(2))

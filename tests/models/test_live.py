@@ -127,6 +127,6 @@ def test_mistakes_are_named(
     with pytest.raises(ValueError, match=r"missing: \['dropoff_datetime'\]"):
         with_recent(model, february.drop(columns="dropoff_datetime"))
     with pytest.raises(ValueError, match="must have no null dropoff_datetime"):
-        with_recent(model, february.assign(dropoff_datetime=pd.NaT))
+        with_recent(model, february.assign(dropoff_datetime=np.datetime64("NaT", "us")))
     with pytest.raises(ValueError, match="one row or more"):
         with_recent(model, february.iloc[:0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -99,7 +100,8 @@ def test_the_card_says_why_it_predicts_what_it_does(trained: TrainedModels) -> N
     best = taxi_nb.trained_models(trained.training, trained.validation).best
     model, some = best.load(), trained.validation.head(2)
     missed = taxi_nb.importance(model, trained.validation)
-    moved = taxi_nb.contributions(model, some).set_axis(["a to b", "b to c"])
+    told: Any = taxi_nb.contributions(model, some)
+    moved = told.set_axis(["a to b", "b to c"])
     log_evaluation(tables={"importance": missed, "why": moved}, of=best)
     promote_if_better(best, trained.validation)
     said = model_card(NAME, "1")
