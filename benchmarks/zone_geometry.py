@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +115,7 @@ def _dense(ring: Floats) -> Floats:
     return np.column_stack([np.interp(places, along, axis) for axis in ring.T])
 
 
-def _boxes_touch(one: object, other: object) -> bool:
+def _boxes_touch(one: Any, other: Any) -> bool:
     lows = [tree.mins - _TOUCH_FEET for tree in (one, other)]
     highs = [tree.maxes for tree in (one, other)]
     return bool((lows[0] <= highs[1]).all() and (lows[1] <= highs[0]).all())

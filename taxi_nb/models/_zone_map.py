@@ -30,7 +30,7 @@ def drawn_zones(zones: int) -> tuple[Floats, Floats, Floats]:
     table = zone_geometry().reindex(range(zones))
     touching = np.zeros((zones, zones))
     for zone, neighbours in table["neighbours"].fillna("").items():
-        touching[zone, [int(one) for one in neighbours.split()]] = 1
+        touching[int(str(zone)), [int(one) for one in neighbours.split()]] = 1
     steps = shortest_path(touching, unweighted=True)
     return (
         table[["east", "north"]].to_numpy(np.float64),
