@@ -160,7 +160,7 @@ def test_a_command_that_misses_a_package_says_so_in_one_line() -> None:
     script = (
         "import sys, taxi_nb.cli as cli\n"
         "sys.modules['seaborn'] = None\n"
-        "cli.app = lambda arguments: __import__('seaborn')\n"
+        "cli._all = lambda: lambda arguments: __import__('seaborn')\n"
         "cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

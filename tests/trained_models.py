@@ -36,6 +36,15 @@ class TrainedModels:
         return mlflow.get_run(self.run_ids[name])
 
 
+def project_folder(factory: pytest.TempPathFactory, name: str) -> Path:
+    """Make a folder called as tests' projects are: without a name of its own, an experiment's is
+    the folder's.
+    """
+    folder = factory.mktemp(name) / "project"
+    folder.mkdir()
+    return folder
+
+
 @contextmanager
 def store_in(root: Path) -> Iterator[None]:
     """Let the store of a folder be the current one, for a while."""
@@ -56,7 +65,7 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) 
     """Three models, each better than the one before: poor, fair, good."""
     from taxi_nb import load_trips, train
 
-    root = tmp_path_factory.mktemp("trained")
+    root = project_folder(tmp_path_factory, "trained")
     shutil.copy(empty_store, root / "mlflow.db")
     with store_in(root):
         training, validation = (
@@ -94,7 +103,7 @@ def database_of_three_champions(
     """The same store after poor, fair and good were promoted, one after the other."""
     from taxi_nb import promote_if_better
 
-    root = tmp_path_factory.mktemp("champions")
+    root = project_folder(tmp_path_factory, "champions")
     copy_store(trained_models.database, root)
     with store_in(root):
         for name in trained_models.run_ids:

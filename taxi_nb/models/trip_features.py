@@ -141,6 +141,7 @@ class TripFeatures(TripTransformer):
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Names of the features."""
+        check_is_fitted(self)
         trip = self._one_trip()
         columns = self._frame(trip, trip_groups(trip), self._means(trip)).columns
         return np.array(columns, dtype=object)

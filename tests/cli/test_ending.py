@@ -30,7 +30,7 @@ mlflow.set_tags({"promotion": f"fares version 2 {verdict}: it is better",
 mlflow.log_metrics({"challenger_rmse": rmse, "challenger_rmse_error": 0.2,
                     "champion_rmse": 7.0, "gain": 7.0 - rmse, "gain_error": 0.05})"""
 LAST = """page:     {folder}/index.html
-MLflow:   {experiment}, run {run} (make ui)
+MLflow:   {experiment}, run {run} (taxi-nb ui)
 """
 
 # These notebooks say nothing of the data that they use.

@@ -35,7 +35,8 @@ class Machines:
 
     def checkout(self, name: str, *, x: int = 21, writes: str = WRITES) -> Project:
         """Make a fresh checkout."""
-        made = Project(self.folder / name)
+        # The folder's name is the experiment's: all have the same.
+        made = Project(self.folder / name / "project")
         made.notebook("01_a", writes, parameters=f"x: int = {x}")
         made.notebook("02_b", READS)
         made.pipeline(STEPS)

@@ -17,7 +17,7 @@ from taxi_nb.registry.versions import RegistryError
 from taxi_nb.review.verify._registry_state import recreate, registry_before
 from taxi_nb.tracking.model_notes import ModelNotes
 from tests.conftest import Project, runs_of
-from tests.trained_models import TrainedModels, copy_store, store_in
+from tests.trained_models import TrainedModels, copy_store, project_folder, store_in
 
 NAME = "nyc-taxi-duration"
 
@@ -36,7 +36,7 @@ def protected_database(
     tmp_path_factory: pytest.TempPathFactory, trained_models: TrainedModels
 ) -> Path:
     """A store in which version 1 is champion, and protected."""
-    root = tmp_path_factory.mktemp("protected")
+    root = project_folder(tmp_path_factory, "protected")
     copy_store(trained_models.database, root)
     with store_in(root):
         promote_if_better(trained_models.run("poor"), trained_models.validation)
