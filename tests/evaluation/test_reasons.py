@@ -13,8 +13,10 @@ from taxi_nb.evaluation.reasons import WORDS
 
 
 @pytest.fixture(scope="module")
-def trips() -> pd.DataFrame:
-    return load_trips("green", ["2021-01"], "sample", sample_rows=1_500)
+def trips(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAXI_NB_ROOT", str(tmp_path_factory.mktemp("sample")))
+        return load_trips("green", ["2021-01"], "sample", sample_rows=1_500)
 
 
 def fitted(name: str, trips: pd.DataFrame):
