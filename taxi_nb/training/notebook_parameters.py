@@ -89,6 +89,13 @@ Limit = Annotated[float, Field(ge=0)]
 """A number of at least 0."""
 
 
+# The type of a model's default -> what another value has to be, and its types.
+_NUMBERS: dict[type, tuple[str, tuple[type, ...]]] = {
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+}
+
+
 def _of_model(model: Any, params: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with a model's parameters."""
     from taxi_nb.models.specs import MODELS
@@ -104,10 +111,9 @@ def _of_model(model: Any, params: Mapping[str, Any]) -> Iterator[str]:
             whose = model if key in anybodys else f"any model{close_to(key, anybodys)}"
             yield f"has {key!r}, which is no parameter of {whose}"
     for key, value in params.items():
-        default = usual.get(key)
-        numbers = (int,) if isinstance(default, int) else (int, float)
-        if isinstance(default, int | float) and type(value) not in numbers:
-            kind = "a whole number" if numbers == (int,) else "a number"
+        # By the type itself: True is an int, and no number.
+        kind, fits = _NUMBERS.get(type(usual.get(key)), ("", (type(value),)))
+        if type(value) not in fits:
             yield f"must have {kind} for {key!r}, got {value!r}"
 
 

@@ -88,6 +88,17 @@ def test_a_models_numbers_are_numbers() -> None:
     assert "must have a number for 'learning_rate', got 'fast'" in "".join(found)
 
 
+def test_a_models_switch_is_no_number(project: Project) -> None:
+    imports = "from taxi_nb import ModelName, ModelParams\n"
+    declared = "model: ModelName = 'xgboost-rich'\nmodel_params: ModelParams = {}"
+    project.notebook("01_a", "1", parameters=imports + declared)
+    file = project.pipeline("steps: [{notebook: 01_a}]")
+    given = "model_params={enable_categorical: true, max_depth: 3}"
+    read_pipeline(file, project.root, [given], subject=PARAMETERS)
+    (mistake,) = mistakes(file, project.root, "model_params={max_depth: true}")
+    assert "must have a whole number for 'max_depth', got True" in mistake
+
+
 def test_only_models_are_tuned_that_can_be() -> None:
     (mistake,) = mistakes(REPOSITORY / "params/smoke.yaml", REPOSITORY, "model=linear")
     assert "must be one that can be tuned: xgboost-rich, xgboost-before, xgboost" in mistake
