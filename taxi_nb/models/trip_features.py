@@ -101,14 +101,16 @@ class TripFeatures(TripTransformer):
         if LIVE in self.groups:
             known = self._known(trips, means)
             self.slowdown_ = Slowdown().fit(known, trips, groups["boroughs"], minutes)
-        return self._frame(trips, groups, means)
+            slowdown, _ = self.slowdown_.log_factors(trips, groups["boroughs"])
+            return self._frame(trips, means, slowdown)
+        return self._frame(trips, means)
 
     def with_recent(self, recent: pd.DataFrame) -> Self:
         """Return a copy that knows recent trips, with their ``dropoff_datetime``; see `live`."""
         check_is_fitted(self, self._FITTED_BY)
         told = copy(self)
-        means, groups = self._means(recent), trip_groups(recent)
-        known = self._known(recent, means)
+        groups = trip_groups(recent)
+        known = self._known(recent, self._means(groups))
         told.slowdown_ = self.slowdown_.told(known, recent, groups["boroughs"])
         return told
 
@@ -121,9 +123,9 @@ class TripFeatures(TripTransformer):
         check_is_fitted(self, self._FITTED_BY)
         require_columns(trips, self._columns())
         groups = trip_groups(trips)
-        features = self._frame(trips, groups, self._means(trips))
+        slowdown = None
         if LIVE in self.groups:
-            _, any_ended = self.slowdown_.log_factors(trips, groups["boroughs"])
+            slowdown, any_ended = self.slowdown_.log_factors(trips, groups["boroughs"])
             if not any_ended.all():
                 warnings.warn(
                     f"of {int((~any_ended).sum()):,} of {len(trips):,} trips no recent ones are "
@@ -131,19 +133,19 @@ class TripFeatures(TripTransformer):
                     "city is as usual. Give such trips with `with_recent(model, trips)`",
                     stacklevel=2,
                 )
-        return features
+        return self._frame(trips, self._means(groups), slowdown)
 
     def columns_of_groups(self) -> dict[str, list[str]]:
         """Return the names of each group's features for trees."""
         trip = self._one_trip()
-        made = self._made(trip, self._means(trip))
+        made = self._made(trip, self._means(trip_groups(trip)))
         return {group: list(columns) for group, columns in made.items()}
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Names of the features."""
-        check_is_fitted(self)
+        check_is_fitted(self, self._FITTED_BY)
         trip = self._one_trip()
-        columns = self._frame(trip, trip_groups(trip), self._means(trip)).columns
+        columns = self._frame(trip, self._means(trip_groups(trip)), np.zeros(1)).columns
         return np.array(columns, dtype=object)
 
     def _one_trip(self) -> pd.DataFrame:
@@ -202,8 +204,7 @@ class TripFeatures(TripTransformer):
     def _columns(self) -> tuple[str, ...]:
         return (*KNOWN_AT_PICKUP, *(["trip_distance"] if "distance" in self.groups else []))
 
-    def _means(self, trips: pd.DataFrame) -> dict[str, dict[str, Floats]]:
-        groups = trip_groups(trips)
+    def _means(self, groups: Mapping[str, Ints]) -> dict[str, dict[str, Floats]]:
         return {name: statistics.means(groups) for name, statistics in self.statistics_.items()}
 
     def _known(self, trips: pd.DataFrame, means: Mapping[str, Mapping[str, Floats]]) -> Floats:
@@ -216,8 +217,8 @@ class TripFeatures(TripTransformer):
     def _frame(
         self,
         trips: pd.DataFrame,
-        groups: Mapping[str, Ints],
         means: Mapping[str, Mapping[str, Floats]],
+        slowdown: Floats | None = None,
     ) -> pd.DataFrame:
         features: dict[str, Any] = {}
         for columns in self._made(trips, means).values():
@@ -225,7 +226,7 @@ class TripFeatures(TripTransformer):
         age = (self.last_ - microseconds(trips["pickup_datetime"])) / 86_400_000_000
         features[WEIGHT] = 0.5 ** (age.clip(min=0) / self.half_life)
         if LIVE in self.groups:
-            features[SLOWDOWN], _ = self.slowdown_.log_factors(trips, groups["boroughs"])
+            features[SLOWDOWN] = slowdown
         columns = {
             name: values if isinstance(values, pd.Categorical) else np.asarray(values, np.float32)
             for name, values in features.items()

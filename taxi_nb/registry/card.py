@@ -115,7 +115,8 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
     columns = info.signature.inputs.input_names()
     evaluations = _evaluations(client, run)
     tested = next((one for one in evaluations if "test_rmse" in one.data.metrics), None)
-    told = next((one for one in evaluations if "importance" in _tables(client, one)), None)
+    tables = ((one, _tables(client, one)) for one in evaluations)
+    told, known = next((found for found in tables if "importance" in found[1]), (None, set()))
     roles: tuple[Role, ...] = ("training", "validation")
     data = {role: logged_trips(run.info.run_id, role) for role in roles}
     if tested:
@@ -156,7 +157,7 @@ def _content(client: MlflowClient, judged: Judged, run: Run) -> dict[str, Any]:
         ),
         "reasons_run": told.info.run_id if told else None,
         "missed": _table(told, "importance") if told else None,
-        "moved": _table(told, "why") if told and "why" in _tables(client, told) else None,
+        "moved": _table(told, "why") if told and "why" in known else None,
         "example": _example(judged, columns),
     }
 
