@@ -13,7 +13,7 @@ from ruamel.yaml import YAML, MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.error import YAMLError
 
 from taxi_nb.located_yaml import YamlError, parse_value
-from taxi_nb.pipeline.pipeline_file import NOTEBOOKS
+from taxi_nb.pipeline.pipeline_file import NOTEBOOKS, notebook_path
 from taxi_nb.project import path_within, read_regular
 
 _DEFAULT = "params/default.yaml"
@@ -70,9 +70,8 @@ class PipelineText:
         steps = self.value.get("steps") or ()
         forms = [one for one in steps if isinstance(one, dict) and "notebook" in one]
         for form in forms:
-            named = str(form["notebook"]).removesuffix(".ipynb")
-            path = root / (named if "/" in named else f"{NOTEBOOKS}/{named}")
-            if path == notebook.with_suffix("") and self.before is not None:
+            path = notebook_path(root, str(form["notebook"]))
+            if path.with_suffix("") == notebook.with_suffix("") and self.before is not None:
                 return self.before
         for form in forms:
             if notebook.stem == (form.get("name") or Path(str(form["notebook"])).stem):

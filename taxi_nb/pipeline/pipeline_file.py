@@ -10,7 +10,7 @@ from typing import Any
 
 from taxi_nb.close_names import close_to
 from taxi_nb.located_yaml import Location, YamlError, parse_value, read_located_yaml
-from taxi_nb.pipeline._file_form import PipelineForm, StepForm, form_of
+from taxi_nb.pipeline._file_form import PipelineForm, form_of
 from taxi_nb.pipeline._notebook_file import (
     ENDINGS,
     TAG_IT,
@@ -40,6 +40,23 @@ NOTEBOOKS = "notebooks"
 # The override that says what relative months are relative to.
 MONTH = "month"
 NO_REASON = "no reason given"
+
+
+def notebook_path(root: Path, name: str) -> Path:
+    """Return a step's notebook, as a file names it: with or without its ending, or its folder.
+
+    Without an ending it may also be text, if there is but one such.
+    """
+    folders = (root,) if "/" in name else (root / NOTEBOOKS, root)
+    if name.endswith(ENDINGS):
+        found = [folder / name for folder in folders if os.path.exists(folder / name)]
+        return found[0] if found else folders[0] / name
+    notebooks = [folder / f"{name}.ipynb" for folder in folders]
+    if found := [notebook for notebook in notebooks if os.path.exists(notebook)]:
+        return found[0]
+    texts = [folder / f"{name}{ending}" for folder in folders for ending in TEXT]
+    there = [text for text in texts if is_text_notebook(text)]
+    return there[0] if len(there) == 1 else notebooks[0]
 
 
 def read_pipeline(
@@ -99,7 +116,10 @@ class _Reader:
 
     def read(self, overrides: Sequence[str], accept: Sequence[str]) -> Pipeline:
         self.form = self._parse()
-        notebooks = {index: self._notebook(step) for index, step in enumerate(self.form.steps)}
+        notebooks = {
+            index: notebook_path(self.root, step.notebook)
+            for index, step in enumerate(self.form.steps)
+        }
         for index, notebook in notebooks.items():
             self._read_notebook(index, notebook)
         self.names = sorted({name for found in self.declared.values() for name in found})
@@ -161,20 +181,6 @@ class _Reader:
             self.problems.stop()
         assert form
         return form
-
-    def _notebook(self, step: StepForm) -> Path:
-        """Return a step's notebook; without an ending it may also be text, if there is but one."""
-        name = step.notebook
-        folders = (self.root,) if "/" in name else (self.root / NOTEBOOKS, self.root)
-        if name.endswith(ENDINGS):
-            found = [folder / name for folder in folders if os.path.exists(folder / name)]
-            return found[0] if found else folders[0] / name
-        notebooks = [folder / f"{name}.ipynb" for folder in folders]
-        if found := [notebook for notebook in notebooks if os.path.exists(notebook)]:
-            return found[0]
-        texts = [folder / f"{name}{ending}" for folder in folders for ending in TEXT]
-        there = [text for text in texts if is_text_notebook(text)]
-        return there[0] if len(there) == 1 else notebooks[0]
 
     def _read_notebook(self, index: int, path: Path) -> None:
         """Read what a notebook declares; refuse secrets in its own cell, given others or not."""

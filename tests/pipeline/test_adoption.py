@@ -194,6 +194,13 @@ def test_a_notebook_of_the_project_stays_where_its_files_are(project: Project) -
     assert adopt(notebook, project.root).diff() == ""
 
 
+def test_a_notebook_in_the_projects_own_folder_is_no_second_step(project: Project) -> None:
+    project.notebook("fares", "seed = 1").rename(project.root / "fares.ipynb")
+    file = project.pipeline("steps:\n  - notebook: fares\n")
+    made = adopt(project.root / "fares.ipynb", project.root, parameters=[])
+    assert made.pipeline_after == file.read_bytes()
+
+
 def test_what_cannot_be_a_step_is_told_before_anything_is_written(
     explored: Path, project: Project
 ) -> None:
