@@ -46,39 +46,30 @@ Overrides = Annotated[
         help="Give a parameter another value, as YAML: --set train_months=[2021-03].",
     ),
 ]
+
+
+def _steps(told: str, *names: str, metavar: str = "STEP") -> Any:
+    """Return an option that names steps, and may be repeated."""
+    return typer.Option(*names, metavar=metavar, help=told, autocompletion=complete_step)
+
+
 Force = Annotated[
     list[str] | None,
-    typer.Option(
+    _steps(
+        "Run a step though it is up to date; without a name, all steps.",
         "--force",
         metavar="[STEP]",
-        help="Run a step though it is up to date; without a name, all steps.",
-        autocompletion=complete_step,
     ),
 ]
 Only = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="STEP",
-        help="Run no other step than this; may be repeated. What else is not up to date is left "
-        "out, and that is said.",
-        autocompletion=complete_step,
+    _steps(
+        "Run no other step than this; may be repeated. What else is not up to date is left out, "
+        "and that is said."
     ),
 ]
-Until = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="STEP", help="Run this step and what it needs.", autocompletion=complete_step
-    ),
-]
-Since = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--from",
-        metavar="STEP",
-        help="Run this step and what needs it.",
-        autocompletion=complete_step,
-    ),
-]
+Until = Annotated[list[str] | None, _steps("Run this step and what it needs.")]
+Since = Annotated[list[str] | None, _steps("Run this step and what needs it.", "--from")]
 Kernel = Annotated[
     Literal["auto", "fork", "spawn"],
     typer.Option(

@@ -76,10 +76,7 @@ def set_parameters(shell: InteractiveShell, line: str) -> GivenParameters:
     pipeline = read(Path(places[0]), overrides)
     step, *others = _candidates(pipeline, places[1] if len(places) == 2 else None)
     shell.push(dict(step.parameters))  # type: ignore[no-untyped-call]
-    for name, value in pipeline.variables.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
+    set_variables(pipeline)
     from taxi_nb.pipeline.parameters import declared_parameters
 
     return GivenParameters(
@@ -108,7 +105,16 @@ def plan_of(line: str) -> Plan:
         raise usage(str(error)) from None
 
 
+def set_variables(pipeline: Pipeline) -> None:
+    """Set the variables that a pipeline sets for its steps, such as the checks of data."""
+    for name, value in pipeline.variables.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
 def read(file: Path, overrides: Sequence[str]) -> Pipeline:
+    """Read a pipeline file; its mistakes are a `UsageError`."""
     from taxi_nb.pipeline.pipeline_file import read_pipeline
     from taxi_nb.pipeline.spec import PipelineFileError
     from taxi_nb.training.notebook_parameters import PARAMETERS

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taxi_nb.lab._params import read
+from taxi_nb.lab._params import read, set_variables
+from taxi_nb.lab._report import folder_of
 from taxi_nb.lab._words import usage
 from taxi_nb.project import project_file, project_root
 from taxi_nb.tracking.names import PROMOTE_VARIABLE, UPSTREAM_VARIABLE
@@ -58,12 +59,9 @@ def reopen(shell: InteractiveShell, line: str) -> None:
 
 
 def _run(named: str | None) -> RunOnDisk:
-    from taxi_nb.pipeline.report.past import RunOnDisk, find_run
+    from taxi_nb.pipeline.report.past import RunOnDisk
 
-    runs = project_root() / "runs"
-    folder = find_run(runs, named)
-    if folder is None:
-        raise usage(f"there is no run {named!r} in {runs}" if named else f"no run yet in {runs}")
+    folder = folder_of(named)
     try:
         return RunOnDisk.read(folder)
     except (OSError, ValueError) as error:
@@ -187,10 +185,7 @@ def _enter(shell: InteractiveShell, run: RunOnDisk, step: StepResult, root: Path
         reason = str(error).splitlines()[-1]
         yield f"Checks of the data are not set, since the pipeline file cannot be read: {reason}"
     else:
-        for name, value in pipeline.variables.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        set_variables(pipeline)
     os.environ[PROMOTE_VARIABLE] = "no"
     if upstream and record.tracking_uri not in ("", tracking_uri()):
         yield f"The run is in the store {record.tracking_uri}, and this kernel uses another."

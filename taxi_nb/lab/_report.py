@@ -45,19 +45,26 @@ class Report:
         )
 
 
+def folder_of(run: str | None) -> Path:
+    """Return the folder of a run, of the newest if none is named; a `UsageError` without such."""
+    from taxi_nb.pipeline.report.past import find_run
+
+    runs = project_root() / "runs"
+    folder = find_run(runs, run)
+    if folder is None:
+        named = f"there is no run {run!r} in" if run else "no run yet in"
+        raise usage(f"{named} {runs}; `taxi-nb run` makes runs")
+    return folder
+
+
 def report_of(line: str) -> Report:
     """Return the page of the run that the line after ``%report`` names, or of the newest."""
-    from taxi_nb.pipeline.report.past import find_run
     from taxi_nb.pipeline.report.site import page_of
 
     words = line.split()
     if len(words) > 1:
         raise usage(USAGE)
-    runs = project_root() / "runs"
-    folder = find_run(runs, words[0] if words else None)
-    if folder is None:
-        named = f"there is no run {words[0]!r} in" if words else "no run yet in"
-        raise usage(f"{named} {runs}; `taxi-nb run` makes runs")
+    runs, folder = project_root() / "runs", folder_of(words[0] if words else None)
     try:
         page = page_of(folder)
     except (OSError, ValueError) as error:
