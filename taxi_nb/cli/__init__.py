@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -113,8 +114,10 @@ def main() -> None:
     # seconds for a check that no notebook needs, and that is left out without this package.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     # Pydantic would look for plug-ins among all installed packages; kernels have pydantic as it is.
-    pydantic_plugins: Any = import_module("pydantic.plugin._loader")
-    pydantic_plugins._plugins = {}
+    # Where a later pydantic has no such place it looks for them, which only takes longer.
+    with suppress(ImportError):
+        pydantic_plugins: Any = import_module("pydantic.plugin._loader")
+        pydantic_plugins._plugins = {}
     # What a command imports and reads stays: to look through it for garbage again and again is
     # for nothing.
     gc.set_threshold(50_000)
