@@ -196,8 +196,9 @@ class PoolKernelManager(AsyncKernelManager):
     ) -> None:
         super().__init__()
         # Half of it is left to a kernel that was asked to end; Jupyter's 5 s are too few on a busy
-        # machine, and what a notebook does at its exit would be cut off.
-        self.shutdown_wait_time = 20.0
+        # machine, and what a notebook does at its exit would be cut off. Now and then ipykernel
+        # waits for each of its two streams 10 s (`OutStream.flush_timeout`), and ends after it.
+        self.shutdown_wait_time = 50.0
         self._make_provisioner = make_provisioner
         self._env = env
         self.started = 0.0
