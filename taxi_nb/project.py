@@ -49,18 +49,23 @@ def is_project(folder: Path) -> bool:
 
 
 def default_experiment() -> str:
-    """Return the experiment of runs that name no other: the project's own name.
+    """Return the experiment of runs that name no other: the project's name, or its folder's."""
+    return project_name() or project_root().name or "project"
+
+
+def project_name() -> str | None:
+    """Return the name that every checkout of the project has; None if it has none.
 
     It is ``experiment`` of ``[tool.taxi-nb]`` in ``pyproject.toml``, or else the name of the
-    project there, so that every checkout has one; without either, the folder's.
+    project there.
     """
-    root = project_root()
     try:
-        said = tomllib.loads((root / _SETTINGS).read_text("utf-8"))
+        said = tomllib.loads((project_root() / _SETTINGS).read_text("utf-8"))
     except (OSError, ValueError):
         said = {}
     own = said.get("tool", {}).get("taxi-nb", {}).get("experiment")
-    return str(own or said.get("project", {}).get("name") or root.name or "project")
+    name = own or said.get("project", {}).get("name")
+    return str(name) if name else None
 
 
 def command(arguments: str, target: str | None = None) -> str:

@@ -35,9 +35,10 @@ _SHARE_OF_PAGE = 10
 
 
 @contextmanager
-def books_of(pipeline: Pipeline) -> Iterator[PipelineTracking]:
+def books_of(pipeline: Pipeline, experiment: str | None = None) -> Iterator[PipelineTracking]:
     """Give a block the pipeline's store, in which what killed runs left open has been closed.
 
+    The `experiment` is that of a run which was opened, perhaps in a folder of another name.
     A signal waits meanwhile, but for the parts of the block that are `GATE.opened`. What fails in
     the store is a StoreError.
     """
@@ -48,7 +49,7 @@ def books_of(pipeline: Pipeline) -> Iterator[PipelineTracking]:
     if pipeline.artifact_root:
         os.environ[ARTIFACT_ROOT_VARIABLE] = pipeline.artifact_root
     with GATE.closed(), errors_of_store(tracking_uri()):
-        tracking = PipelineTracking(pipeline.experiment)
+        tracking = PipelineTracking(experiment or pipeline.experiment)
         tracking.close_abandoned(partial(ending_of, pipeline.root / RUNS))
         yield tracking
 

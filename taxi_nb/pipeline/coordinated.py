@@ -253,7 +253,7 @@ def close_coordinated(pipeline: Pipeline, run: CoordinatedRun) -> RunRecord:
     run.recall()
     steps = run.record.steps
     is_good = all(step.status.is_good for step in steps)
-    with books_of(pipeline) as tracking:
+    with books_of(pipeline, run.opened.experiment) as tracking:
         began = datetime.fromisoformat(run.opened.started)
         seconds = (datetime.now(UTC) - began).total_seconds()
         keeper = RecordKeeper(run.record, pipeline.file, run.folder, tracking, seconds)

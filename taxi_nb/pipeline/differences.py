@@ -20,6 +20,7 @@ from taxi_nb.secrets.addresses import variable_without_credentials
 from taxi_nb.tracking.names import CHECKS_VARIABLE, PROMOTE_VARIABLE
 
 TITLES = ("store", "experiment", "notebook")
+_UNNAMED = "of the folder's name"
 # What the pipeline hands its steps: why one runs again where it is another now, and none.
 _HANDED = {
     CHECKS_VARIABLE: ("the checks of the data are others", "the data are no longer checked"),
@@ -81,7 +82,7 @@ def differences(result: StepResult, present: Present) -> Iterator[str]:
     for title in ("experiment", "notebook") if result.is_away else TITLES:
         old, new = getattr(used, title), getattr(present.inputs, title)
         if old != new:
-            yield f"{title} {old} -> {new}"
+            yield f"{title} {old or _UNNAMED} -> {new or _UNNAMED}"
     yield from _parameters(used.parameters, present.inputs.parameters)
     yield from _cells(used.cells, present.inputs.cells)
     yield from _modules(used.modules, present)

@@ -20,7 +20,7 @@ from taxi_nb.secrets.addresses import without_credentials
 from taxi_nb.tracking.environment import installed_versions
 from taxi_nb.tracking.experiments import artifact_root
 from taxi_nb.tracking.file_addresses import folder_of, sqlite_file
-from taxi_nb.tracking.store import experiment_name, tracking_uri
+from taxi_nb.tracking.store import said_experiment, tracking_uri
 from taxi_nb.tracking.stored_runs import finished_runs
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Memory:
         self.pipeline = pipeline
         self.uri = pipeline.tracking_uri or tracking_uri()
         self.store = without_credentials(self.uri)
-        self.experiment = experiment_name(pipeline.experiment)
+        self.experiment = said_experiment(pipeline.experiment) or ""
         self.results = KeptResults(pipeline.root / RUNS)
         self.digests = FileDigests(self.results.folder / "digests.json")
         self.shared = _shared(pipeline)

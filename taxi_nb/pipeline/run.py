@@ -59,6 +59,11 @@ class Keeper(Outcomes, Protocol):
 
     run_id: str
 
+    @property
+    def record(self) -> RunRecord:
+        """The run's record, as far as it goes."""
+        ...
+
     def update(self, *results: StepResult) -> None:
         """Note what steps have come to."""
 
@@ -114,7 +119,7 @@ def run_step(
 
     Raises what `run_pipeline` does. The step's run in MLflow is closed then.
     """
-    with books_of(pipeline) as tracking:
+    with books_of(pipeline, keeper.record.experiment) as tracking:
         made = Plan((planned,))
         run = _Run(pipeline, pool, listener, memory, made, keeper, folder, tracking)
         import papermill  # noqa: F401  # As below.

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from taxi_nb.project import default_experiment, project_root
+from taxi_nb.project import default_experiment, project_name, project_root
 from taxi_nb.secrets.addresses import user_info, without_credentials
 from taxi_nb.secrets.mlflow_boundary import hide_secrets_in_stores
 from taxi_nb.tracking._reaching import POSTGRES, SERVER
@@ -26,7 +26,15 @@ def tracking_uri() -> str:
 
 def experiment_name(given: str | None = None) -> str:
     """Return the name given, or ``MLFLOW_EXPERIMENT_NAME``, or the project's default."""
-    return given or os.environ.get(EXPERIMENT_VARIABLE) or default_experiment()
+    return said_experiment(given) or default_experiment()
+
+
+def said_experiment(given: str | None = None) -> str | None:
+    """Return the name of the experiment as `experiment_name` does; None if only a folder has one.
+
+    What decides whether results hold has to be the same in every checkout, wherever it lies.
+    """
+    return given or os.environ.get(EXPERIMENT_VARIABLE) or project_name()
 
 
 def connect(experiment: str | None = None) -> str:

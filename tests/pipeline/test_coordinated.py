@@ -148,7 +148,7 @@ def test_machines_that_share_no_disk_share_a_run(
     (two_steps.root / "mlflow.db").unlink()
     machines = []
     for number in range(4):
-        root = shutil.copytree(two_steps.root, tmp_path / f"machine {number}")
+        root = shutil.copytree(two_steps.root, tmp_path / f"machine {number}" / f"copy {number}")
         machines.append(CommandLine(root, taxi_nb.warm))
 
     def on(number: int, *arguments: str) -> str:
@@ -165,6 +165,11 @@ def test_machines_that_share_no_disk_share_a_run(
     assert "read 42" in (folder / "02_b.ipynb").read_text()
     assert "read 42" in (folder / "02_b.html").read_text()
     assert (results / "runs" / run / "index.html").is_file()
+    # Nothing names the project but its folder, and these have several names: it is one run.
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    runs = runs_of(store)
+    assert sorted(one.info.run_name for one in runs) == ["01_a", "02_b", run]
+    assert len({one.info.experiment_id for one in runs}) == 1
 
 
 def test_all_steps_are_of_one_commit_and_one_file(two_steps: Project, taxi_nb: CommandLine) -> None:
