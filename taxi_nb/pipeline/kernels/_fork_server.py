@@ -1,7 +1,7 @@
 """The process that kernels are forked from: it imports libraries once and then only forks.
 
 Run by path, ``python _fork_server.py SETTINGS``, with a Unix socket (the *control* socket) that
-it inherits. It uses the standard library and a module beside it that it forgets again, so no
+it inherits. It uses the standard library and modules beside it that it forgets again, so no
 kernel forked from it holds a module of this project that the notebook did not import.
 
 The protocol
@@ -21,11 +21,9 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import ctypes
 import gc
 import importlib
 import json
-import logging
 import os
 import select
 import shutil
@@ -35,37 +33,26 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from taxi_nb.pipeline.kernels._kernel_process import KernelRequest, become_kernel, send
     from taxi_nb.pipeline.kernels._process_groups import EndedLeader, has_ended
 else:  # This file's folder is on the path of a program that is run by path.
+    from _kernel_process import KernelRequest, become_kernel, send
     from _process_groups import EndedLeader, has_ended
 
 # Importing these does something that depends on the kernel it happens in (registering figures
 # with the shell, choosing a progress bar), so every kernel has to import them itself. The
 # project's own code, of which MLflow imports a plug-in, must be read by each kernel, too.
 KERNEL_SPECIFIC = (
-    *("taxi_nb", "_process_groups", "ipywidgets", "matplotlib_inline"),
+    *("taxi_nb", "_kernel_process", "_process_groups", "ipywidgets", "matplotlib_inline"),
     *("tqdm.auto", "tqdm.autonotebook", "tqdm.notebook"),
 )
 
-# How long a thread that is to end may take, and the last messages of a kernel.
+# How long a thread that is to end may take.
 THREAD_GRACE_SECONDS = 1.0
-CONTROL_GRACE_SECONDS = 2.0
 GROUP_POLL_MILLISECONDS = 5
-
-PR_SET_PDEATHSIG = 1
-
-
-@dataclass(frozen=True)
-class KernelRequest:
-    """The file descriptors of a kernel that a forked child has to become."""
-
-    channel: socket.socket
-    stdout: int
-    stderr: int
 
 
 # --- importing -------------------------------------------------------------------------------
@@ -195,7 +182,7 @@ class Server:
         for fd in fds[1:]:
             os.close(fd)
         if threads:
-            _send(channel, {"refused": f"threads are running: {', '.join(threads)}"})
+            send(channel, {"refused": f"threads are running: {', '.join(threads)}"})
             channel.close()
         return False, None
 
@@ -236,141 +223,8 @@ class Server:
             channel = self._channels.pop(pid)
             with contextlib.suppress(KeyError):
                 self._poll.unregister(channel)
-            _send(channel, {"returncode": os.waitstatus_to_exitcode(status)})
+            send(channel, {"returncode": os.waitstatus_to_exitcode(status)})
             channel.close()
-
-
-def _send(channel: socket.socket, message: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):
-        channel.sendall(json.dumps(message).encode() + b"\n")
-
-
-# --- the kernel ------------------------------------------------------------------------------
-
-
-def become_kernel(request: KernelRequest, server_pid: int, set_by_imports: dict[str, str]) -> None:
-    """Turn this forked child into the process that a freshly started ipykernel would be.
-
-    `set_by_imports` are variables that libraries set while they were imported, and count on.
-    """
-    os.setsid()
-    _die_with_server(server_pid)
-    _send(request.channel, {"pid": os.getpid()})
-    with request.channel, request.channel.makefile("rb") as file:
-        line = file.readline()
-    if not line.endswith(b"\n"):
-        os._exit(1)
-    launch = json.loads(line)
-    _take_streams(request.stdout, request.stderr)
-    _take_environment(set_by_imports | launch["env"])
-    _take_place(launch["argv"], launch["cwd"])
-    # Or all kernels would draw the same numbers; `random` is seeded by a fork itself.
-    if numpy_random := sys.modules.get("numpy.random"):
-        numpy_random.seed()
-    gc.enable()
-    _run_kernel(server_pid)
-
-
-def _die_with_server(server_pid: int) -> None:
-    """Ask for SIGKILL on the server's death; elsewhere than on Linux, ipykernel polls for it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != server_pid:
-        os._exit(1)
-
-
-def _take_streams(stdout: int, stderr: int) -> None:
-    for target, source in ((1, stdout), (2, stderr)):
-        os.dup2(source, target)
-        os.close(source)
-    # The server's own output was no terminal.
-    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
-
-
-def _take_environment(env: dict[str, str]) -> None:
-    old = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(env)
-    time.tzset()
-    _take_python_path(env.get("PYTHONPATH", ""), old.get("PYTHONPATH", ""))
-    for user_api, names in THREAD_VARIABLES.items():
-        if any(env.get(name) != old.get(name) for name in names):
-            _limit_threads(user_api, [env.get(name, "") for name in names])
-
-
-def _take_python_path(new: str, old: str) -> None:
-    if new == old:
-        return
-    gone = {os.path.abspath(entry) for entry in old.split(os.pathsep)} if old else set()
-    added = [os.path.abspath(entry) for entry in new.split(os.pathsep)] if new else []
-    sys.path[:] = added + [entry for entry in sys.path if entry not in gone]
-
-
-# The variables that each kind of library reads when it is loaded, the strongest first.
-THREAD_VARIABLES = {
-    "blas": ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"),
-    "openmp": ("OMP_NUM_THREADS",),
-}
-
-
-def _limit_threads(user_api: str, given: Iterable[str]) -> None:
-    """Limit loaded libraries to the first number that is given, or to the usable processors."""
-    numbers = (text.split(",")[0].strip() for text in given)
-    number = next((int(number) for number in numbers if number.isdigit()), 0)
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    with contextlib.suppress(ImportError):
-        import threadpoolctl
-
-        threadpoolctl.threadpool_limits(number or usable, user_api=user_api)
-
-
-def _take_place(argv: list[str], cwd: str) -> None:
-    """Stand where ``python -m ipykernel_launcher`` would: arguments, directory, import path."""
-    import ipykernel_launcher
-
-    sys.orig_argv[:] = argv
-    sys.argv[:] = [str(ipykernel_launcher.__file__), *argv[argv.index("-m") + 2 :]]
-    # Imported here only for its path, while a spawned kernel has it as `__main__` alone.
-    del sys.modules["ipykernel_launcher"]
-    os.chdir(cwd)
-    importlib.invalidate_caches()
-    # Modules keep these from when they were imported or first used.
-    process: Any = sys.modules.get("multiprocessing.process")
-    if process is not None:
-        process.ORIGINAL_DIR = cwd
-        process.current_process().authkey = os.urandom(32)
-    tempfile: Any = sys.modules.get("tempfile")
-    if tempfile is not None:
-        tempfile.tempdir = None
-
-
-def _run_kernel(server_pid: int) -> None:
-    from ipykernel.kernelapp import IPKernelApp
-
-    # JPY_PARENT_PID was read when the class was made, in the server.
-    os.environ["JPY_PARENT_PID"] = str(server_pid)
-    handlers = _handlers_on(sys.stderr)
-    app = IPKernelApp.instance(parent_handle=server_pid)
-    app.initialize()  # type: ignore[no-untyped-call]
-    # Which matplotlib would obey if it were imported now.
-    if (matplotlib := sys.modules.get("matplotlib")) and os.environ.get("MPLBACKEND"):
-        matplotlib.rcParams["backend"] = os.environ["MPLBACKEND"]
-    # Libraries that are imported in a notebook log to the notebook.
-    for handler in handlers:
-        handler.setStream(sys.stderr)
-    app.start()  # type: ignore[no-untyped-call]
-    # The reply to a shutdown request has to be out before `IPKernelApp.close`, at exit, ends its
-    # way. Otherwise the thread now and then waits for ever for another that has ended, and the
-    # kernel for it, until a signal kills it and no exit handler of a library runs.
-    if app.control_thread is not None and app.control_thread.is_alive():
-        app.control_thread.stop()
-        app.control_thread.join(CONTROL_GRACE_SECONDS)
-
-
-def _handlers_on(stream: Any) -> list[logging.StreamHandler[Any]]:
-    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-    handlers = (h for logger in loggers for h in getattr(logger, "handlers", ()))
-    return [h for h in handlers if isinstance(h, logging.StreamHandler) and h.stream is stream]
 
 
 # --- the program -----------------------------------------------------------------------------

@@ -38,6 +38,9 @@ SHELL_SECONDS = 1.0
 IOPUB_SECONDS = 0.2
 RECONNECT_MILLISECONDS = 10
 
+# Stands for ipykernel's launcher, and ends when it is asked to.
+_KERNEL = Path(__file__).with_name("_kernel_process.py")
+
 # How often to look for the end of a kernel that was told to end.
 POLL_SECONDS = 0.01
 
@@ -55,7 +58,9 @@ class SpawnProvisioner(LocalProvisioner):
         return getattr(self._latest, "returncode", None)
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        info = await super().launch_kernel(cmd, **kwargs)
+        start = cmd.index("ipykernel_launcher") + 1
+        program = [cmd[0], str(_KERNEL), *cmd[start:]]
+        info = await super().launch_kernel(program, **kwargs)
         assert self.process is not None
         self._watch(SpawnedProcess(self.process) if hasattr(os, "waitid") else self.process)
         return info
@@ -196,9 +201,8 @@ class PoolKernelManager(AsyncKernelManager):
     ) -> None:
         super().__init__()
         # Half of it is left to a kernel that was asked to end; Jupyter's 5 s are too few on a busy
-        # machine, and what a notebook does at its exit would be cut off. Now and then ipykernel
-        # waits for each of its two streams 10 s (`OutStream.flush_timeout`), and ends after it.
-        self.shutdown_wait_time = 50.0
+        # machine, and what a notebook does at its exit would be cut off.
+        self.shutdown_wait_time = 20.0
         self._make_provisioner = make_provisioner
         self._env = env
         self.started = 0.0
