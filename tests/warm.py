@@ -223,13 +223,13 @@ def _watch(pid: int, status: int) -> None:
     os._exit(0)
 
 
-def be_kernel_server(request: Mapping[str, Any], kernels: Any, imported: Any) -> None:
+def be_kernel_server(request: Mapping[str, Any], kernels: Any, kernel: Any, imported: Any) -> None:
     """Be ``python _fork_server.py SETTINGS``, with its libraries imported already."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_WRONLY)
     log, control = request["streams"]
-    kernels._take_streams(nothing, log)
-    kernels._take_environment(request["env"] | imported)
+    kernel._take_streams(nothing, log)
+    kernel._take_environment(request["env"] | imported)
     os.chdir(request["cwd"])
     settings = json.loads(request["argv"][0]) | {"control": control}
     sys.argv[:] = [str(KERNELS / "_fork_server.py"), json.dumps(settings)]
@@ -263,6 +263,7 @@ def main() -> None:
     """Import, when somebody asks for something, then serve."""
     sys.path[0] = str(KERNELS)
     import _fork_server as kernels  # type: ignore[import-not-found]
+    import _kernel_process as kernel  # type: ignore[import-not-found]
 
     del sys.path[0]
     control, modules, servers = json.loads(sys.argv[1])
@@ -275,10 +276,10 @@ def main() -> None:
         raise SystemExit(f"threads would be lost by a fork: {', '.join(threads)}")
     request = serve(socket.socket(fileno=control))
     if not servers:
-        be_kernel_server(request, kernels, set_by_imports)
+        be_kernel_server(request, kernels, kernel, set_by_imports)
         return
-    kernels._take_streams(*request["streams"])
-    kernels._take_environment(set_by_imports | request["env"])
+    kernel._take_streams(*request["streams"])
+    kernel._take_environment(set_by_imports | request["env"])
     os.chdir(request["cwd"])
     listen()
     sys.modules["numpy.random"].seed()
