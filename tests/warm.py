@@ -15,7 +15,6 @@ import io
 import json
 import os
 import runpy
-import select
 import signal
 import socket
 import subprocess
@@ -267,7 +266,8 @@ def main() -> None:
 
     del sys.path[0]
     control, modules, servers = json.loads(sys.argv[1])
-    select.select([control], [], [])
+    if not socket.socket(fileno=os.dup(control)).recv(1, socket.MSG_PEEK):
+        return  # Nobody asked.
     set_by_imports = kernels.preload(modules)
     gc.collect()
     gc.freeze()
