@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from IPython.core.error import UsageError
+
 _OURS = str(Path(__file__).resolve().parent.parent)
 _LIBRARIES = tuple(
     sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")
@@ -26,7 +28,8 @@ def show_short(
     hidden = sum(1 for _ in _chain(frames)) - len(kept)
     shell.showtraceback((kind, error, _linked(kept)))
     sys.last_traceback = frames
-    if hidden:
+    # A magic that was called wrongly is told in one line.
+    if hidden and not isinstance(error, UsageError):
         print(f"{hidden} frames inside taxi_nb are not shown: %tb shows all.", file=sys.stderr)
 
 

@@ -112,8 +112,8 @@ def with_another_step(text: str, notebook: str) -> str:
     if steps.flow_style:
         end = steps.end_mark.index - 1
         before = text[:end].rstrip()
-        comma = "" if before.endswith((",", "[")) else ","
-        longer = f"{before}{comma} {{notebook: {name}}}{text[end:]}"
+        between = "" if before.endswith("[") else " " if before.endswith(",") else ", "
+        longer = f"{before}{between}{{notebook: {name}}}{text[end:]}"
     else:
         newline = "\r\n" if "\r\n" in text else "\n"
         lines = text.splitlines(keepends=True)
@@ -148,7 +148,7 @@ def _steps(text: str) -> Any:
         raise YamlError(str(error).partition("\n")[0], None) from None
     assert isinstance(document, MappingNode)
     found = next(value for key, value in document.value if key.value == "steps")
-    if not isinstance(found, SequenceNode) or not found.value:
+    if not isinstance(found, SequenceNode):
         raise YamlError("has no list `steps` that a step could be added to", None)
     return found
 

@@ -185,6 +185,57 @@ def test_the_launcher_runs_the_pipeline_and_shows_its_page(
     context.close()
 
 
+def test_an_empty_lab_becomes_a_step_and_its_report(
+    lab: str, project: Project, browser: Browser
+) -> None:
+    project.pipeline("steps: []", "default")
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    actions: list[str] = []
+    outputs = page.locator(".jp-OutputArea-output")
+
+    def after(action: str) -> None:
+        """Count what a person did; TAXI_NB_SCREENSHOT names where a picture of it goes."""
+        actions.append(action)
+        if picture := os.environ.get("TAXI_NB_SCREENSHOT"):
+            page.screenshot(path=f"{picture}.{len(actions)}.png")
+
+    def execute(cell: str, shows: str) -> None:
+        page.locator(".jp-Notebook .cm-content").last.click()
+        page.keyboard.type(cell)
+        page.keyboard.press("Shift+Enter")
+        expect(outputs.last).to_contain_text(shows, timeout=60_000)
+
+    page.goto(f"{lab}/lab?token=word")
+    cards = page.locator(".jp-LauncherCard")
+    cards.filter(has_text="Python 3 (ipykernel)").first.click(timeout=120_000)
+    expect(page.get_by_role("button", name="Python 3 (ipykernel) | Idle")).to_be_visible(
+        timeout=60_000
+    )
+    execute("rows = 3\nprint('squares', [n * n for n in range(rows)])", "squares [0, 1, 4]")
+
+    page.keyboard.press("Control+s")
+    page.get_by_role("button", name="Rename and Save").click()
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0)
+    after("save")
+    execute("%to_step 08_squares", "Names that could be parameters: rows")
+    after("look")
+    execute("%to_step 08_squares rows --write", "Written: notebooks/08_squares.ipynb, a step of")
+    after("write")
+    assert actions == ["save", "look", "write"]  # A step, in three actions at most.
+
+    page.get_by_title("New Launcher", exact=True).click()
+    cards.filter(has_text=re.compile("^Run$")).click()
+    wait_for(lambda: [*project.root.glob("runs/*/index.html")], 180)
+    after("run")
+    page.get_by_role("tab", name="Launcher").click()
+    cards.filter(has_text="Report").click()
+    shown = page.frame_locator(".jp-IFrame iframe")
+    expect(shown.get_by_role("link", name="08_squares").first).to_be_visible(timeout=60_000)
+    after("report")
+    context.close()
+
+
 def answers(lab: str, *names: str, token: str = "word") -> list[int]:
     """What the server answers who asks for files in ``runs/``."""
     headers = {"Authorization": f"token {token}"}

@@ -232,6 +232,7 @@ def test_what_cannot_be_a_step_is_told_before_anything_is_written(
     [
         ("", "steps:\n  - notebook: b\n"),
         ("# none yet\n", "# none yet\nsteps:\n  - notebook: b\n"),
+        ("steps: []  # none\n", "steps: [{notebook: b}]  # none\n"),
         ("steps: [{notebook: a}]\n", "steps: [{notebook: a}, {notebook: b}]\n"),
         ("steps: [{notebook: a},]\n", "steps: [{notebook: a}, {notebook: b}]\n"),
         ("steps:\n- notebook: a", "steps:\n- notebook: a\n- notebook: b\n"),
@@ -265,7 +266,7 @@ def test_our_own_pipeline_files_keep_every_letter(file: Path) -> None:
 
 
 def test_a_pipeline_file_without_steps_gets_none() -> None:
-    for text in ("params: {}", "[1]", "steps: {}", "steps: []"):
+    for text in ("params: {}", "[1]", "steps: {}", "steps:"):
         with pytest.raises(YamlError, match="no list `steps`"):
             with_another_step(text, "b")
 
