@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from threading import RLock
+from typing import Any
 
 _SETTINGS = "pyproject.toml"
 # A rule of a Makefile, with its targets.
@@ -48,6 +49,10 @@ def is_project(folder: Path) -> bool:
     return (folder / "params").is_dir() and (folder / "notebooks").is_dir()
 
 
+class SettingsError(ValueError):
+    """The project's ``pyproject.toml`` cannot be used; the message says where and why."""
+
+
 def default_experiment() -> str:
     """Return the experiment of runs that name no other: the project's name, or its folder's."""
     return project_name() or project_root().name or "project"
@@ -57,15 +62,24 @@ def project_name() -> str | None:
     """Return the name that every checkout of the project has; None if it has none.
 
     It is ``experiment`` of ``[tool.taxi-nb]`` in ``pyproject.toml``, or else the name of the
-    project there.
+    project there. Raises SettingsError if the file cannot be read.
     """
+    file = project_root() / _SETTINGS
     try:
-        said = tomllib.loads((project_root() / _SETTINGS).read_text("utf-8"))
-    except (OSError, ValueError):
-        said = {}
-    own = said.get("tool", {}).get("taxi-nb", {}).get("experiment")
-    name = own or said.get("project", {}).get("name")
-    return str(name) if name else None
+        said: Any = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}") from None
+    for keys in (("tool", "taxi-nb", "experiment"), ("project", "name")):
+        found = said
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        if found is not None and not (isinstance(found, str) and found.strip()):
+            raise SettingsError(f"{file}: {'.'.join(keys)} must be a name, got {found!r:.100}")
+        if found:
+            return str(found)
+    return None
 
 
 def command(arguments: str, target: str | None = None) -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from taxi_nb.project import command, data_dir, default_experiment, project_root
+from tests.conftest import Project
+from tests.running import CommandLine
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +71,7 @@ def test_data_is_kept_under_the_root(tmp_path, monkeypatch):
         ("[project]\nname = 'tall'\n", "tall"),
         ("[project]\nname = 'tall'\n[tool.taxi-nb]\nexperiment = 'taller'\n", "taller"),
         ("[tool.ruff]\n", "heights"),
-        ("not toml", "heights"),
+        ("[project]\nname = 'tall'\n[tool]\nother = 1\n", "tall"),
     ],
 )
 def test_the_default_experiment_has_the_projects_name(tmp_path, monkeypatch, said, name):
@@ -78,6 +80,28 @@ def test_the_default_experiment_has_the_projects_name(tmp_path, monkeypatch, sai
     if said is not None:
         (tmp_path / "heights" / "pyproject.toml").write_text(said)
     assert default_experiment() == name
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("[project\nname = 'tall'\n", "line 1"),
+        ("[tool.taxi-nb]\nexperiment = 5\n", "tool.taxi-nb.experiment must be a name, got 5"),
+        ("[project]\nname = ''\n", "project.name must be a name, got ''"),
+    ],
+)
+def test_a_name_that_cannot_be_read_is_not_replaced_by_the_folders(
+    project: Project, taxi_nb: CommandLine, monkeypatch, said: str, problem: str
+) -> None:
+    (project.root / "pyproject.toml").write_text(said)
+    project.notebook("01_a", "1")
+    project.pipeline("steps: [{notebook: 01_a}]")
+    monkeypatch.setenv("TAXI_NB_ROOT", str(project.root))
+    code, out, err = taxi_nb("plan", "params/test.yaml")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"{project.root / 'pyproject.toml'}")
+    assert problem in err
+    assert err.count("\n") == 1
 
 
 def test_a_hint_names_a_command_that_is_there(tmp_path, monkeypatch):

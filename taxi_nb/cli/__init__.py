@@ -18,7 +18,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from taxi_nb.cli._limits import lacking, open_streams, system_errors_end
-from taxi_nb.cli._stopping import FAILURE, say
+from taxi_nb.cli._stopping import FAILURE, USAGE, say
+from taxi_nb.project import SettingsError
 from taxi_nb.tracking.held_folder import remove_abandoned
 from taxi_nb.trips.extras import how_to_install
 
@@ -132,6 +133,9 @@ def main() -> None:
             known = {*_COMMANDS, *_GROUPS}.intersection(arguments[:1])
             (_app_of(*known) if known else _all())(arguments)
             sys.stdout.flush()
+    except SettingsError as error:
+        say(str(error))
+        _leave(USAGE)
     except ModuleNotFoundError as error:
         message = how_to_install(error.name or "")
         if message is None:

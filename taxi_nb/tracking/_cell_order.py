@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from taxi_nb.tracking.origin import Origin, executed_sources
+from taxi_nb.tracking.origin import Origin, executed_sources, stored_cells
 
 # A cell among all of a notebook, from 1, and its source.
 Numbered = tuple[int, str]
@@ -27,9 +26,9 @@ def top_to_bottom(origin: Origin) -> str | None:
     if executed is None or origin.kind != "NOTEBOOK" or origin.file is None:
         return None
     try:
-        cells = enumerate(json.loads(origin.file.read_bytes())["cells"], 1)
+        cells = enumerate(stored_cells(origin.file), 1)
         code = [(n, "".join(cell["source"])) for n, cell in cells if cell["cell_type"] == "code"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ImportError, OSError, ValueError, KeyError, TypeError):
         return None
     why = next(_reasons(executed, code), None)
     return f"no: {why}" if why else "yes"

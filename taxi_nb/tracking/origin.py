@@ -127,8 +127,8 @@ def executed_cells() -> str | None:
     return "\n\n".join(f"# In [{number}]\n{cell}" for number, cell in enumerate(cells, start=1))
 
 
-def _cells(file: Path) -> Any:
-    """Return a notebook's cells."""
+def stored_cells(file: Path) -> Any:
+    """Return the cells of a notebook on disk; ImportError for a text one without jupytext."""
     if file.suffix not in _TEXT:
         return json.loads(file.read_bytes())["cells"]
     import jupytext
@@ -149,7 +149,7 @@ def notebook_parameters(origin: Origin) -> dict[str, Any]:
     import ast
 
     try:
-        cells = _cells(origin.file)
+        cells = stored_cells(origin.file)
         tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
         statements = [s for c in tagged for s in ast.parse("".join(c["source"])).body]
     except (ImportError, OSError, ValueError, KeyError, SyntaxError):

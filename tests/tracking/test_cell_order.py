@@ -67,6 +67,24 @@ def test_a_run_says_whether_its_cells_ran_from_the_top_down(
     assert run.data.tags["taxi_nb.top_to_bottom"] == said
 
 
+@pytest.mark.parametrize(("ran", "said"), [([A, B, C], "yes"), ([A, C], "no: cell 2 did not run")])
+def test_a_notebook_that_is_a_text_says_so_too(
+    shell: InteractiveShell,
+    project: Project,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    ran: list[str],
+    said: str,
+) -> None:
+    text = project.root / "notebooks" / "01_a.py"
+    text.write_text("".join(f"# %%\n{cell}\n\n" for cell in (A, B, C)))
+    monkeypatch.setenv("JPY_SESSION_NAME", str(text))
+    for cell in ran:
+        shell.run_cell(cell, store_history=True)
+    (run,) = runs_of(store)
+    assert run.data.tags["taxi_nb.top_to_bottom"] == said
+
+
 def test_a_script_and_a_step_say_nothing_of_it(project: Project, store: str) -> None:
     from taxi_nb import tracked_run
 

@@ -42,13 +42,13 @@ def is_judged(name: str) -> bool:
 def metric_words(name: str) -> str:
     """Return a metric's name as people say it.
 
-    >>> metric_words("valid_rmse"), metric_words("trips")
-    ('validation RMSE', 'trips')
+    >>> metric_words("valid_rmse"), metric_words("best_holdout_rmse"), metric_words("trips")
+    ('validation RMSE', 'best holdout RMSE', 'trips')
     """
-    first, _, rest = name.partition("_")
-    if first not in _SETS or not rest:
+    first, *rest = name.split("_")
+    if not rest or (first not in _SETS and rest[-1] not in _SHORT):
         return name
-    return " ".join([_SETS[first], *(_SHORT.get(part, part) for part in rest.split("_"))])
+    return " ".join([_SETS.get(first, first), *(_SHORT.get(part, part) for part in rest)])
 
 
 def unit_of(name: str, units: Mapping[str, str]) -> str:
