@@ -12,11 +12,13 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from filelock import FileLock
 
 from taxi_nb.tracking.file_addresses import sqlite_address
 
@@ -92,12 +94,25 @@ def current_project(root: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite store with MLflow's tables and nothing in them: making them takes seconds."""
+    """An SQLite store with MLflow's tables and nothing in them: making them takes seconds.
+
+    All workers share it. MLflow's migrations are read once, as in kernels, not for each store.
+    """
+    from mlflow.store.db import utils
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    folder = tmp_path_factory.mktemp("store")
-    SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts"))
-    return folder / "mlflow.db"
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    made = folder / "empty_store.db"
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            part = folder / "empty_store.part"
+            SqlAlchemyStore(f"sqlite:///{part}", str(folder / "artifacts")).engine.dispose()
+            part.rename(made)
+    newest: Any = utils
+    newest._get_latest_schema_revision = cache(newest._get_latest_schema_revision)
+    return made
 
 
 @pytest.fixture

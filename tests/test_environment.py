@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -115,8 +116,11 @@ def imported(*rooms: str) -> dict[str, set[str]]:
                 names = [node.module or ""]
             for name in names:
                 found.setdefault(name.partition(".")[0], set()).add(str(path))
-    ours = {"taxi_nb", "_typeshed", "_process_groups"}
+    ours = {"taxi_nb", "_typeshed", "_kernel_process", "_process_groups"}
     return {name: by for name, by in found.items() if name not in {*sys.stdlib_module_names, *ours}}
+
+
+packages_distributions = cache(importlib.metadata.packages_distributions)
 
 
 def named(requirements: Iterable[str]) -> set[str]:
@@ -125,14 +129,14 @@ def named(requirements: Iterable[str]) -> set[str]:
 
 def test_what_is_imported_is_named(project: dict[str, list[str]]) -> None:
     extras = [text for name in project if name != "build" for text in project[name]]
-    packages = importlib.metadata.packages_distributions()
+    packages = packages_distributions()
     for name, modules in imported().items():
         brought_by = {normal(one).removesuffix("-cpu") for one in packages.get(name, [name])}
         assert brought_by & named(extras), f"{name}, which {sorted(modules)} import"
 
 
 def test_what_runs_notebooks_needs_no_extra_for_taxis(project: dict[str, list[str]]) -> None:
-    packages = importlib.metadata.packages_distributions()
+    packages = packages_distributions()
     of_taxis = named(project["taxi"])
     for name, modules in imported("pipeline", "review", "tracking", "secrets", "export").items():
         brought_by = {normal(one).removesuffix("-cpu") for one in packages.get(name, [name])}

@@ -49,6 +49,7 @@ WORDS_OF_TAXIS = {"trip", "trips", "taxi", "taxis", "zone", "zones", "pickup", "
 WORDS_OF_TAXIS |= {"borough", "nyc", "tlc"}
 
 
+@cache
 def modules() -> dict[str, Path]:
     found = {}
     skeleton = PACKAGE / "cli" / "skeleton"  # A project of somebody else's.

@@ -9,11 +9,13 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from taxi_nb.pipeline.kernels.pool import KernelPool
 from taxi_nb.pipeline.memory import Memory
 from taxi_nb.pipeline.part import UnknownStepError
 from taxi_nb.pipeline.pipeline_file import read_pipeline
@@ -21,9 +23,11 @@ from taxi_nb.pipeline.plan import EVERY_STEP
 from taxi_nb.pipeline.plan import plan as planned
 from taxi_nb.pipeline.planned import Plan
 from taxi_nb.pipeline.record import RunRecord, Status, StepResult
+from taxi_nb.pipeline.run import run_pipeline
 from taxi_nb.tracking.environment import packages_with_modules
+from taxi_nb.tracking.file_addresses import sqlite_address
 from tests.conftest import Bucket, Project, runs_of, sample_file, texts
-from tests.running import Run
+from tests.running import Listener, Run
 
 PlanOf = Callable[..., dict[str, str]]
 
@@ -50,6 +54,75 @@ def helper(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PYTHONPATH", str(project.root))
     yield path
     sys.modules.pop("helper", None)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A project whose steps have all run, each a notebook of its own."""
+
+    project: Project
+    folder: Path
+    plan: Callable[[], dict[str, str]]
+
+    def notebook(self, name: str) -> Path:
+        return self.project.root / "notebooks" / f"{name}.ipynb"
+
+    def file(self, name: str) -> Path:
+        return self.project.root / name
+
+    def changed(self) -> dict[str, str]:
+        """What the plan says of the steps that are not up to date."""
+        return {name: says for name, says in self.plan().items() if says != "up to date"}
+
+
+@pytest.fixture(scope="module")
+def ran_once(
+    tmp_path_factory: pytest.TempPathFactory, empty_store: Path, warm_pool: KernelPool
+) -> Path:
+    """The folder with that project, its store and its artifacts."""
+    folder = tmp_path_factory.mktemp("ran")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    made = Project(folder / "project")
+    made.notebook("plain", "print('a')")
+    made.notebook("cells", "y = 1", "#md Prose", "%time z = y")
+    made.notebook("typed", "print(x, y)", parameters="x: int = 1\ny: int = 1")
+    made.notebook("reads", READS)
+    made.notebook("tries", "try:\n    open('../maybe.txt')\nexcept FileNotFoundError:\n    pass")
+    made.notebook("lists", "from pathlib import Path\nprint(sorted(Path('../months').iterdir()))")
+    (made.root / "numbers.csv").write_text("1,2,3")
+    (made.root / "months").mkdir()
+    (made.root / "months" / "1.csv").write_text("1")
+    names = sorted(path.stem for path in (made.root / "notebooks").iterdir())
+    steps = [f"{{notebook: {name}, needs: []}}" for name in names if name != "typed"]
+    typed = "{notebook: typed, needs: [], params: {y: 5}}"
+    file = made.pipeline(f"steps: [{', '.join([*steps, typed])}]")
+    with pytest.MonkeyPatch.context() as patch:
+        at_home(folder, made.root, patch)
+        pipeline = read_pipeline(file, made.root)
+        record, _ = run_pipeline(pipeline, pool=warm_pool, listener=Listener())
+    assert record.status is Status.OK
+    return folder
+
+
+def at_home(folder: Path, root: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("MLFLOW_TRACKING_URI", sqlite_address(folder / "mlflow.db"))
+    patch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", str(folder / "artifacts"))
+    patch.setenv("TAXI_NB_ROOT", str(root))
+    patch.chdir(root)
+
+
+@pytest.fixture
+def ran(ran_once: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """A copy of it, in which everything is up to date."""
+    shutil.copytree(ran_once / "project", project.root, symlinks=True, dirs_exist_ok=True)
+    at_home(ran_once, project.root, monkeypatch)
+
+    def plan_again() -> dict[str, str]:
+        pipeline = read_pipeline(project.root / "params" / "test.yaml", project.root)
+        made = planned(pipeline, Memory(pipeline))
+        return {planned.step.name: str(planned) for planned in made.steps}
+
+    return Ran(project, (project.root / "runs" / "latest").resolve(), plan_again)
 
 
 def edit(notebook: Path, number: int, source: str) -> None:
@@ -116,37 +189,25 @@ def test_an_up_to_date_step_points_at_its_former_run_and_notebook(
     ],
 )
 def test_what_changes_no_result_runs_nothing(
-    project: Project, run: Run, plan: PlanOf, change: Callable[[nbformat.NotebookNode], None]
+    ran: Ran, change: Callable[[nbformat.NotebookNode], None]
 ) -> None:
-    path = project.notebook("01_a", "y = 1", "#md Prose")
-    text = "steps: [{notebook: 01_a}]"
-    run(text)
+    path = ran.notebook("cells")
     notebook = nbformat.read(path, as_version=4)
     change(notebook)
     nbformat.write(notebook, path)
-    assert plan(text) == {"01_a": "up to date"}
+    assert ran.changed() == {}
 
 
-def test_a_changed_cell_is_named_as_a_reader_counts(
-    project: Project, run: Run, plan: PlanOf
-) -> None:
-    path = project.notebook("01_a", "y = 1", "#md Prose", "%time z = y")
-    text = "steps: [{notebook: 01_a}]"
-    run(text)
-    edit(path, 4, "%time z = y + 1")
-    assert plan(text) == {"01_a": "will run: notebook cell 4 changed"}
+def test_a_changed_cell_is_named_as_a_reader_counts(ran: Ran) -> None:
+    edit(ran.notebook("cells"), 4, "%time z = y + 1")
+    assert ran.changed() == {"cells": "will run: notebook cell 4 changed"}
 
 
-def test_a_default_that_the_pipeline_does_not_give_is_a_parameter(
-    project: Project, run: Run, plan: PlanOf
-) -> None:
-    path = project.notebook("01_a", "print(x, y)", parameters="x: int = 1\ny: int = 1")
-    text = "steps: [{notebook: 01_a, params: {y: 5}}]"
-    run(text)
-    edit(path, 1, "x: int = 1  # as before\ny: int = 2")
-    assert plan(text) == {"01_a": "up to date"}
-    edit(path, 1, "x: int = 3\ny: int = 2")
-    assert plan(text) == {"01_a": "will run: params.x 1 -> 3"}
+def test_a_default_that_the_pipeline_does_not_give_is_a_parameter(ran: Ran) -> None:
+    edit(ran.notebook("typed"), 1, "x: int = 1  # as before\ny: int = 2")
+    assert ran.changed() == {}
+    edit(ran.notebook("typed"), 1, "x: int = 3\ny: int = 2")
+    assert ran.changed() == {"typed": "will run: params.x 1 -> 3"}
 
 
 def test_a_changed_helper_runs_only_the_notebooks_that_use_it(
@@ -165,81 +226,58 @@ def test_a_changed_helper_runs_only_the_notebooks_that_use_it(
     }
 
 
-def test_a_changed_data_file_runs_its_readers(project: Project, run: Run, plan: PlanOf) -> None:
-    numbers = project.root / "numbers.csv"
-    numbers.write_text("1,2,3")
-    project.notebook("01_a", READS)
-    project.notebook("02_b", "print(2)")
-    text = "steps: [{notebook: 01_a}, {notebook: 02_b}]"
-    run(text)
+def test_a_changed_data_file_runs_its_readers(ran: Ran) -> None:
+    numbers = ran.file("numbers.csv")
     numbers.touch()
-    assert set(plan(text).values()) == {"up to date"}
-    numbers.write_text("1,2,4")
-    assert plan(text)["01_a"] == "will run: numbers.csv changed"
-    assert plan(text)["02_b"] == "up to date"
+    assert ran.changed() == {}
+    numbers.write_text("1,2,4,5")
+    assert ran.changed() == {"reads": "will run: numbers.csv changed"}
     numbers.unlink()
-    assert plan(text)["01_a"] == "will run: numbers.csv is gone"
+    assert ran.changed() == {"reads": "will run: numbers.csv is gone"}
 
 
-def test_a_file_of_the_same_size_and_time_is_still_another(
-    project: Project, run: Run, plan: PlanOf
-) -> None:
-    numbers = project.root / "numbers.csv"
-    numbers.write_text("1,2,3")
-    project.notebook("01_a", READS)
-    text = "steps: [{notebook: 01_a}]"
-    run(text)
+def test_a_file_of_the_same_size_and_time_is_still_another(ran: Ran) -> None:
+    numbers = ran.file("numbers.csv")
+    assert ran.changed() == {}
     before = numbers.stat()
     numbers.write_text("1,2,4")
     os.utime(numbers, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert plan(text) == {"01_a": "will run: numbers.csv changed"}
+    assert ran.changed() == {"reads": "will run: numbers.csv changed"}
 
 
-@pytest.mark.parametrize(
-    "reads",
-    [
-        "import pyarrow.csv as c\nprint(c.read_csv('../numbers.csv'))",
-        "import pandas as pd\nprint(pd.read_csv('../numbers.csv'))",
-        "from pathlib import Path\nprint(Path('../numbers.csv').read_bytes())",
-        "!cat ../numbers.csv",
-        "import subprocess\nprint(subprocess.check_output(['cat', '../numbers.csv']))",
-        "import os\nprint(os.open('../numbers.csv', os.O_RDONLY))",
-        "import multiprocessing as m\nwith m.get_context('fork').Pool(1) as p:\n"
-        "    print(p.map(open, ['../numbers.csv'][:0]), open('../numbers.csv').read())",
-    ],
+WAYS_TO_READ = (
+    "import pyarrow.csv as c\nprint(c.read_csv('../numbers.csv'))",
+    "import pandas as pd\nprint(pd.read_csv('../numbers.csv'))",
+    "from pathlib import Path\nprint(Path('../numbers.csv').read_bytes())",
+    "!cat ../numbers.csv",
+    "import subprocess\nprint(subprocess.check_output(['cat', '../numbers.csv']))",
+    "import os\nprint(os.open('../numbers.csv', os.O_RDONLY))",
+    "import multiprocessing as m\nwith m.get_context('fork').Pool(1) as p:\n"
+    "    print(p.map(open, ['../numbers.csv'][:0]), open('../numbers.csv').read())",
 )
-def test_whatever_reads_a_file_it_is_an_input(
-    project: Project, run: Run, plan: PlanOf, reads: str
-) -> None:
+
+
+def test_whatever_reads_a_file_it_is_an_input(project: Project, run: Run, plan: PlanOf) -> None:
     numbers = project.root / "numbers.csv"
     numbers.write_text("a,b\n1,2\n")
-    project.notebook("01_a", reads)
-    text = "steps: [{notebook: 01_a}]"
+    for number, reads in enumerate(WAYS_TO_READ):
+        project.notebook(f"n{number}", reads)
+    steps = [f"{{notebook: n{number}, needs: []}}" for number in range(len(WAYS_TO_READ))]
+    text = f"steps: [{', '.join(steps)}]"
     assert run(text)[0].status is Status.OK
-    assert plan(text) == {"01_a": "up to date"}
+    assert set(plan(text).values()) == {"up to date"}
     numbers.write_text("a,b\n1,3\n")
-    assert plan(text) == {"01_a": "will run: numbers.csv changed"}
+    assert set(plan(text).values()) == {"will run: numbers.csv changed"}
 
 
-def test_a_file_that_was_not_there_is_an_input_too(
-    project: Project, run: Run, plan: PlanOf
-) -> None:
-    project.notebook("01_a", "try:\n    open('../maybe.txt')\nexcept FileNotFoundError:\n    pass")
-    text = "steps: [{notebook: 01_a}]"
-    run(text)
-    (project.root / "maybe.txt").write_text("now")
-    assert plan(text) == {"01_a": "will run: maybe.txt is new"}
+def test_a_file_that_was_not_there_is_an_input_too(ran: Ran) -> None:
+    ran.file("maybe.txt").write_text("now")
+    assert ran.changed() == {"tries": "will run: maybe.txt is new"}
 
 
-def test_a_new_file_in_a_folder_that_was_listed(project: Project, run: Run, plan: PlanOf) -> None:
-    (project.root / "months").mkdir()
-    (project.root / "months" / "1.csv").write_text("1")
-    project.notebook("01_a", "from pathlib import Path\nprint(sorted(Path('../months').iterdir()))")
-    text = "steps: [{notebook: 01_a}]"
-    run(text)
-    assert plan(text) == {"01_a": "up to date"}
-    (project.root / "months" / "2.csv").write_text("2")
-    assert plan(text) == {"01_a": "will run: the files in months are others"}
+def test_a_new_file_in_a_folder_that_was_listed(ran: Ran) -> None:
+    ran.file("months/2.csv").write_text("2")
+    assert ran.changed() == {"lists": "will run: the files in months are others"}
 
 
 @pytest.mark.slow
@@ -429,19 +467,15 @@ def test_what_is_damaged_is_made_again(project: Project, run: Run, plan: PlanOf)
     assert notebook.read_bytes() == content
 
 
-def test_results_of_older_commits_count_while_they_are_whole(
-    project: Project, run: Run, plan: PlanOf
-) -> None:
-    project.notebook("01_a", "print('a')")
-    text = "steps: [{notebook: 01_a}]"
-    _, folder = run(text)
-    kept = next((project.root / "runs" / ".results" / "keys").rglob("*.json"))
-    known = json.loads(kept.read_text())
-    kept.write_text(json.dumps({k: known[k] for k in known if k not in ("digests", "artifacts")}))
-    assert plan(text) == {"01_a": "up to date"}
-    notebook = folder / "01_a.ipynb"
+def test_results_of_older_commits_count_while_they_are_whole(ran: Ran) -> None:
+    for kept in ran.file("runs/.results/keys").rglob("*.json"):
+        known = json.loads(kept.read_text())
+        left = {k: known[k] for k in known if k not in ("digests", "artifacts")}
+        kept.write_text(json.dumps(left))
+    assert ran.changed() == {}
+    notebook = ran.folder / "plain.ipynb"
     notebook.write_bytes(bytes(notebook.stat().st_size))
-    assert plan(text) == {"01_a": "will run: its executed notebook is not whole"}
+    assert ran.changed() == {"plain": "will run: its executed notebook is not whole"}
     notebook.unlink()
 
 
@@ -549,13 +583,8 @@ def test_an_upstream_run_that_turns_into_another_kind_is_noticed(
     assert step(record, "02_b").reason == "needs 01_a, which ran since"
 
 
-def test_planning_does_not_wait_for_a_writer_of_the_store(
-    project: Project, run: Run, plan: PlanOf
-) -> None:
-    project.notebook("01_a", "print('a')")
-    text = "steps: [{notebook: 01_a}]"
-    run(text)
-    with closing(sqlite3.connect(project.root / "mlflow.db", isolation_level=None)) as writer:
+def test_planning_does_not_wait_for_a_writer_of_the_store(ran: Ran, ran_once: Path) -> None:
+    with closing(sqlite3.connect(ran_once / "mlflow.db", isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
-        assert plan(text) == {"01_a": "up to date"}
+        assert ran.changed() == {}
         writer.execute("ROLLBACK")

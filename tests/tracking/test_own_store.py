@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -75,6 +76,20 @@ def test_a_place_that_somebody_chose_stays(
     assert logged(project.root).is_relative_to(chosen)
 
 
+@pytest.fixture
+def quick_tables(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's tables as its migrations leave them, which take seconds."""
+    with closing(sqlite3.connect(empty_store)) as whole:
+        made = "\n".join(whole.iterdump())
+
+    def make(engine: Any) -> None:
+        with closing(sqlite3.connect(engine.url.database)) as database:
+            database.executescript(made)
+
+    monkeypatch.setattr("mlflow.store.db.utils._initialize_tables", make)
+
+
+@pytest.mark.usefixtures("quick_tables")
 def test_what_a_kill_left_of_a_store_is_made_again(project: Project, empty_store: Path) -> None:
     """An older commit made the tables in place: a kill left some of them, and no version."""
     database = project.root / "mlflow.db"

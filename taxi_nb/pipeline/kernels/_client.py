@@ -25,6 +25,8 @@ SERVER_ENVIRONMENT = {
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    # Or ipykernel's debugger warns of breakpoints that it might miss.
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
 # Libraries read these while they are imported, so that the server must not have them.
 KERNEL_ONLY = ("MPLBACKEND", "JPY_PARENT_PID", "JPY_INTERRUPT_EVENT", "JPY_SESSION_NAME")

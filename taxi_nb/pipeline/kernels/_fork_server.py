@@ -23,6 +23,7 @@ import builtins
 import contextlib
 import gc
 import importlib
+import inspect
 import json
 import os
 import select
@@ -69,9 +70,12 @@ def preload(modules: Iterable[str]) -> dict[str, str]:
             except Exception as error:  # Every kernel tries for itself.
                 print(f"not preloaded: {name}: {type(error).__name__}: {error}", file=sys.stderr)
         _read_migrations()
+        _list_backends()
     finally:
         del builtins.get_ipython  # type: ignore[attr-defined]
     _forget(KERNEL_SPECIFIC)
+    # Each kernel whose cell raises would look where the files of all modules are.
+    inspect.getmodule(preload.__code__)
     return {name: value for name, value in os.environ.items() if name not in before}
 
 
@@ -84,6 +88,13 @@ def _read_migrations() -> None:
     with contextlib.suppress(Exception):  # Every kernel tries for itself.
         newest = database._get_latest_schema_revision()
         database._get_latest_schema_revision = lambda: newest
+
+
+def _list_backends() -> None:
+    """Have matplotlib read all packages' entry points once: each kernel sets its backend."""
+    backends: Any = sys.modules.get("matplotlib.backends")
+    with contextlib.suppress(Exception):  # Every kernel tries for itself.
+        backends.backend_registry.list_all()
 
 
 # Stands for the shell while importing: pandas asks whether it runs in a terminal.

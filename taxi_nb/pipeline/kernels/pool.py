@@ -23,8 +23,9 @@ KernelKind = Literal["fork", "spawn"]
 # and BLAS work when it is imported, and must not care which kernel it is imported in.
 DEFAULT_PRELOAD: tuple[str, ...] = (
     *("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel_launcher"),
-    *("IPython.core.completer", "IPython.core.history", "IPython.core.pylabtools"),
-    *("threadpoolctl", "alembic.command", "alembic.script", "git", "numpy", "numpy.random"),
+    *("ipykernel.debugger", "IPython.core.completer", "IPython.core.history"),
+    *("IPython.core.pylabtools", "threadpoolctl", "alembic.command", "alembic.script", "git"),
+    *("numpy", "numpy.random"),
     *("matplotlib", "matplotlib.pyplot", "matplotlib.backends.backend_agg"),
     *("pandas", "pyarrow", "pyarrow.dataset", "pyarrow.parquet"),
     *("scipy.optimize", "scipy.sparse", "scipy.stats"),

@@ -89,11 +89,12 @@ def _without_pytest(env: Mapping[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="package")
-def root() -> Iterator[Path]:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The one directory for everything temporary, with a path short enough for sockets.
 
     Of these tests alone: it goes with them.
     """
+    tmp_path_factory.getbasetemp()  # That of all tests is not to lie in it.
     path = Path(tempfile.mkdtemp(prefix="k-", dir="/tmp"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(path))
