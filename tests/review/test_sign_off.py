@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from threading import Thread
 
@@ -23,22 +24,37 @@ from taxi_nb.tracking.run_reviews import (
     missing_review,
     reviews_of,
 )
-from tests.conftest import Project, runs_of
+from tests.conftest import Project, current_project, runs_of
 from tests.running import CommandLine
-from tests.trained_models import TrainedModels
+from tests.trained_models import TrainedModels, project_folder
+from tests.warm import WarmPython
+
+
+@pytest.fixture(scope="module")
+def reviewed_project(
+    tmp_path_factory: pytest.TempPathFactory, empty_store: Path, warm_python: WarmPython
+) -> Path:
+    """The root of a project whose one run was approved."""
+    root = project_folder(tmp_path_factory, "reviewed")
+    shutil.copy(empty_store, root / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        project = current_project(root, patch)
+        project.notebook("01_a", "print('a number: 7')")
+        project.pipeline("review: required\nsteps: [{notebook: 01_a}]")
+        taxi_nb = CommandLine(root, warm_python)
+        assert taxi_nb("run", "params/test.yaml")[0] == 0
+        code, out, err = taxi_nb("review", "--approve", "-m", "seven is right", "--by", "Ada")
+    assert (code, err) == (0, "")
+    folder = (root / "runs" / "latest").resolve()
+    assert out.startswith(f"{folder.name} approved by Ada, 20")
+    return root
 
 
 @pytest.fixture
-def reviewed(project: Project, store: str, taxi_nb: CommandLine) -> Path:
-    """The folder of a run that was approved."""
-    project.notebook("01_a", "print('a number: 7')")
-    project.pipeline("review: required\nsteps: [{notebook: 01_a}]")
-    assert taxi_nb("run", "params/test.yaml")[0] == 0
-    code, out, err = taxi_nb("review", "--approve", "-m", "seven is right", "--by", "Ada")
-    assert (code, err) == (0, "")
-    folder = (project.root / "runs" / "latest").resolve()
-    assert out.startswith(f"{folder.name} approved by Ada, 20")
-    return folder
+def reviewed(project: Project, store: str, reviewed_project: Path) -> Path:
+    """The folder of a run that was approved, in a copy of its project."""
+    shutil.copytree(reviewed_project, project.root, symlinks=True, dirs_exist_ok=True)
+    return (project.root / "runs" / "latest").resolve()
 
 
 def test_a_decision_is_in_mlflow_on_the_page_and_never_changed(

@@ -69,10 +69,15 @@ def test_a_poor_default_is_beaten(trained: TrainedModels) -> None:
 
 
 def test_a_search_of_one_trial_is_the_default(trained: TrainedModels) -> None:
-    tuned = tune(trained.training, trained.validation, model="xgboost", max_evals=1)
+    few = {"n_estimators": 5}
+    tuned = tune(trained.training, trained.validation, model="xgboost", params=few, max_evals=1)
     assert (tuned.chosen, len(tuned.trials)) == (0, 1)
+    assert tuned.trials.loc[0, "rounds"] == 5
     assert "no other setting was tried" in tuned.reason
     assert tuned.helped is None
+    # The axis says what was held out.
+    (axes, *_) = plots.tuning_progress(tuned.trials, trained.training).axes
+    assert axes.get_ylabel() == "RMSE (minutes), held out:\n18 Jan 2021 to 31 Jan 2021"
 
 
 def test_few_days_do_not_move_the_default(trained: TrainedModels) -> None:
@@ -147,9 +152,3 @@ def test_whether_tuning_helped_is_said_as_it_is(
     assert "the default setting is wrong by 3.000 minutes (RMSE), and trial 4" in str(found)
     assert "nan" not in str(found)
     assert "inf" not in str(found)
-
-
-def test_the_axis_of_a_search_says_what_was_held_out(trained: TrainedModels) -> None:
-    tuned = tune(trained.training, trained.validation, model="xgboost", max_evals=1)
-    (axes, *_) = plots.tuning_progress(tuned.trials, trained.training).axes
-    assert axes.get_ylabel() == "RMSE (minutes), held out:\n18 Jan 2021 to 31 Jan 2021"

@@ -20,6 +20,7 @@ from taxi_nb.trips._made_month import BROKEN_SHARES
 from taxi_nb.trips.errors import BrokenFileError, TripsError
 from taxi_nb.trips.loading import load_trips
 from taxi_nb.trips.origin import provenance
+from tests.conftest import REPOSITORY
 
 ROWS = 40_000
 TAXIS = ("green", "yellow")
@@ -292,13 +293,13 @@ def test_models_learn_from_january_what_helps_in_february():
     assert 5 < rmse(model.predict(valid[columns])) < 8
 
 
-def test_a_month_that_another_process_makes_at_the_same_time_is_not_replaced(tmp_path, monkeypatch):
+def test_a_month_that_another_process_makes_at_the_same_time_is_not_replaced(tmp_path, warm_python):
     """Kernels side by side need the same month: nobody's file may change while it is read."""
-    monkeypatch.setenv("TAXI_NB_ROOT", str(tmp_path))
     load = "from taxi_nb import load_trips; load_trips('green', ['2021-01'], sample_rows=20_000)"
-    command = [sys.executable, "-c", load]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    assert [process.communicate(timeout=60)[1] for process in processes] == ["", "", ""]
+    env = {**os.environ, "TAXI_NB_ROOT": str(tmp_path)}
+    processes = [warm_python.start(["-c", load], REPOSITORY, env) for _ in range(3)]
+    assert [process.communicate(timeout=60) for process in processes] == [("", "")] * 3
+    assert [process.returncode for process in processes] == [0, 0, 0]
     assert [path.suffix for path in (tmp_path / "data" / "sample").iterdir()] == [".parquet"]
 
 

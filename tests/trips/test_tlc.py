@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -134,14 +133,16 @@ def test_no_progress_bar_without_a_terminal(server, capfd):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_a_progress_bar_on_a_terminal(server, root):
+def test_a_progress_bar_on_a_terminal(server, monkeypatch):
     import pty
     import termios
 
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (25, 100))
-    code = "from taxi_nb import load_trips; load_trips('green', ['2021-01'], 'tlc')"
-    subprocess.run([sys.executable, "-c", code], stderr=theirs, check=True)
+    with open(theirs, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        _load()
+        monkeypatch.undo()
     shown = os.read(ours, 100_000).decode()
     assert NAME in shown
     assert "100%" in shown
