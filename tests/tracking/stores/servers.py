@@ -55,7 +55,7 @@ class Server:
         )
 
     def wait(self) -> None:
-        end = time.monotonic() + 90
+        end = time.monotonic() + 240  # A hang, not a busy machine.
         while not self.answers():
             assert self.process is not None
             assert self.process.poll() is None, f"{self.command} has ended"
@@ -65,8 +65,11 @@ class Server:
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         if self.process:
             self.process.send_signal(number)
-            self.process.wait(20)
-            self.process = None
+            try:
+                self.process.wait(60)
+            finally:
+                self.process.kill()
+                self.process = None
 
 
 @contextmanager
