@@ -40,6 +40,7 @@ def test_a_good_run_exits_0_and_tells_where_to_look(project: Project, taxi_nb: C
     assert latest(project).steps[0].inputs == "01_a.inputs.json"
 
 
+@pytest.mark.slow
 def test_a_failed_run_exits_1_and_names_notebook_cell_and_error(
     project: Project, taxi_nb: CommandLine
 ) -> None:
@@ -214,6 +215,7 @@ def test_a_full_disk_fails_the_run_says_so_and_leaves_no_half_notebook(
         nbformat.validate(nbformat.read(notebook, as_version=4))
 
 
+@pytest.mark.slow
 def test_report_writes_pages_again_compares_runs_and_makes_one_file(
     project: Project, taxi_nb: CommandLine
 ) -> None:

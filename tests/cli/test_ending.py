@@ -56,6 +56,7 @@ def last_lines(out: str) -> list[str]:
     return [line for line in lines[begins + 1 :] if not line.startswith(("page:", "MLflow:"))]
 
 
+@pytest.mark.slow
 def test_the_last_lines_are_the_answer(deciding: Project, taxi_nb: CommandLine) -> None:
     code, out, err = taxi_nb("run", "params/test.yaml")
     assert (code, err) == (0, "")
@@ -103,6 +104,7 @@ def test_the_last_lines_are_the_answer(deciding: Project, taxi_nb: CommandLine) 
     ]
 
 
+@pytest.mark.slow
 def test_steps_of_a_run_that_was_opened_so_promote_nothing(
     deciding: Project, taxi_nb: CommandLine
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_plan_says_what_is_chosen_and_what_is_left_out(
     assert f"{len(chosen)} of 5 steps will run, {left} left out by {given}" in out
 
 
+@pytest.mark.slow
 def test_a_run_of_a_part_says_so_everywhere_and_what_is_left_runs_later(
     four: Project, store: str, taxi_nb: CommandLine
 ) -> None:

@@ -141,6 +141,7 @@ def test_mistakes_are_told_before_anything_runs(
     assert not (project.root / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_failing_check_is_not_tried_again(project: Project, taxi_nb: CommandLine) -> None:
     project.notebook("01_load", LOAD, parameters="months: list[str] = ['2021-01']")
     project.pipeline("checks: {left_out: 0}\nsteps: [{notebook: 01_load, retries: 3}]")

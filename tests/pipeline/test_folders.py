@@ -106,6 +106,7 @@ def test_the_address_of_a_plain_file_is_as_it_was() -> None:
     assert sqlite_address(Path("/home/me/é b/mlflow.db")) == "sqlite:////home/me/é b/mlflow.db"
 
 
+@pytest.mark.slow
 def test_long_values_make_names_that_fit_and_differ(project: Project, run: Run) -> None:
     project.notebook("a", "print(len(query))", parameters="query: str = ''")
     long = ["v" * 400, "v" * 401, "日" * 100, "日" * 101, "a\nb", "€"]

@@ -105,6 +105,7 @@ def test_a_damaged_run_is_named_once_and_keeps_no_other_from_its_pages(tmp_path:
     assert page.count("their records cannot be read: bytes, cut, deep, empty.") == 1
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_nan_stops_neither_its_run_nor_later_ones(
     project: Project, run: Run
 ) -> None:

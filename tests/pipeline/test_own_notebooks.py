@@ -102,6 +102,7 @@ def test_a_papermill_tutorial_with_sub_folders(
     assert "did you mean 'notebooks/extract/extract'?" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["fork", "spawn"])
 def test_a_notebook_that_imports_modules_beside_it(
     project: Project, store: str, taxi_nb: CommandLine, kernel: str
@@ -125,6 +126,7 @@ def test_a_notebook_that_imports_modules_beside_it(
     assert "01_a  will run: helpers/__init__.py: HALF changed" in out
 
 
+@pytest.mark.slow
 def test_a_notebook_that_writes_files_for_the_next(
     project: Project, store: str, taxi_nb: CommandLine
 ) -> None:

@@ -257,6 +257,7 @@ WAYS_TO_READ = (
 )
 
 
+@pytest.mark.slow
 def test_whatever_reads_a_file_it_is_an_input(project: Project, run: Run, plan: PlanOf) -> None:
     numbers = project.root / "numbers.csv"
     numbers.write_text("a,b\n1,2\n")
@@ -302,6 +303,7 @@ def test_a_month_in_a_bucket_is_compared_by_its_version_and_then_by_its_digest(
     assert plan(text)["01_a"].startswith("will run: data green 2021-01 cannot be compared: ")
 
 
+@pytest.mark.slow
 def test_a_file_that_one_step_writes_and_the_next_reads(
     project: Project, run: Run, plan: PlanOf
 ) -> None:
@@ -565,6 +567,7 @@ def test_a_half_written_result_is_no_result(project: Project, run: Run, plan: Pl
     assert plan(text) == {"01_a": "up to date"}
 
 
+@pytest.mark.slow
 def test_an_upstream_run_that_turns_into_another_kind_is_noticed(
     project: Project, run: Run, store: str
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import nbformat
+import pytest
 from mlflow import MlflowClient
 
 from taxi_nb.pipeline.record import RunRecord, Status
@@ -78,6 +79,7 @@ def test_a_cell_that_raises_fails_its_step_and_the_rest_is_skipped(
     assert [r.info.status for r in runs_of(store)] == ["FAILED", "FAILED"]
 
 
+@pytest.mark.slow
 def test_a_step_that_takes_too_long_is_ended(project: Project, store: str, run: Run) -> None:
     project.notebook("01_a", "print('so far')", "import time; time.sleep(60)", "1")
     record, folder = run("steps: [{notebook: 01_a, timeout: 4s}]")
@@ -116,6 +118,7 @@ def test_a_crash_leaves_its_stack_beside_the_notebook(project: Project, run: Run
     assert "Segmentation fault" in (folder / "01_a.log").read_text()
 
 
+@pytest.mark.slow
 def test_sys_exit_with_a_code_is_a_failure_and_without_one_is_not(
     project: Project, run: Run
 ) -> None:

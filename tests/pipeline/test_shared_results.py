@@ -98,6 +98,7 @@ def test_another_checkout_runs_nothing_and_has_the_files(machines: Machines) -> 
     assert machines.plan(other)[1].summary == "nothing will run"
 
 
+@pytest.mark.slow
 def test_what_differs_runs_and_says_why(machines: Machines) -> None:
     machines.run(machines.checkout("one"))
     another_value = machines.checkout("another value", x=4)
@@ -149,6 +150,7 @@ def test_what_is_damaged_is_not_used_and_its_step_runs(
     assert taxi_nb("results", "list", *place)[1].count("shared by") == 2
 
 
+@pytest.mark.slow
 def test_two_that_finish_the_same_step_at_once_share_it_and_a_third_goes_on(
     machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:

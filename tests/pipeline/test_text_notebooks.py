@@ -56,6 +56,7 @@ print("x is", x)
 """
 
 
+@pytest.mark.slow
 def test_they_run_and_run_again_when_their_code_changes(
     project: Project, store: str, taxi_nb: CommandLine
 ) -> None:

@@ -48,6 +48,7 @@ def evil(marker: Path) -> str:
     return f"open({str(marker)!r}, 'w').close()\n"
 
 
+@pytest.mark.slow
 def test_code_that_was_exchanged_does_not_run(
     files: Path, tmp_path: Path, three_champions: TrainedModels, project: Project
 ) -> None:

@@ -66,6 +66,7 @@ def test_the_same_run_twice_is_one_version_and_stays_champion(trained: TrainedMo
     assert aliases() == {"champion": "1", "challenger": "1"}
 
 
+@pytest.mark.slow
 def test_where_nothing_is_to_be_promoted_the_gate_judges_and_nothing_moves(
     trained: TrainedModels, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +166,7 @@ def test_the_number_of_candidates_reaches_decision_and_history(trained: TrainedM
     assert promote_if_better(trained.run("good"), others).candidates == 1
 
 
+@pytest.mark.slow
 def test_the_spread_of_seeds_is_said_where_it_is_known(store: str, trained: TrainedModels) -> None:
     params = {"n_estimators": 2, "max_depth": 3}
 

@@ -16,6 +16,7 @@ from taxi_nb.cli import app
 from taxi_nb.pipeline.pipeline_file import read_pipeline
 from taxi_nb.registry.promotion import promote
 from taxi_nb.registry.versions import RegistryError
+from taxi_nb.tracking.file_addresses import sqlite_address
 from taxi_nb.tracking.names import KIND_TAG, PARENT_TAG, PIPELINE_RUN_TAG
 from taxi_nb.tracking.run_reviews import (
     NEEDS_REVIEW_TAG,
@@ -39,6 +40,8 @@ def reviewed_project(
     shutil.copy(empty_store, root / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         project = current_project(root, patch)
+        # MLflow leaves the address of the last test's store in the environment.
+        patch.setenv("MLFLOW_TRACKING_URI", sqlite_address(root / "mlflow.db"))
         project.notebook("01_a", "print('a number: 7')")
         project.pipeline("review: required\nsteps: [{notebook: 01_a}]")
         taxi_nb = CommandLine(root, warm_python)

@@ -84,6 +84,7 @@ def test_the_value_of_a_secret_is_in_no_file_of_a_run(
     assert data.params["direct"] == data.tags["direct"] == data.tags["tag"] == "[env:API_TOKEN]"
 
 
+@pytest.mark.slow
 def test_a_kernel_that_no_pipeline_started_hides_secrets_too(project: Project, token: str) -> None:
     path = project.notebook("01_lab", READ, SHOW, "raise RuntimeError(value)", parameters=None)
     notebook = nbformat.read(path, as_version=4)

@@ -210,6 +210,7 @@ class Shell:
         self.user_ns = names
 
 
+@pytest.mark.slow
 def test_a_script_is_known_by_its_path(checkout: Project) -> None:
     script = checkout.root / "nightly.py"
     script.write_text("from taxi_nb import tracked_run\nwith tracked_run('nightly'):\n    pass\n")

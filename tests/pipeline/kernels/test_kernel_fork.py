@@ -53,6 +53,7 @@ me = sys.modules["__main__"]
 """
 
 
+@pytest.mark.slow
 def test_state_is_that_of_a_spawned_kernel(
     fork_pool: KernelPool, spawn_pool: KernelPool, execute: Execute
 ) -> None:

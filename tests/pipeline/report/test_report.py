@@ -199,6 +199,7 @@ def test_a_site_of_reused_steps_alone_needs_no_nbconvert(tmp_path: Path) -> None
     assert not {"nbconvert", "nbformat", "nbdime"} & set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_thirty_megabytes_of_output_make_a_small_page_that_says_so(tmp_path: Path) -> None:
     lines = "".join(f"line {number}\n" for number in range(2_500_000))
     html = f"<table>{'<tr><td>1</td></tr>' * 100_000}</table>"
