@@ -47,6 +47,7 @@ def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[st
     mlflow.set_tracking_uri(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "folder", [*FOLDERS, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
 )

@@ -25,6 +25,7 @@ def ran(project: Project) -> RunRecord:
     return RunRecord.read(project.root / "runs" / "latest" / "run.json")
 
 
+@pytest.mark.slow
 def test_course_homework_with_magics_and_a_download(
     project: Project,
     store: str,

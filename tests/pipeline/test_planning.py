@@ -327,6 +327,7 @@ def test_a_file_that_one_step_writes_and_the_next_reads(
     assert plan(text, "x=2")["01_a"] == "will run: made.txt, which it wrote, is gone"
 
 
+@pytest.mark.slow
 def test_a_step_that_names_its_needs_runs_again_with_them(
     project: Project, run: Run, plan: PlanOf
 ) -> None:

@@ -173,6 +173,7 @@ def test_a_cell_that_is_meant_to_raise_or_to_be_skipped_is(project: Project, run
     assert "never" not in shown
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_slower_than_the_kernel_loses_nothing(project: Project, run: Run) -> None:
     """A socket of the kernel's would drop what is past 1,000 messages."""
     project.notebook(

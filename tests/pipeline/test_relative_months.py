@@ -127,6 +127,7 @@ def test_a_notebook_may_have_a_parameter_of_that_name(project: Project) -> None:
     assert values(pipeline) == {"month": "2023-02"}
 
 
+@pytest.mark.slow
 def test_plan_run_and_record_say_which_month_was_meant(
     project: Project, taxi_nb: CommandLine, store: str
 ) -> None:

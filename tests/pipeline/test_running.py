@@ -134,6 +134,7 @@ def test_sys_exit_with_a_code_is_a_failure_and_without_one_is_not(
         assert "never" not in texts(folder / "01_a.ipynb")
 
 
+@pytest.mark.slow
 def test_a_step_is_tried_again_as_often_as_it_may(project: Project, store: str, run: Run) -> None:
     project.notebook(
         "01_a",

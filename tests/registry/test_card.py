@@ -155,6 +155,7 @@ def test_names_on_the_card_are_text_and_not_markup(trained: TrainedModels) -> No
     assert r"&lt;img src=x> \[me\](http://x) \| \`rm\`" in model_card(NAME, "1")
 
 
+@pytest.mark.slow
 def test_a_card_too_long_for_a_description_leaves_its_tables_to_the_artifact(
     trained: TrainedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,7 @@ def test_where_there_is_no_champion_the_first_waits_too(trained: TrainedModels) 
     assert decision.reason.startswith("there was no champion")
 
 
+@pytest.mark.slow
 def test_a_sign_off_is_for_one_version_and_its_files(protected: TrainedModels) -> None:
     promote_if_better(protected.run("fair"), protected.validation)
     promote_if_better(protected.run("good"), protected.validation)
@@ -122,6 +123,7 @@ def test_a_sign_off_can_be_taken_back_and_a_protection_too(protected: TrainedMod
     assert promote("2", reason="now").after == "2"
 
 
+@pytest.mark.slow
 def test_who_when_and_why_are_shown_and_stay(protected: TrainedModels) -> None:
     promote_if_better(protected.run("good"), protected.validation)
     sign_off("2", by="Grace Hopper", reason="looked at Queens")
@@ -158,6 +160,7 @@ def test_of_two_at_once_both_are_kept(protected: TrainedModels) -> None:
     assert [one.number for one in approvals(NAME).all] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_verify_finds_the_protection_that_a_run_found(
     protected: TrainedModels, store: str, empty_store: Path, tmp_path: Path
 ) -> None:

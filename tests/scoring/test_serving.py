@@ -224,6 +224,7 @@ def test_a_shadow_is_compared_with_the_champion_as_soon_as_durations_are_known(
     assert answer.groupby("role").size().to_dict() == {"champion": 600, "shadow": 600}
 
 
+@pytest.mark.slow
 def test_a_challenger_answers_its_share_and_the_same_request_always(
     three_champions: TrainedModels, months: str, project: Any
 ) -> None:

@@ -41,6 +41,7 @@ def test_trial_0_is_the_default_and_stays_where_chance_explains_the_rest(
         assert won["gain"] > 2 * won["gain_error"]
 
 
+@pytest.mark.slow
 def test_a_poor_default_is_beaten(trained: TrainedModels) -> None:
     poor = starved({})
     tuned = tune(

@@ -119,7 +119,7 @@ def pools(root: Path, execute: Execute) -> Iterator[Callable[[KernelKind], Kerne
         yield made.__getitem__
 
 
-@pytest.fixture(params=get_args(KernelKind))
+@pytest.fixture(params=["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def pool(request: pytest.FixtureRequest, pools: Callable[[KernelKind], KernelPool]) -> KernelPool:
     """Each of the two pools."""
     return pools(request.param)
