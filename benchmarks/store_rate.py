@@ -46,13 +46,16 @@ def main() -> None:
     parser.add_argument("--writers", type=int, nargs="+", default=[1, 8])
     given = parser.parse_args()
     from taxi_nb.tracking.experiments import open_experiment
+    from taxi_nb.tracking.file_addresses import sqlite_address
 
+    # A server's client would print a line for each run.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder).resolve()
         os.environ.update(TAXI_NB_ROOT=folder, MLFLOW_DEFAULT_ARTIFACT_ROOT=str(place / "kept"))
         is_own = given.store == "sqlite"
-        address = f"sqlite:///{place / 'mlflow.db'}" if is_own else given.store
+        address = sqlite_address(place / "mlflow.db") if is_own else given.store
         experiment = open_experiment(address, f"rate {os.getpid()}")
         for writers in given.writers:
             with context.Manager() as manager, context.Pool(writers) as pool:

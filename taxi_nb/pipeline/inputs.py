@@ -46,7 +46,7 @@ class Inputs:
     cells: Mapping[str, str]
     parameters: Mapping[str, Any]
     store: str
-    # Empty where nothing but a folder names it: results hold in other folders, too.
+    # Empty where nothing but a folder names it: that of another checkout may have another name.
     experiment: str
     # Path -> definition -> digest, of code that was imported.
     modules: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -26,7 +26,7 @@ def tracking_uri() -> str:
 
 def experiment_name(given: str | None = None) -> str:
     """Return the name given, or ``MLFLOW_EXPERIMENT_NAME``, or the project's default."""
-    return said_experiment(given) or default_experiment()
+    return _named_for_runs(given) or default_experiment()
 
 
 def said_experiment(given: str | None = None) -> str | None:
@@ -34,7 +34,11 @@ def said_experiment(given: str | None = None) -> str | None:
 
     What decides whether results hold has to be the same in every checkout, wherever it lies.
     """
-    return given or os.environ.get(EXPERIMENT_VARIABLE) or project_name()
+    return _named_for_runs(given) or project_name()
+
+
+def _named_for_runs(given: str | None) -> str | None:
+    return given or os.environ.get(EXPERIMENT_VARIABLE)
 
 
 def connect(experiment: str | None = None) -> str:

@@ -209,9 +209,7 @@ def test_an_empty_lab_becomes_a_step_and_its_report(
     page.goto(f"{lab}/lab?token=word")
     cards = page.locator(".jp-LauncherCard")
     cards.filter(has_text="Python 3 (ipykernel)").first.click(timeout=120_000)
-    expect(page.get_by_role("button", name="Python 3 (ipykernel) | Idle")).to_be_visible(
-        timeout=60_000
-    )
+    wait_for_kernel(page)
     execute("rows = 3\nprint('squares', [n * n for n in range(rows)])", "squares [0, 1, 4]")
 
     page.keyboard.press("Control+s")
@@ -272,9 +270,13 @@ def renamed_while_it_runs(lab: str, project: Project) -> None:
     assert reply["content"]["status"] == "ok", reply["content"]
 
 
-def run_all_cells(page: Page) -> None:
-    # What is run before the kernel has answered is not run at all.
+def wait_for_kernel(page: Page) -> None:
+    """What is run before the kernel has answered is not run at all."""
     idle = page.get_by_role("button", name="Python 3 (ipykernel) | Idle")
     expect(idle).to_be_visible(timeout=60_000)
+
+
+def run_all_cells(page: Page) -> None:
+    wait_for_kernel(page)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()

@@ -230,7 +230,7 @@ def test_a_changed_data_file_runs_its_readers(ran: Ran) -> None:
     numbers = ran.file("numbers.csv")
     numbers.touch()
     assert ran.changed() == {}
-    numbers.write_text("1,2,4,5")
+    numbers.write_text("1,2,4")
     assert ran.changed() == {"reads": "will run: numbers.csv changed"}
     numbers.unlink()
     assert ran.changed() == {"reads": "will run: numbers.csv is gone"}

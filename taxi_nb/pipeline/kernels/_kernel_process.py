@@ -1,8 +1,8 @@
 """The process that a kernel is: forked from the server of kernels, or a program of its own.
 
-A spawned kernel is ``python _kernel_process.py -f CONNECTION_FILE``, and all else is as in
-``python -m ipykernel_launcher``. It uses the standard library alone, and no kernel holds a module
-of this project that its notebook did not import.
+A spawned kernel is ``python _kernel_process.py -m ipykernel_launcher -f CONNECTION_FILE``, and
+all else is as without the first argument. It uses the standard library alone, and no kernel holds
+a module of this project that its notebook did not import.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def main() -> None:
     # A program's folder is put in front, and its modules are not for the notebook.
     if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
         del sys.path[0]
-    _pose_as_launcher([sys.executable, "-m", "ipykernel_launcher", *sys.argv[1:]])
+    _pose_as_launcher([sys.executable, *sys.argv[1:]])
     from ipykernel.kernelapp import IPKernelApp
 
     app = IPKernelApp.instance()

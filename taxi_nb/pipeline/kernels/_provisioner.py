@@ -58,9 +58,7 @@ class SpawnProvisioner(LocalProvisioner):
         return getattr(self._latest, "returncode", None)
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        start = cmd.index("ipykernel_launcher") + 1
-        program = [cmd[0], str(_KERNEL), *cmd[start:]]
-        info = await super().launch_kernel(program, **kwargs)
+        info = await super().launch_kernel([cmd[0], str(_KERNEL), *cmd[1:]], **kwargs)
         assert self.process is not None
         self._watch(SpawnedProcess(self.process) if hasattr(os, "waitid") else self.process)
         return info
