@@ -32,13 +32,11 @@ ENV PATH=/opt/venv/bin:$PATH:/opt/engines/bin \
     TAXI_NB_ROOT=/project \
     MLFLOW_TRACKING_URI=sqlite:////project/store/mlflow.db \
     MLFLOW_DISABLE_TELEMETRY=true \
-    JUPYTER_CONFIG_PATH=/project/.jupyter \
     OMP_WAIT_POLICY=PASSIVE \
     PYTHONHASHSEED=0 \
     PYTHONUNBUFFERED=1
 WORKDIR /project
 COPY pyproject.toml README.md LICENSE requirements.lock ./
-COPY .jupyter .jupyter
 COPY taxi_nb taxi_nb
 # In place, as `make setup` does it: a step counts the project's modules by their content.
 RUN python -m pip install --no-cache-dir --no-deps --no-build-isolation --editable . \

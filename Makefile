@@ -9,10 +9,8 @@ SINCE  ?= HEAD
 STORE  ?= $(MLFLOW_TRACKING_URI)
 # By the environment and not as an argument: other users of a machine see those of a process.
 ifneq ($(STORE),)
-run-notebooks lab-server ui report verify serve: export MLFLOW_TRACKING_URI := $(STORE)
+run-notebooks lab ui report verify serve: export MLFLOW_TRACKING_URI := $(STORE)
 endif
-use_store = export $(1)="$$($(BIN)/python -c \
-  'from taxi_nb.tracking.store import tracking_uri; print(tracking_uri())')"
 # A Python of 3.11 or newer to build the environment with.
 PYTHON ?= python3
 
@@ -70,15 +68,8 @@ run-notebooks: setup  ## execute the notebooks in order (PARAMS=params/green-202
 	@$(BIN)/taxi-nb run $(PARAMS) --jobs $(JOBS) $(foreach value,$(SET),--set '$(value)')
 
 lab: setup  ## explore in JupyterLab, with this project's store and data, at the address that is printed
-	@$(MAKE) --no-print-directory lab-server
+	@$(BIN)/taxi-nb lab notebooks/01_ingest.ipynb -- $(LAB_ARGS)
 
-# .jupyter/ lets Lab load our extension into its kernels and show the pages of runs, and switches
-# off what Lab would ask on its first start.
-lab-server:
-	@export TAXI_NB_ROOT="$$PWD"; $(call use_store,MLFLOW_TRACKING_URI); \
-	  PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE MLFLOW_DISABLE_TELEMETRY=true \
-	  JUPYTER_CONFIG_PATH="$$PWD/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
-	  $(BIN)/jupyter lab --notebook-dir="$$PWD" $(LAB_ARGS) notebooks/01_ingest.ipynb
 
 ui: setup  ## look at the runs in MLflow's own pages: open the address that is printed (PORT=5000)
 	@$(BIN)/taxi-nb ui $(if $(PORT),--port $(PORT))

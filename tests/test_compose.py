@@ -93,7 +93,7 @@ def seen(request: pytest.FixtureRequest) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="taxi-nb-together-", dir="/tmp"))
     request.addfinalizer(lambda: shutil.rmtree(folder))  # noqa: PT021 - much may fail before
     folder.chmod(0o755)
-    for name in ("notebooks", "params", ".jupyter"):
+    for name in ("notebooks", "params"):
         shutil.copytree(REPOSITORY / name, folder / name)
     for name in ("requirements.lock", "Makefile", ".env.example"):
         shutil.copy(REPOSITORY / name, folder)

@@ -70,7 +70,8 @@ def require_known(call: str) -> None:
         command = command.commands[words.pop(0)]
     with command.make_context("taxi-nb", [], resilient_parsing=True) as context:
         known = {option for one in command.get_params(context) for option in one.opts}
-    given = {word.partition("=")[0] for word in words if word.startswith("-")}
+    own = words[: words.index("--")] if "--" in words else words
+    given = {word.partition("=")[0] for word in own if word.startswith("-")}
     assert given <= known, call
 
 

@@ -146,13 +146,13 @@ def names_and_literals(tree: ast.AST) -> Iterator[str]:
 def test_a_module_that_only_its_package_uses_has_an_underscore() -> None:
     public = (REPOSITORY / "pyproject.toml").read_text() + (PACKAGE / "__init__.pyi").read_text()
     public += "".join(file.read_text() for file in (REPOSITORY / "benchmarks").glob("*.py"))
-    settings = "".join(file.read_text() for file in (REPOSITORY / ".jupyter").rglob("*.json"))
+    lab = (PACKAGE / "cli" / "lab.py").read_text()
     for name in modules():
         package, _, own = name.rpartition(".")
         outside = {user for user, used in imports().items() if name in used and user != package}
         outside = {user for user in outside if not user.startswith(f"{package}.")}
         named = f".{name} import" in public or f"taxi_nb.{name}:" in public
-        named |= f'"taxi_nb.{name}"' in settings  # What the Jupyter server is told to load.
+        named |= f'"taxi_nb.{name}=True"' in lab  # What the Jupyter server is told to load.
         # Logged models name its classes.
         named |= package == "models" and f'".{own}.' in (PACKAGE / "models/specs.py").read_text()
         if own.startswith("_") and package:

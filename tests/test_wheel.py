@@ -33,9 +33,9 @@ class Environment:
     def __call__(self, *command: str, code: int = 0) -> str:
         """Call a program of the environment; give what it says."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "PYTHON"))}
-        program, *arguments = command
+        own = self.programs / command[0]
         done = subprocess.run(
-            [str(self.programs / program), *arguments],
+            [str(own) if own.exists() else command[0], *command[1:]],
             cwd=self.root,
             env={**kept, "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}"},
             capture_output=True,
@@ -77,6 +77,14 @@ def test_it_runs_plans_reports_traces_and_verifies(wheel_only: Environment) -> N
     traced = wheel_only("taxi-nb", "trace", run)
     assert "01_count" in traced
     assert "the same" in wheel_only("taxi-nb", "verify")
+
+
+def test_a_new_project_runs_and_its_second_run_has_nothing_to_do(wheel_only: Environment) -> None:
+    assert "demo" in wheel_only("taxi-nb", "init", "demo")
+    demo = Environment(wheel_only.programs, wheel_only.root / "demo")
+    assert "The spring stretches by 0." in demo("taxi-nb", "run")
+    assert "all 2 steps are up to date" in demo("taxi-nb", "run")
+    assert "2 notebooks are clean" in demo("make", "lint")
 
 
 def test_nothing_of_the_checkout_or_of_the_taxi_models_is_there(wheel_only: Environment) -> None:

@@ -26,8 +26,8 @@ from taxi_nb.trips.extras import how_to_install
 # Each with its module in this package, in the order of `--help`.
 _COMMANDS = {
     **{name: name for name in ("init", "run", "plan", "new", "adopt", "report", "lint", "review")},
-    **{name: name for name in ("trace", "verify", "score", "monthly", "serve", "ui", "step")},
-    **{"close": "step", "open": "step"},
+    **{name: name for name in ("trace", "verify", "score", "monthly", "serve", "ui", "lab")},
+    **{"step": "step", "close": "step", "open": "step"},
 }
 _GROUPS = ("results", "registry", "export")
 # Where a function cannot have its command's name.

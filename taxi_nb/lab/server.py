@@ -18,8 +18,6 @@ from taxi_nb.project import file_inside, project_root
 from taxi_nb.tracking.names import PAGES_VARIABLE
 
 PLACE = "taxi-nb/runs"
-# A folder of extensions of JupyterLab: cards in its launcher.
-CARDS = str(Path(__file__).parent / "cards")
 _EXTENSION = "--InteractiveShellApp.extra_extensions=taxi_nb"
 _OWN_MANAGER = "jupyter_server.services.kernels.kernelmanager.ServerKernelManager"
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -19,6 +20,7 @@ import requests
 from jupyter_client.blocking import BlockingKernelClient
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from taxi_nb.cli.init import init
 from tests.conftest import REPOSITORY, Project, runs_of
 from tests.running import Run, wait_for
 
@@ -29,24 +31,29 @@ PREFIX = "/user/ada"
 
 @pytest.fixture
 def lab(project: Project, store: str) -> Iterator[str]:
-    """Lab's address, started by the Makefile's own target in a copy of the project.
+    """Lab's address, in a copy of the project."""
+    for folder in ("params", "notebooks"):
+        shutil.copytree(REPOSITORY / folder, project.root / folder, dirs_exist_ok=True)
+    with lab_in(project.root, "notebooks/01_ingest.ipynb") as address:
+        yield address
+
+
+@contextmanager
+def lab_in(root: Path, *opened: str) -> Iterator[str]:
+    """Start Lab as `make lab` does, and give its address.
 
     It is below a prefix, as JupyterHub gives each of its users one.
     """
-    for folder in ("params", "notebooks", ".jupyter"):
-        shutil.copytree(REPOSITORY / folder, project.root / folder, dirs_exist_ok=True)
-    shutil.copy(REPOSITORY / "Makefile", project.root)
-    port_file = project.root / "lab.log"
-    arguments = f"--no-browser --IdentityProvider.token=word --port=0 --ServerApp.base_url={PREFIX}"
-    if os.geteuid() == 0:
-        arguments += " --allow-root"
+    port_file = root / "lab.log"
+    arguments = ["--no-browser", "--IdentityProvider.token=word", "--port=0"]
+    arguments += [f"--ServerApp.base_url={PREFIX}", *["--allow-root"][: os.geteuid() == 0]]
     with port_file.open("wb") as log:
         process = subprocess.Popen(
-            ["make", "lab-server", f"BIN={Path(sys.executable).parent}", f"LAB_ARGS={arguments}"],
-            cwd=project.root,
+            [sys.executable, "-m", "taxi_nb", "lab", *opened, "--", *arguments],
+            cwd=root,
             stdout=log,
             stderr=log,
-            env={**os.environ, "HOME": str(project.root)},
+            env={**os.environ, "HOME": str(root), "TAXI_NB_ROOT": str(root)},
             start_new_session=True,
         )
     address = re.compile(r"http://127\.0\.0\.1:\d+")
@@ -186,9 +193,17 @@ def test_the_launcher_runs_the_pipeline_and_shows_its_page(
 
 
 def test_an_empty_lab_becomes_a_step_and_its_report(
-    lab: str, project: Project, browser: Browser
+    tmp_path: Path, store: str, browser: Browser
 ) -> None:
-    project.pipeline("steps: []", "default")
+    """In a project of one's own, as `taxi-nb init` makes it."""
+    root = tmp_path / "springs"
+    init(root)
+    (root / "params" / "default.yaml").write_text("steps: []\n")
+    with lab_in(root) as lab:
+        write_a_step_and_look_at_its_report(lab, root, browser)
+
+
+def write_a_step_and_look_at_its_report(lab: str, root: Path, browser: Browser) -> None:
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
     actions: list[str] = []
@@ -224,7 +239,7 @@ def test_an_empty_lab_becomes_a_step_and_its_report(
 
     page.get_by_title("New Launcher", exact=True).click()
     cards.filter(has_text=re.compile("^Run$")).click()
-    wait_for(lambda: [*project.root.glob("runs/*/index.html")], 180)
+    wait_for(lambda: [*root.glob("runs/*/index.html")], 180)
     after("run")
     page.get_by_role("tab", name="Launcher").click()
     cards.filter(has_text="Report").click()
