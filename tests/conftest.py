@@ -122,12 +122,10 @@ def store(project: Project, empty_store: Path) -> Iterator[str]:
 
     shutil.copy(empty_store, project.root / "mlflow.db")
     uri = sqlite_address(project.root / "mlflow.db")
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     yield uri
     while mlflow.active_run():
         mlflow.end_run("FAILED")
-    mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -141,10 +139,18 @@ def nothing_is_left_in_the_checkout() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def forget_joined_run() -> Iterator[None]:
-    """Tests are not cells of one notebook: none is the child of another's run."""
+def forget_run_and_store() -> Iterator[None]:
+    """Tests are not cells of one notebook: none is the child of another's run, or in its store.
+
+    MLflow keeps the store that it was told in the environment, where we look for it.
+    """
+    before = os.environ.get("MLFLOW_TRACKING_URI")
     yield
     os.environ.pop("TAXI_NB_STEP_RUN", None)
+    if os.environ.get("MLFLOW_TRACKING_URI") != before:
+        import mlflow
+
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None: as it was
 
 
 @pytest.fixture(autouse=True)
