@@ -94,7 +94,10 @@ def outcomes(python: Path, source: Path, tests: str, kernel: str) -> dict[str, s
     """Run the tests and return how each ended."""
     report = source / f"{kernel or 'plain'}.xml"
     options = ["-p", "benchmarks.peers", "-p", "no:cacheprovider", "-q", f"--junitxml={report}"]
-    known = {**os.environ, VARIABLE: kernel, "PYTHONPATH": f"{source}{os.pathsep}{ROOT}"}
+    # nbclient's own program is beside the environment's Python.
+    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+    places = {"PATH": path, "PYTHONPATH": f"{source}{os.pathsep}{ROOT}"}
+    known = {**os.environ, VARIABLE: kernel, **places}
     with (source / f"{kernel or 'plain'}.log").open("w") as log:
         command = [str(python), "-m", "pytest", *SCOPE, *options, tests]
         subprocess.run(command, cwd=source, env=known, stdout=log, stderr=subprocess.STDOUT)

@@ -28,6 +28,7 @@ CONDA_NAMES = {
     "xgboost-cpu": "py-xgboost-cpu",
     "matplotlib": "matplotlib-base",
     "jupyter-client": "jupyter_client",
+    "jupyter-core": "jupyter_core",
     "jupyter-server": "jupyter_server",
     "prometheus-client": "prometheus_client",
     "flit_core": "flit-core",
