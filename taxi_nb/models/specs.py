@@ -62,14 +62,15 @@ _XGBOOST: Mapping[str, Any] = {
 _RICH: Mapping[str, Any] = {
     **_XGBOOST,
     "estimator": ".boosting.TripBoosting",
-    # Chosen on the last eleven days of January 2021, predicted from the days before them.
+    # Chosen on eleven and on eight days of January 2021, predicted from the days before them.
     "defaults": {
-        "n_estimators": 400,
-        "learning_rate": 0.03,
+        "n_estimators": 500,
+        "learning_rate": 0.025,
         "max_depth": 10,
         "min_child_weight": 30.0,
         "subsample": 0.8,
         "colsample_bytree": 0.5,
+        "reg_lambda": 10.0,
         "enable_categorical": True,
     },
     "trusted": ("._zone_statistics.ZoneStatistics", "._slowdown.Slowdown", *_XGBOOST_TYPES),

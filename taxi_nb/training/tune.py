@@ -85,7 +85,7 @@ def search_space(max_rounds: int) -> dict[str, Any]:
         "subsample": hp.uniform("subsample", 0.6, 1.0),
         "colsample_bytree": hp.uniform("colsample_bytree", 0.25, 1.0),
         "reg_alpha": hp.loguniform("reg_alpha", np.log(0.001), np.log(1)),
-        "reg_lambda": hp.loguniform("reg_lambda", np.log(0.001), np.log(10)),
+        "reg_lambda": hp.loguniform("reg_lambda", np.log(0.01), np.log(100)),
     }
 
 
