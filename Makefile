@@ -148,7 +148,7 @@ comma := ,
 lowest: | $(BIN)/python  ## the smoke pipeline and the tests with the lowest versions that pyproject.toml allows
 	@$(require_uv); "$$uv" venv --quiet --clear --python 3.11 .venv-lowest && \
 	  "$$uv" pip install --quiet --python .venv-lowest/bin/python --compile-bytecode --resolution lowest-direct \
-	    --group build -e ".[$(subst $(empty) $(empty),$(comma),$(EXTRAS) dev)]"
+	    --group build -e ".[$(subst $(empty) $(empty),$(comma),$(LOCKED) dev)]"
 	@mkdir .venv-lowest/project && cp -r notebooks params .venv-lowest/project
 	@cd .venv-lowest/project; export TAXI_NB_ROOT="$$PWD" MLFLOW_TRACKING_URI=; \
 	  ../bin/taxi-nb run params/smoke.yaml && ../bin/taxi-nb run params/smoke.yaml --force --kernel spawn
