@@ -204,6 +204,14 @@ def test_the_lowest_versions_are_those_that_are_named(project: dict[str, list[st
             assert Requirement(f"x=={bound}").specifier.contains(pin), f"{text}: {pin}"
 
 
+def test_make_lowest_installs_every_extra_but_the_engines(project: dict[str, list[str]]) -> None:
+    told = subprocess.run(
+        ["make", "--dry-run", "lowest"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    (installed,) = re.findall(r'-e "\.\[([\w,]+)\]"', told)
+    assert {*installed.split(",")} == project.keys() - {"default", "build", *ENGINES}
+
+
 def test_no_default_dependency_brings_a_gpu() -> None:
     assert not [name for name in locked("requirements.lock") if name.startswith("nvidia")]
 
