@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 PRELOAD = [
+    "taxi_nb",  # Before MLflow, as the documentation advises.
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.tracking.rest_store",
     "mlflow.tracking.fluent",

@@ -4,6 +4,7 @@ The names are listed in ``__init__.pyi``. Importing the package is cheap: a name
 its module when it is first used, so that the command line answers before pandas is imported.
 """
 
+import os
 from typing import Any
 
 from lazy_loader import attach_stub
@@ -11,6 +12,9 @@ from lazy_loader import attach_stub
 from taxi_nb.models.carried import ModelCode
 from taxi_nb.trips.extras import extras_named
 
+# A thread of MLflow's telemetry changes the environment while a request may be reading it, which
+# lost one of 3,600 runs. In scripts, as in steps, there is none, unless somebody wants it.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Before any model is loaded: what one carries must not take the place of the project's code.
 ModelCode.install()
 

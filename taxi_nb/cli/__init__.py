@@ -108,7 +108,6 @@ def options(
 def main() -> None:
     """Run the command line."""
     # Every process that a command starts inherits these.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # nbformat imports jsonschema, which then builds a parser for international addresses: two
     # seconds for a check that no notebook needs, and that is left out without this package.
