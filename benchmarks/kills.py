@@ -34,6 +34,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # What MLflow has to say of a run that has this status in its record.
 IN_MLFLOW = {
     **{"ok": "FINISHED", "cached": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"},
+    **{"timeout": "FAILED", "kernel-died": "FAILED"},
 }
 
 
