@@ -70,7 +70,6 @@ run-notebooks: setup  ## execute the notebooks in order (PARAMS=params/green-202
 lab: setup  ## explore in JupyterLab, with this project's store and data, at the address that is printed
 	@$(BIN)/taxi-nb lab notebooks/01_ingest.ipynb -- $(LAB_ARGS)
 
-
 ui: setup  ## look at the runs in MLflow's own pages: open the address that is printed (PORT=5000)
 	@$(BIN)/taxi-nb ui $(if $(PORT),--port $(PORT))
 

@@ -9,10 +9,11 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -107,16 +108,16 @@ def options(
 
 def main() -> None:
     """Run the command line."""
-    # Every process that a command starts inherits these.
+    # Every process that a command starts inherits it.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # nbformat imports jsonschema, which then builds a parser for international addresses: two
     # seconds for a check that no notebook needs, and that is left out without this package.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     # Pydantic would look for plug-ins among all installed packages; kernels have pydantic as it is.
     # Where a later pydantic has no such place it looks for them, which only takes longer.
-    no_plugins = ModuleType("pydantic.plugin._loader")
-    no_plugins.get_plugins = tuple  # type: ignore[attr-defined]
-    sys.modules.setdefault(no_plugins.__name__, no_plugins)
+    with suppress(ImportError):
+        pydantic_plugins: Any = import_module("pydantic.plugin._loader")
+        pydantic_plugins._plugins = {}
     # What a command imports and reads stays: to look through it for garbage again and again is
     # for nothing.
     gc.set_threshold(50_000)

@@ -19,16 +19,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import IO, TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from importlib.abc import Loader, MetaPathFinder
-else:  # They say what is there, and their module reads packages: 10 ms of each command.
-    Loader = MetaPathFinder = object
+from typing import IO, Any
 
 PREFIX = "taxi_nb_model_"
 PROJECT = "taxi_nb"
