@@ -182,7 +182,10 @@ def main() -> None:
             process.communicate(timeout=120)
             done_before[len(list((root / "runs").glob(".results/keys/*/*.json")))] += 1
             name = signal.Signals(number).name
-            wrong += [f"time {turn}, {name}: {mistake}" for mistake in mistakes(root)]
+            found = [f"time {turn}, {name}: {mistake}" for mistake in mistakes(root)]
+            if found or turn % 20 == 19:  # what was seen is kept if this is ended before its end
+                print(*found, f"{turn + 1} of {given.times}", sep="\n", file=sys.stderr, flush=True)
+            wrong += found
     kept = ", ".join(f"{count} times after {steps}" for steps, count in sorted(done_before.items()))
     print(f"ended {given.times} times ({kept} of {STEPS} steps): {len(wrong)} mistakes")
     print("\n".join(wrong))
