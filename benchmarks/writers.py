@@ -20,9 +20,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -62,24 +62,33 @@ def _log(name: str) -> None:
     mlflow.log_text(f"by {name}", "note.txt")
 
 
-def write(environment: dict[str, str], writers: int, runs: int) -> list[int]:
-    """Let every writer have one run after the other, each in a process; return the exit codes."""
+def write(environment: dict[str, str], writers: int, runs: int) -> list[int | None]:
+    """Let every writer have one run after the other, each in a process; return the exit codes.
+
+    One thread starts and awaits them all: of two that ask for the same process one is told 255.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    codes: list[int] = []
+    codes: list[int | None] = []
+    running: dict[Any, tuple[multiprocessing.process.BaseProcess, list[str]]] = {}
 
-    def writer(number: int) -> None:
-        for run in range(runs):
-            process = context.Process(target=log, args=(environment, f"{number}-{run}"))
+    def begin(names: list[str]) -> None:
+        if names:
+            process = context.Process(target=log, args=(environment, names[0]))
             process.start()
-            process.join(300)
-            codes.append(-1 if process.exitcode is None else process.exitcode)
+            running[process.sentinel] = process, names[1:]
 
-    threads = [threading.Thread(target=writer, args=(number,)) for number in range(writers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for writer in range(writers):
+        begin([f"{writer}-{run}" for run in range(runs)])
+    while running:
+        ended = wait(list(running), timeout=300)
+        if not ended:  # Each hangs, and those after it never begin.
+            return codes + [None for _, left in running.values() for _ in range(1 + len(left))]
+        for sentinel in ended:
+            process, left = running.pop(sentinel)
+            process.join()
+            codes.append(process.exitcode)
+            begin(left)
     return codes
 
 
@@ -135,7 +144,7 @@ def main() -> None:
             codes = write(environment, given.writers, given.runs)
             os.environ.update(environment)
             found = wrong(address, experiment, given.writers, given.runs)
-            found["processes failed"] += sum(code != 0 for code in codes)
+            found |= {f"ended with {code}": n for code, n in Counter(codes).items() if code != 0}
             total += found
             shutil.rmtree(root, ignore_errors=True)
             print(

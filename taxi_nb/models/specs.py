@@ -70,6 +70,8 @@ _RICH: Mapping[str, Any] = {
         "min_child_weight": 30.0,
         "subsample": 0.8,
         "colsample_bytree": 0.5,
+        # Fewer than 256 cost less time and lose nothing: see docs/models.md.
+        "max_bin": 32,
         "reg_lambda": 10.0,
         "enable_categorical": True,
     },
