@@ -3,7 +3,8 @@
     .venv/bin/python -m benchmarks.better_models FOLDER [--seeds 3]
 
 FOLDER holds the TLC's green months 2021-01 to 2021-03, 2022-01 and 2022-02. Whatever was chosen
-was chosen within January 2021; the last month of each pair is only looked at. Nothing is tracked.
+was chosen within training months of 2021; the last month of each pair is only looked at. Nothing is
+tracked.
 """
 
 from __future__ import annotations
@@ -54,12 +55,11 @@ def main(folder: str, seeds: int = 3) -> None:
                 f"{pair}, before the trip", f"{median_rmse(before, validation):.3f}", "6.10"
             )
             goals.add_row("training, features included (s of processor)", f"{seconds:.1f}", "20")
+        else:
+            # Of several months it has to be below what the last of them gives alone.
+            aim = f"{0.97 * reached[months[-1:]]:.3f}" if len(months) > 1 else ""
+            goals.add_row(pair, f"{reached[months]:.3f}", aim)
         console.print(goals, covers)  # A figure is seen when it is known: all take minutes.
-    one, several, year_after = (reached[months] for months, _ in PAIRS[1:])
-    goals.add_row("2021-02 to 2021-03", f"{one:.3f}", "")
-    goals.add_row("2021-01 and 2021-02 to 2021-03", f"{several:.3f}", f"{0.97 * one:.3f}")
-    goals.add_row("2022-01 to 2022-02", f"{year_after:.3f}", "")
-    console.print(goals, covers)
 
 
 def fitted(name: str, training: pd.DataFrame, seeds: int) -> tuple[list[Any], float]:

@@ -58,5 +58,4 @@ def main(
 
 
 if __name__ == "__main__":
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     typer.run(main)

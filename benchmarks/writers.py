@@ -83,7 +83,9 @@ def write(environment: dict[str, str], writers: int, runs: int) -> list[int | No
     while running:
         ended = wait(list(running), timeout=300)
         if not ended:  # Each hangs, and those after it never begin.
-            return codes + [None for _, left in running.values() for _ in range(1 + len(left))]
+            for process, _ in running.values():
+                process.kill()
+            return codes + [None] * (writers * runs - len(codes))
         for sentinel in ended:
             process, left = running.pop(sentinel)
             process.join()
