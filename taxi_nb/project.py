@@ -13,6 +13,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from threading import RLock
@@ -116,6 +117,7 @@ def data_dir() -> Path:
     return project_root() / "data"
 
 
+@lru_cache(maxsize=4096)
 def path_within(root: Path, path: Path) -> str:
     """Return a path as people know it: relative to the project where it is inside."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
@@ -127,6 +129,7 @@ def project_file(file: Path) -> Path:
     return (file if os.path.exists(file) else project_root() / file).absolute()
 
 
+@lru_cache(maxsize=4096)
 def is_inside(name: str) -> bool:
     """Return whether a name, as it is written, leads to something in the folder it starts from."""
     parts = Path(name).parts

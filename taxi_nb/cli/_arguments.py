@@ -22,6 +22,7 @@ from taxi_nb.cli._stopping import FAILURE, USAGE, errors_stop, stop
 from taxi_nb.project import is_project, project_file, project_root
 
 if TYPE_CHECKING:
+    from taxi_nb.pipeline.file_digest import FileDigests
     from taxi_nb.pipeline.memory import Memory
     from taxi_nb.pipeline.notify import Notifier
     from taxi_nb.pipeline.part import Part
@@ -143,6 +144,7 @@ def read(
             newest or _newest_month,
             subject=PARAMETERS,
             accept=accept or (),
+            digests=_digests(project_root()),
         )
         return replace(pipeline, promotes=not no_promote)
     except PipelineFileError as error:
@@ -191,6 +193,14 @@ def name_and_value(option: str, text: str, *, may_be_secret: bool = False) -> tu
     return name, value
 
 
+@cache
+def _digests(root: Path) -> FileDigests:
+    """Return a project's digests: what the file says is looked up here, and saved by the plan."""
+    from taxi_nb.pipeline.memory import known_digests
+
+    return known_digests(root)
+
+
 def _newest_month(settings: Mapping[str, Any]) -> str:
     # Only where it is asked for: planning needs no pyarrow.
     from taxi_nb.trips.errors import DownloadError
@@ -215,7 +225,7 @@ def make_plan(
 
     try:
         with errors_stop({StoreError: FAILURE, ObjectStoreError: FAILURE}):
-            memory = Memory(pipeline)
+            memory = Memory(pipeline, _digests(pipeline.root))
             made = plan(pipeline, memory, force or [], part or WHOLE)
             memory.digests.save()
             _require_data(pipeline, made)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from taxi_nb.located_yaml import Location
 from taxi_nb.pipeline.spec import PipelineFileError, Problem
+
+if TYPE_CHECKING:
+    from taxi_nb.located_yaml import Location
 
 
 class Problems:
@@ -29,6 +32,10 @@ class Problems:
     def of_value(self, place: Location | str, mistake: str, notebook: str) -> None:
         """Note that a value, at a place of the file or of an option, is none for a notebook."""
         self._values.setdefault((place, mistake), {})[notebook] = None
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._found or self._values)
 
     def stop(self) -> None:
         """Raise a PipelineFileError with all of them, if there are any."""

@@ -6,10 +6,9 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taxi_nb.close_names import close_to
-from taxi_nb.located_yaml import Location
 from taxi_nb.pipeline._file_form import PipelineForm, StepForm
 from taxi_nb.pipeline._notebook_file import TAG_IT
 from taxi_nb.pipeline._problems import Problems
@@ -19,6 +18,9 @@ from taxi_nb.pipeline.record import cut_name
 from taxi_nb.pipeline.spec import Step, Subject
 from taxi_nb.secrets.literals import secret_mistake
 from taxi_nb.secrets.references import secret_variables
+
+if TYPE_CHECKING:
+    from taxi_nb.located_yaml import Location
 
 # What would break a path or a line.
 _NO_NAME = re.compile(r"[/\x00-\x1f\x7f\x85\u2028\u2029]")

@@ -7,8 +7,9 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from taxi_nb.pipeline._notebook_file import read_notebook
 from taxi_nb.pipeline.parameters import default_values
 from taxi_nb.plain_data import plain
 from taxi_nb.project import private_folder, write_whole
+from taxi_nb.tracking.environment import installed_versions
 
 # A file that changes twice within one tick of a clock has one stamp for two contents:
 # stamps younger than this are not trusted. Two seconds are FAT's tick, the longest.
 TICK_SECONDS = 2.0
 
+# This process has no newer code than of then.
+_STARTED = time.time()
 # Kept stamps are of this form of digests; another form starts anew.
 VERSION = 1
 
@@ -38,10 +42,20 @@ class FileDigests:
         self._memory = memory
         self._known: dict[str, dict[str, Any]] = {}
         self._asked: set[str] = set()
+        self._seen: dict[str, Any] | None = None
         self._is_new = False
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(memory.read_bytes())
             self._known = dict(kept["files"]) if kept["version"] == VERSION else {}
+
+    @contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """Look at each file once in a block: many steps have read the same ones."""
+        self._seen = {}
+        try:
+            yield
+        finally:
+            self._seen = None
 
     def save(self) -> None:
         """Remember what was learned."""
@@ -80,6 +94,15 @@ class FileDigests:
         """
         return self._look_up("notebook", path, _notebook) or {}
 
+    def form(self, path: Path, parse: Callable[[Path], str | None]) -> str | None:
+        """Return what `parse` made of a pipeline file, with this code; None if it was nothing."""
+        code = _code()
+        found = self._look_up("form", path, lambda file: {"code": code, "said": parse(file)})
+        if found and found.get("code") != code:
+            del self._known[f"form {path}"]
+            return self.form(path, parse)
+        return found["said"] if found and code else None
+
     def names(self, folder: Path, ignored: tuple[Path, ...]) -> str | None:
         """Return a digest of the names in a folder, or None if there is no such folder."""
         try:
@@ -100,6 +123,13 @@ class FileDigests:
 
     def _look_up(self, kind: str, path: Path, work_out: Callable[[Path], Any]) -> Any:
         key = f"{kind} {path}"
+        if self._seen is None:
+            return self._looked_up(key, path, work_out)
+        if key not in self._seen:
+            self._seen[key] = self._looked_up(key, path, work_out)
+        return self._seen[key]
+
+    def _looked_up(self, key: str, path: Path, work_out: Callable[[Path], Any]) -> Any:
         self._asked.add(key)
         try:
             found = path.stat()
@@ -118,6 +148,25 @@ class FileDigests:
             self._known[key] = {"stamp": stamp, "digest": digest}
             self._is_new = True
         return digest
+
+
+@cache
+def _code() -> str | None:
+    """Return a digest of all that decides how files are read: this package, and its libraries.
+
+    None if a file of the package may have changed since this process imported it.
+    """
+    stamps = []
+    for folder, _, names in os.walk(Path(__file__).parents[1]):
+        for name in sorted(names):
+            if name.endswith(".py"):
+                found = os.stat(os.path.join(folder, name))
+                stamps.append((folder, name, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    if any(max(stamp[-2:]) > (_STARTED - TICK_SECONDS) * 1e9 for stamp in stamps):
+        return None
+    installed = installed_versions()
+    versions = [installed.get(name) for name in ("python", "ruamel-yaml", "pydantic")]
+    return hashlib.sha256(repr((sorted(stamps), versions)).encode()).hexdigest()
 
 
 def _content(path: Path) -> str:

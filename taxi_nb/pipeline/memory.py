@@ -38,13 +38,13 @@ class Memory:
     there and cannot be asked for runs.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, digests: FileDigests | None = None) -> None:
         self.pipeline = pipeline
         self.uri = pipeline.tracking_uri or tracking_uri()
         self.store = without_credentials(self.uri)
         self.experiment = said_experiment(pipeline.experiment) or ""
         self.results = KeptResults(pipeline.root / RUNS)
-        self.digests = FileDigests(self.results.folder / "digests.json")
+        self.digests = digests or known_digests(pipeline.root)
         self.shared = _shared(pipeline)
         # Step -> why its result could not be shared.
         self.not_shared: dict[str, str] = {}
@@ -181,6 +181,11 @@ class Memory:
         if artifacts := folder_of(artifact_root(self.pipeline.artifact_root) or ""):
             made.append(artifacts)
         return tuple(made)
+
+
+def known_digests(root: Path) -> FileDigests:
+    """Return what a project's digests were when they were saved last."""
+    return FileDigests(KeptResults(root / RUNS).folder / "digests.json")
 
 
 def _shared(pipeline: Pipeline) -> SharedResults | None:

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,10 @@ class Parameter:
 
     @cached_property
     def _adapter(self) -> Any:
-        from pydantic import ConfigDict, TypeAdapter
-
-        return TypeAdapter(self.type, config=ConfigDict(strict=True))
+        try:
+            return _adapter_of(self.type)
+        except TypeError:  # Some types have no hash.
+            return _adapter_of.__wrapped__(self.type)
 
     def as_declared(self, value: Any) -> Any:
         """Return a valid value with tuples and sets where they are declared."""
@@ -90,6 +91,14 @@ class Parameter:
         except ValidationError as error:
             return _in_words(error.errors()[0], self.plain, value)
         return None
+
+
+@cache
+def _adapter_of(kind: Any) -> Any:
+    """Return pydantic's judge of a type; most parameters are of a few types."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(kind, config=ConfigDict(strict=True))
 
 
 def _as_validated(value: Any, validated: Any) -> Any:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taxi_nb.close_names import close_to
-from taxi_nb.located_yaml import Location, YamlError, parse_value, read_located_yaml
-from taxi_nb.pipeline._file_form import PipelineForm, form_of
+from taxi_nb.pipeline._file_form import PipelineForm
 from taxi_nb.pipeline._notebook_file import (
     ENDINGS,
     TAG_IT,
@@ -29,12 +29,16 @@ from taxi_nb.pipeline._relative_months import (
     speaks_of_month,
 )
 from taxi_nb.pipeline._steps_of_file import StepsOfFile
+from taxi_nb.pipeline.file_digest import FileDigests
 from taxi_nb.pipeline.parameters import Parameter, declared_parameters, untagged
 from taxi_nb.pipeline.spec import Pipeline, PipelineFileError, Problem, Subject
 from taxi_nb.plain_data import shortened
 from taxi_nb.project import path_within
 from taxi_nb.secrets.literals import scrubbed, secret_mistake
 from taxi_nb.secrets.references import secret_variables
+
+if TYPE_CHECKING:
+    from taxi_nb.located_yaml import LocatedYaml, Location
 
 NOTEBOOKS = "notebooks"
 # The override that says what relative months are relative to.
@@ -67,6 +71,7 @@ def read_pipeline(
     *,
     subject: Subject | None = None,
     accept: Sequence[str] = (),
+    digests: FileDigests | None = None,
 ) -> Pipeline:
     """Read a pipeline file and check all of it against the notebooks in ``notebooks/`` of `root`.
 
@@ -80,25 +85,34 @@ def read_pipeline(
 
     `subject` knows which checks there are, the types that notebooks import and which of their
     values go together; without it these are not looked at. `accept` are checks to let pass, each
-    ``NAME`` or ``NAME=REASON``.
+    ``NAME`` or ``NAME=REASON``. `digests` know what a file said that has not changed.
     """
-    return _Reader(file, root, newest_month, subject).read(overrides, accept)
+    return _Reader(file, root, newest_month, subject, digests).read(overrides, accept)
 
 
 def _text(written: str) -> str:
     """Return a text as YAML reads it, in quotes or not."""
-    with suppress(YamlError):
-        if isinstance(value := parse_value(written), str):
-            return value
-    return written
+    from taxi_nb.located_yaml import YamlError, parse_value
+
+    try:
+        value = parse_value(written)
+    except YamlError:
+        return written
+    return value if isinstance(value, str) else written
 
 
 class _Reader:
     """Reads one file and collects its mistakes."""
 
     def __init__(
-        self, file: Path, root: Path, newest_month: NewestMonth | None, subject: Subject | None
+        self,
+        file: Path,
+        root: Path,
+        newest_month: NewestMonth | None,
+        subject: Subject | None,
+        digests: FileDigests | None,
     ) -> None:
+        self.digests = digests
         self.subject = subject
         self.file = file
         self.root = root
@@ -107,6 +121,7 @@ class _Reader:
         self.relative: set[str] = set()
         self.shown = path_within(root, file)
         self.problems = Problems(self.shown)
+        self.problems.line = lambda place: self._document.line(place)
         # Position of a step -> parameters; without the notebooks that cannot be used.
         self.declared: dict[int, dict[str, Parameter]] = {}
         # Many steps may execute one notebook.
@@ -115,7 +130,7 @@ class _Reader:
         self.given: dict[str, Any] = {}
 
     def read(self, overrides: Sequence[str], accept: Sequence[str]) -> Pipeline:
-        self.form = self._parse()
+        self.form = self._form()
         notebooks = {
             index: notebook_path(self.root, step.notebook)
             for index, step in enumerate(self.form.steps)
@@ -167,20 +182,40 @@ class _Reader:
             needs_review=self.form.review is not None,
         )
 
-    def _parse(self) -> PipelineForm:
+    def _form(self) -> PipelineForm:
+        """Return what the file says; a file that has not changed is not parsed again."""
+        found: list[PipelineForm] = []
+
+        def parse(_: Path) -> str | None:
+            found.append(self._parse())
+            return None if self.problems else found[0].as_json()
+
+        kept = self.digests.form(self.file, parse) if self.digests else None
+        if kept and not found:
+            return PipelineForm.of(json.loads(kept))
+        return found[0] if found else self._parse()
+
+    @cached_property
+    def _document(self) -> LocatedYaml:
+        """What the file says, with its lines."""
+        from taxi_nb.located_yaml import YamlError, read_located_yaml
+
         try:
-            document = read_located_yaml(self.file)
+            return read_located_yaml(self.file)
         except OSError as error:
             problem = Problem(self.shown, None, "", f"cannot be read: {error.strerror}")
             raise PipelineFileError([problem]) from None
         except YamlError as error:
             raise PipelineFileError([Problem(self.shown, error.line, "", str(error))]) from None
-        self.problems.line = document.line
-        form = form_of(document.value, self.problems.at)
-        if form is None:
+
+    def _parse(self) -> PipelineForm:
+        from taxi_nb.pipeline._file_keys import checked_keys
+
+        keys = checked_keys(self._document.value, self.problems.at)
+        if keys is None:
             self.problems.stop()
-        assert form
-        return form
+        assert keys
+        return PipelineForm.of(keys)
 
     def _read_notebook(self, index: int, path: Path) -> None:
         """Read what a notebook declares; refuse secrets in its own cell, given others or not."""
@@ -234,6 +269,8 @@ class _Reader:
             hint = close_to(name, self.names) or ("" if self.names else f": {TAG_IT}")
             self._wrong_set(name, f"no notebook of {self.shown} declares {name!r}{hint}")
         else:
+            from taxi_nb.located_yaml import YamlError, parse_value
+
             try:
                 value = self.given[name] = parse_value(text)
             except YamlError as error:

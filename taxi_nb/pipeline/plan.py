@@ -41,6 +41,11 @@ def plan(
     UnknownStepError if a step is named that is not there, and LeftOutError if one that would run
     declares that it needs one that is left out.
     """
+    with memory.digests.one_moment():
+        return _planned(pipeline, memory, force, part)
+
+
+def _planned(pipeline: Pipeline, memory: Memory, force: Collection[str], part: Part) -> Plan:
     chosen = part.steps_of(pipeline)
     forced = _forced(pipeline, force, chosen, part)
     planned: dict[str, PlannedStep] = {}

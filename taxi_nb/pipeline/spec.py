@@ -6,12 +6,14 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from taxi_nb.located_yaml import Location
 from taxi_nb.pipeline._recipients import Recipient
 from taxi_nb.plain_data import shortened
 from taxi_nb.tracking.names import CHECKS_VARIABLE, PROMOTE_VARIABLE
+
+if TYPE_CHECKING:
+    from taxi_nb.located_yaml import Location
 
 
 class Subject(Protocol):
