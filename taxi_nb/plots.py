@@ -101,17 +101,26 @@ def _histogram(axes: Axes, minutes: npt.ArrayLike) -> None:
     """Draw how often each whole minute is."""
     values = np.asarray(minutes, float)
     edges = np.arange(np.floor(values.min()), np.floor(values.max()) + 2)
-    axes.hist(values, list(edges), alpha=0.75, edgecolor="black")
+    # One outline: a bar for each minute takes ten times as long to draw.
+    axes.stairs(np.histogram(values, edges)[0], edges, fill=True, alpha=0.75)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
-def _finished(axes: Axes, **labels: str) -> Figure:
-    """Label the axes; take the figure out of pyplot: it is shown once, and memory is freed."""
+def _finished(axes: Axes, *, measured: bool = True, **labels: str) -> Figure:
+    """Label the axes; take the figure out of pyplot: it is shown once, and memory is freed.
+
+    Unless all texts are `measured`, there is room for numbers beside the axes, and a label.
+    """
     axes.set(**labels)
     figure = axes.get_figure(root=True)
     assert figure is not None
     plt.close(figure)
-    # Once, and not by a layout engine at each drawing: that takes longer than to draw.
-    figure.tight_layout(pad=0.4)
+    if measured:
+        # Once, and not by a layout engine at each drawing: that takes longer than to draw.
+        figure.tight_layout(pad=0.4)
+    else:
+        width, height = figure.get_size_inches()
+        figure.subplots_adjust(0.9 / width, 0.6 / height, 1 - 0.15 / width, 1 - 0.6 / height)
     # A notebook keeps the title beside the picture, for those who cannot see it.
     alt = {"image/png": {"alt": axes.get_title(loc="left")}}
     figure._repr_mimebundle_ = lambda **_: ({}, alt)  # type: ignore[attr-defined]
@@ -218,9 +227,8 @@ def predicted_against_actual(trips: pd.DataFrame, predicted: npt.ArrayLike) -> F
     bar = axes.figure.colorbar(drawn, ax=axes, label="trips", format="{x:,.0f}")
     bar.minorticks_off()
     axes.legend(loc="upper left")
-    return _finished(
-        axes, xlabel="actual duration (minutes)", ylabel="predicted duration (minutes)"
-    )
+    actual, expected = "actual duration (minutes)", "predicted duration (minutes)"
+    return _finished(axes, measured=False, xlabel=actual, ylabel=expected)
 
 
 def residuals(trips: pd.DataFrame, predicted: npt.ArrayLike) -> Figure:
@@ -230,7 +238,7 @@ def residuals(trips: pd.DataFrame, predicted: npt.ArrayLike) -> Figure:
     _histogram(axes, error.clip(-40, 40))
     axes.axvline(0, color="0.3", linewidth=1)
     label = "predicted minus actual (minutes; beyond ±40 at the edge)"
-    return _finished(axes, xlabel=label, ylabel="trips")
+    return _finished(axes, measured=False, xlabel=label, ylabel="trips")
 
 
 def model_comparison(table: pd.DataFrame, trips: pd.DataFrame) -> Figure:

@@ -263,10 +263,9 @@ def main() -> None:
             shutil.rmtree(settings["directory"], ignore_errors=True)
     if request is not None:
         become_kernel(request, server_pid, set_by_imports)
-    else:
-        # Handlers registered by libraries are for the kernels that used them, and to take all
-        # that was imported apart again takes half a second.
-        os._exit(0)
+    # Handlers registered by libraries are for the kernels that used them, and to take all that was
+    # imported apart again takes half a second.
+    os._exit(0)
 
 
 if __name__ == "__main__":

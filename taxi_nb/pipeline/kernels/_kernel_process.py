@@ -7,25 +7,31 @@ a module of this project that its notebook did not import.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import json
 import logging
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 # How long the last messages of a kernel may take.
 CONTROL_GRACE_SECONDS = 2.0
 
 PR_SET_PDEATHSIG = 1
+
+# What all open files are, those written in C among them.
+_STREAM = io.TextIOWrapper.__mro__[-2]
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,14 @@ def send(channel: socket.socket, message: dict[str, Any]) -> None:
         channel.sendall(json.dumps(message).encode() + b"\n")
 
 
-def become_kernel(request: KernelRequest, server_pid: int, set_by_imports: dict[str, str]) -> None:
+def become_kernel(
+    request: KernelRequest, server_pid: int, set_by_imports: dict[str, str]
+) -> NoReturn:
     """Turn this forked child into the process that a freshly started ipykernel would be.
 
     `set_by_imports` are variables that libraries set while they were imported, and count on.
     """
+    of_server = set(sys.modules)
     os.setsid()
     _die_with_server(server_pid)
     send(request.channel, {"pid": os.getpid()})
@@ -63,6 +72,7 @@ def become_kernel(request: KernelRequest, server_pid: int, set_by_imports: dict[
         numpy_random.seed()
     gc.enable()
     _run_kernel(server_pid)
+    _end(of_server)
 
 
 def _die_with_server(server_pid: int) -> None:
@@ -170,6 +180,28 @@ def _serve(app: Any) -> None:
     if app.control_thread is not None and app.control_thread.is_alive():
         app.control_thread.stop()
         app.control_thread.join(CONTROL_GRACE_SECONDS)
+
+
+def _end(of_server: set[str]) -> NoReturn:
+    """End as an interpreter ends, but leave alone what the server had imported.
+
+    To take that apart would copy the pages that all kernels share: 0.24 s of each step.
+    """
+    shut_down: Any = threading._shutdown  # type: ignore[attr-defined]
+    shut_down()
+    atexit._run_exitfuncs()
+    for name in [name for name in reversed(sys.modules) if name not in of_server]:
+        # Objects may outlive their module: their last words need no name of it.
+        values = getattr(sys.modules[name], "__dict__", {})
+        values.update(dict.fromkeys(values.keys() - {"__builtins__"}))
+    gc.collect()
+    for left in gc.get_objects():
+        if issubclass(type(left), _STREAM):
+            with contextlib.suppress(Exception):
+                left.flush()
+    # The exit of C and not `os._exit`: libraries that are no Python have handlers, too.
+    ctypes.PyDLL(None).exit(0)
+    raise AssertionError("a process has ended here")
 
 
 def _handlers_on(stream: Any) -> list[logging.StreamHandler[Any]]:

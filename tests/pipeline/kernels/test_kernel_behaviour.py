@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 import textwrap
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -81,6 +82,47 @@ def test_atexit_handlers_run_before_a_kernel_ends(
     execute(pool, cell, shutdown_kernel="graceful")
 
     assert note.exists()
+
+
+def test_what_a_notebook_leaves_open_is_written_to_its_end(
+    pool: KernelPool, execute: Execute, tmp_path: Path
+) -> None:
+    (tmp_path / "keeps.py").write_text(
+        "import pathlib, sys, zipfile\n"
+        "log = open('module.txt', 'w')\n"
+        "log.write('module')\n"
+        "sys.of_no_module = open('nowhere.txt', 'w')\n"
+        "sys.of_no_module.write('nowhere')\n"
+        "archive = zipfile.ZipFile('archive.zip', 'w')\n"
+        "archive.writestr('name', 'content')\n"
+        "class Last:\n"
+        "    def __del__(self, write=pathlib.Path('last.txt').write_text):\n"
+        "        write('last')\n"
+        "last, last.itself = (it := Last()), it\n"
+    )
+    cells = f"""
+        import ctypes, os, sys, threading, time
+        os.chdir({str(tmp_path)!r})
+        sys.path.insert(0, '')
+        import keeps
+        mine = open('notebook.txt', 'w')
+        mine.write('notebook')
+        libc = ctypes.CDLL(None)
+        libc.fopen.restype = ctypes.c_void_p
+        libc.fputs(b'c', ctypes.c_void_p(libc.fopen(b'c.txt', b'w')))
+        def later():
+            time.sleep(0.3)
+            with open('thread.txt', 'w') as file:
+                file.write('thread')
+        threading.Thread(target=later).start()
+    """
+    done = execute(pool, textwrap.dedent(cells), shutdown_kernel="graceful")
+
+    assert (done.error, done.returncode) == (None, 0)
+    for name in ("module", "nowhere", "last", "notebook", "c", "thread"):
+        assert (tmp_path / f"{name}.txt").read_text() == name
+    with zipfile.ZipFile(tmp_path / "archive.zip") as archive:
+        assert archive.read("name") == b"content"
 
 
 def test_timeout_of_a_cell(pool: KernelPool, execute: Execute) -> None:
