@@ -82,9 +82,10 @@ class _ScoredMonth(Protocol):
 def _axes(title: str, trips: pd.DataFrame | str, size: tuple[float, float] = _SIZE) -> Axes:
     """Return fresh axes whose title says which trips, and whether they are synthetic."""
     origin = trips if isinstance(trips, str) else provenance(trips).title
-    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font="DejaVu Sans")
     _, axes = plt.subplots(figsize=size, dpi=110)
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=22)
+    # At a height of its own: it would be looked for, which takes as long as to draw the ticks.
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", y=1.0, pad=22)
     axes.text(0, 1.02, origin, transform=axes.transAxes, fontsize=9, color="0.35")
     return axes
 
