@@ -23,13 +23,14 @@ _OF_MLFLOW = (
 )
 _PATTERNS = {
     **dict.fromkeys(_OF_MLFLOW, r"\bmlflow\.\w"),
-    "matplotlib": r"\b(matplotlib|seaborn|plot)",
+    **dict.fromkeys(("matplotlib", "PIL"), r"\b(matplotlib|seaborn|plot)"),
+    "narwhals": r"\bsklearn\b",
     "mlflow.pyfunc": r"\b(pyfunc|log_model)\b",
     "mlflow.xgboost": r"\bxgboost\b",
     "pyarrow": r"\b(pyarrow|parquet)\b",
     "scipy": r"\b(scipy|sklearn|seaborn)\b",
 }
-_EVERY_KERNEL = ("ipykernel", "ipykernel_launcher", "IPython", "threadpoolctl")
+_EVERY_KERNEL = ("ipykernel", "ipykernel_launcher", "IPython", "pdb", "threadpoolctl", "tornado")
 
 
 def modules_to_preload(pipeline: Pipeline) -> tuple[str, ...]:

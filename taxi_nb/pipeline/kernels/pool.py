@@ -24,10 +24,15 @@ KernelKind = Literal["fork", "spawn"]
 DEFAULT_PRELOAD: tuple[str, ...] = (
     *("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel_launcher"),
     *("ipykernel.debugger", "IPython.core.completer", "IPython.core.history"),
+    *("IPython.core.completerlib", "IPython.core.logger", "IPython.core.oinspect", "pdb"),
+    *("IPython.core.debugger", "IPython.extensions.storemagic", "tornado.platform.asyncio"),
     *("IPython.core.pylabtools", "threadpoolctl", "alembic.command", "alembic.script", "git"),
     *("numpy", "numpy.random"),
     *("matplotlib", "matplotlib.pyplot", "matplotlib.backends.backend_agg"),
-    *("pandas", "pyarrow", "pyarrow.dataset", "pyarrow.parquet"),
+    # Which Pillow imports when it writes its first picture.
+    *("PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PpmImagePlugin"),
+    *("pandas", "pandas.io.formats.html", "pandas.io.formats.string", "narwhals._pandas_like"),
+    *("pyarrow", "pyarrow.dataset", "pyarrow.parquet"),
     *("scipy.optimize", "scipy.sparse", "scipy.stats"),
     *("sklearn", "sklearn.compose", "sklearn.ensemble", "sklearn.feature_extraction"),
     *("sklearn.linear_model", "sklearn.metrics", "sklearn.model_selection", "sklearn.pipeline"),
@@ -35,6 +40,8 @@ DEFAULT_PRELOAD: tuple[str, ...] = (
     *("mlflow", "mlflow.models", "mlflow.sklearn", "mlflow.store.tracking.sqlalchemy_store"),
     *("mlflow.store.tracking.sqlalchemy_workspace_store", "sqlalchemy.dialects.sqlite"),
     *("mlflow.pyfunc", "mlflow.pyfunc.scoring_server", "mlflow.tracing.processor.otel"),
+    *("mlflow.pyfunc.utils.environment", "mlflow.models.display_utils"),
+    *("mlflow.tracing.processor.base_mlflow", "mlflow.tracing.export.utils"),
     *("mlflow.xgboost", "skops.io", "hyperopt"),
 )
 
