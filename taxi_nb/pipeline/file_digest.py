@@ -157,13 +157,18 @@ def _code() -> str | None:
     None if a file of the package may have changed since this process imported it.
     """
     stamps = []
+    newest = (_STARTED - TICK_SECONDS) * 1e9
     for folder, _, names in os.walk(Path(__file__).parents[1]):
-        for name in sorted(names):
-            if name.endswith(".py"):
+        for name in names:
+            if not name.endswith(".py"):
+                continue
+            try:
                 found = os.stat(os.path.join(folder, name))
-                stamps.append((folder, name, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
-    if any(max(stamp[-2:]) > (_STARTED - TICK_SECONDS) * 1e9 for stamp in stamps):
-        return None
+            except OSError:  # It is being replaced.
+                return None
+            if max(found.st_mtime_ns, found.st_ctime_ns) > newest:
+                return None
+            stamps.append((folder, name, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
     installed = installed_versions()
     versions = [installed.get(name) for name in ("python", "ruamel-yaml", "pydantic")]
     return hashlib.sha256(repr((sorted(stamps), versions)).encode()).hexdigest()

@@ -20,7 +20,7 @@ def test_the_projects_own_pipeline_uses_all_of_them() -> None:
 
 
 def test_what_no_code_speaks_of_is_not_imported_for_it(project: Project) -> None:
-    every_kernel = {"ipykernel", "ipykernel_launcher", "IPython", "threadpoolctl"}
+    every_kernel = {"ipykernel", "ipykernel_launcher", "IPython", "pdb", "threadpoolctl", "tornado"}
     assert libraries(project, "print(1)") == every_kernel
     assert libraries(project, "import pandas") == {*every_kernel, "pandas"}
     assert "xgboost" not in libraries(project, "import mlflow, sklearn, seaborn")
