@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.better_models FOLDER [--seeds 3]
 
-FOLDER holds the TLC's green months 2021-01 to 2021-03, 2022-01 and 2022-02. Whatever was chosen
-was chosen within training months of 2021; the last month of each pair is only looked at. Nothing is
+FOLDER holds the TLC's green months 2021-01 to 2021-03, 2022-01, 2022-02 and 2023-01. Whatever was
+chosen was chosen within training months; the last month of each pair is only looked at. Nothing is
 tracked.
 """
 
@@ -27,6 +27,8 @@ PAIRS = (
     (("2021-02",), "2021-03"),
     (("2021-01", "2021-02"), "2021-03"),
     (("2022-01",), "2022-02"),
+    (("2022-02",), "2023-01"),
+    (("2021-01", "2021-02", "2021-03", "2022-01", "2022-02"), "2023-01"),
 )
 
 
@@ -35,16 +37,16 @@ def main(folder: str, seeds: int = 3) -> None:
     console = Console(width=100)
     goals = Table("RMSE in minutes, median of seeds", "reached", "at most")
     covers = Table("90 % intervals", "cover", "hours with 500 trips", "width (min)")
-    reached: dict[tuple[str, ...], float] = {}
+    reached: dict[tuple[tuple[str, ...], str], float] = {}
     for months, month in PAIRS:
         training = load_trips("green", list(months), folder)
         validation = load_trips("green", [month], folder)
         models, seconds = fitted("xgboost-rich", training, seeds)
-        reached[months] = median_rmse(models, validation)
-        pair = f"{' and '.join(months)} to {month}"
+        reached[months, month] = rmse = median_rmse(models, validation)
+        pair = f"{', '.join(months)} to {month}"
         covers.add_row(pair, *covered(models[0], training, validation))
         if months == PAIRS[0][0]:
-            goals.add_row(f"{pair}, known at pick-up", f"{reached[months]:.3f}", "5.09")
+            goals.add_row(f"{pair}, known at pick-up", f"{rmse:.3f}", "5.09")
             live, _ = fitted("xgboost-rich-live", training, seeds)
             told = median_rmse([with_recent(one, validation) for one in live], validation)
             goals.add_row(f"{pair}, live", f"{told:.3f}", "4.92")
@@ -57,8 +59,8 @@ def main(folder: str, seeds: int = 3) -> None:
             goals.add_row("training, features included (s of processor)", f"{seconds:.1f}", "20")
         else:
             # Of several months it has to be below what the last of them gives alone.
-            aim = f"{0.97 * reached[months[-1:]]:.3f}" if len(months) > 1 else ""
-            goals.add_row(pair, f"{reached[months]:.3f}", aim)
+            aim = f"{0.97 * reached[months[-1:], month]:.3f}" if len(months) > 1 else ""
+            goals.add_row(pair, f"{rmse:.3f}", aim)
         console.print(goals, covers)  # A figure is seen when it is known: all take minutes.
 
 

@@ -68,7 +68,7 @@ class TripFeatures(TripTransformer):
         groups: Sequence[str] = GROUPS,
         folds: int = 10,
         random_state: int = 0,
-        half_life: float = 14.0,
+        half_life: float = 30.0,
     ) -> None:
         self.groups = groups
         self.folds = folds
