@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, NoReturn
 
 # How long the last messages of a kernel may take.
@@ -190,10 +191,10 @@ def _end(of_server: set[str]) -> NoReturn:
     shut_down: Any = threading._shutdown  # type: ignore[attr-defined]
     shut_down()
     atexit._run_exitfuncs()
-    for name in [name for name in reversed(sys.modules) if name not in of_server]:
-        # Objects may outlive their module: their last words need no name of it.
-        values = getattr(sys.modules[name], "__dict__", {})
-        values.update(dict.fromkeys(values.keys() - {"__builtins__"}))
+    for module in [sys.modules[name] for name in reversed(sys.modules) if name not in of_server]:
+        if type(module) is ModuleType:  # One that is lazy would be imported now.
+            # As the interpreter does: what a module held is let go, and the name stays.
+            vars(module).update(dict.fromkeys(vars(module).keys() - {"__builtins__"}))
     gc.collect()
     for left in gc.get_objects():
         if issubclass(type(left), _STREAM):
