@@ -46,7 +46,10 @@ def test_the_smoke_pipeline_from_ingest_to_champion(
         shown = texts(folder / step.executed_notebook)
         assert "**Conclusion.**" in shown
         assert "Warning" not in shown, step.name
+        # A step that used no trips of its own speaks of those that its needs used.
         assert step.data_source in ("sample (synthetic)", None)
+        assert step.html is not None
+        assert "made-up records" in (folder / step.html).read_text(), step.name
     page = (folder / "index.html").read_text()
     assert "sample (synthetic)" in page
     # Figures are described by their own titles.

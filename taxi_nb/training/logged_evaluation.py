@@ -26,6 +26,7 @@ def log_evaluation(
     tables: Mapping[str, pd.DataFrame] | None = None,
     metrics: Mapping[str, float] | None = None,
     of: TrainedModel | None = None,
+    training: pd.DataFrame | None = None,
     test: pd.DataFrame | None = None,
     name: str = "evaluate",
 ) -> None:
@@ -38,6 +39,8 @@ def log_evaluation(
     metrics : mapping of str to float, optional
     of : TrainedModel, optional
         The model that they are about; the run says so in its tag ``evaluated_run``.
+    training : DataFrame, optional
+        The training trips that were looked at; the run says which, and whether they are synthetic.
     test : DataFrame, optional
         The trips that were used once, after the choice; the run says which.
     name : str
@@ -45,9 +48,12 @@ def log_evaluation(
 
     Examples
     --------
-    >>> log_evaluation(figures={"durations": plots.durations(training)}, name="explore")
+    >>> figures = {"durations": plots.durations(training)}
+    >>> log_evaluation(figures=figures, training=training, name="explore")
     """
     contents = RunContents(metrics=dict(metrics or {}))
+    if training is not None:
+        add_trips(contents, provenance(training), "training", training)
     if test is not None:
         add_trips(contents, provenance(test), "test", test)
     for title, figure in (figures or {}).items():
