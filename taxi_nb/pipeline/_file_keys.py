@@ -1,6 +1,6 @@
-"""The keys of a pipeline file and what each may hold, by pydantic: half of a short command's time.
+"""The keys of a pipeline file and what each may hold, by pydantic.
 
-So it is imported only for a file that was not read before.
+Imported only for a file that was not read before: to make these classes takes a while.
 """
 
 from __future__ import annotations
