@@ -12,7 +12,7 @@ import stat
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -145,6 +145,9 @@ def file_inside(folder: Path, name: str) -> Path:
     path = folder / name
     if not is_inside(name):
         raise ValueError(f"{name!r} is no file in the folder {folder}")
+    with suppress(OSError):
+        if path.parent == folder and stat.S_ISREG(os.lstat(path).st_mode):
+            return path  # As most are: there is no link on the way.
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
         raise ValueError(f"{path} is a link that leads out of the folder {folder}")
     if path.exists() and not path.is_file():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,11 @@ from taxi_nb.plain_data import from_plain, to_json
 from taxi_nb.project import file_inside, is_inside, write_whole
 
 FOLDER = ".results"
+
+# Of a result's inputs: most of its bytes, and the same in many results. Each content is kept
+# once, in a file that is named for its digest; here with the type that it has.
+_COMMON: dict[str, Any] = {"modules": dict[str, dict[str, str]], "packages": dict[str, str]}
+_PART = "$part"
 
 
 @dataclass(frozen=True)
@@ -50,17 +56,19 @@ class KeptResults:
     def __init__(self, runs: Path) -> None:
         self.runs = runs
         self.folder = runs / FOLDER
+        # Digest -> what a file of `parts/` holds.
+        self._parts: dict[str, Any] = {}
 
     def candidates(self, pipeline: str, step: str, key: str) -> list[StepResult]:
         """Return the results of a key, the newest first, and the last one of the step."""
-        files: list[Path] = []
-        with suppress(OSError):
-            kept = [Path(entry) for entry in os.scandir(self._of_key(key))]
-            files += sorted(kept, key=lambda file: file.stat().st_mtime_ns, reverse=True)
+        files: list[str] = []
+        with suppress(OSError), os.scandir(self._of_key(key)) as kept:
+            newest = sorted(kept, key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+            files += (entry.path for entry in newest)
         attempt = self.attempt(pipeline, step)
         if attempt and attempt.last_good and is_inside(attempt.last_good):
-            files.append(self.folder / attempt.last_good)
-        return [found for file in dict.fromkeys(files) if (found := _read(file)) is not None]
+            files.append(os.path.join(self.folder, attempt.last_good))
+        return [found for file in dict.fromkeys(files) if (found := self._read(file)) is not None]
 
     def keep(self, pipeline: str, result: StepResult) -> None:
         """Keep a result, and that the step's last attempt was good."""
@@ -69,8 +77,11 @@ class KeptResults:
         name = f"{result.executed_in}-{secrets.token_hex(3)}"
         if result.shared and result.shared.place:  # No run here has left it.
             name = Path(result.shared.place).name
-        path = self._of_key(key) / f"{name}.json"
-        write_whole(path, to_json(written(result)))
+        path = Path(self._of_key(key), f"{name}.json")
+        kept = written(result)
+        parts = {name: self._keep_part(getattr(result.used, name)) for name in _COMMON}
+        kept["inputs"] = {**vars(result.used), **parts}
+        write_whole(path, to_json(kept))
         where = str(path.relative_to(self.folder))
         self._write_attempt(pipeline, result.name, Attempt(key, None, last_good=where))
 
@@ -82,7 +93,7 @@ class KeptResults:
 
     def attempt(self, pipeline: str, step: str) -> Attempt | None:
         try:
-            return from_plain(Attempt, json.loads(self._of_step(pipeline, step).read_bytes()))
+            return from_plain(Attempt, _json_in(self._of_step(pipeline, step)))
         except (OSError, ValueError):
             return None
 
@@ -124,7 +135,7 @@ class KeptResults:
 
     def of_run(self, run: str) -> dict[str, StepResult]:
         """Return the results that a run has left, by the step's name."""
-        found = map(_read, self._left_by(run))
+        found = map(self._read, self._left_by(run))
         return {result.name: result for result in found if result is not None}
 
     def speak_of(self, run: str) -> bool:
@@ -156,19 +167,60 @@ class KeptResults:
     def note_run(self, results: Sequence[StepResult], run: str) -> None:
         write_whole(self._of_run(results), run)
 
+    def _read(self, path: str | Path) -> StepResult | None:
+        """Read a kept result; one of another version of this form is none."""
+        try:
+            kept = _json_in(path)
+            inputs = kept["inputs"]
+            # Older commits kept all of it here.
+            named = {name: inputs[name][_PART] for name in _COMMON if _PART in inputs[name]}
+            kept["inputs"] = {**inputs, **{name: {} for name in named}}
+            return result_of(kept, {of: self._part(of, name) for of, name in named.items()})
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def _keep_part(self, value: Mapping[str, Any]) -> dict[str, str]:
+        """Keep a part if it is not kept yet, and return what stands for it in a result."""
+        content = to_json(value, sort_keys=True).encode()
+        name = hashlib.sha256(content).hexdigest()
+        try:
+            is_kept = self._of_part(name).read_bytes() == content
+        except OSError:
+            is_kept = False
+        if not is_kept:
+            write_whole(self._of_part(name), content)
+        return {_PART: name}
+
+    def _part(self, of: str, name: str) -> Any:
+        """Return a part: the same object for all results that have it. ValueError if damaged."""
+        if name not in self._parts:
+            content = file_inside(self.folder / "parts", f"{name}.json").read_bytes()
+            if hashlib.sha256(content).hexdigest() != name:
+                raise ValueError(f"{name} has another content")
+            self._parts[name] = from_plain(_COMMON[of], json.loads(content))
+        return self._parts[name]
+
     def _write_attempt(self, pipeline: str, step: str, attempt: Attempt) -> None:
-        write_whole(self._of_step(pipeline, step), to_json(attempt))
+        write_whole(Path(self._of_step(pipeline, step)), to_json(attempt))
 
-    def _of_key(self, key: str) -> Path:
-        return self.folder / "keys" / key
+    # As texts: of a thousand steps they are put together several thousand times.
+    def _of_key(self, key: str) -> str:
+        return f"{self.folder}/keys/{key}"
 
-    def _of_step(self, pipeline: str, step: str) -> Path:
-        name = f"{slug(step)[:80]}-{digest(step)[:8]}.json"
-        return self.folder / "steps" / slug(pipeline) / name
+    def _of_step(self, pipeline: str, step: str) -> str:
+        return f"{self.folder}/steps/{slug(pipeline)}/{slug(step)[:80]}-{digest(step)[:8]}.json"
+
+    def _of_part(self, name: str) -> Path:
+        return self.folder / "parts" / f"{name}.json"
 
     def _of_run(self, results: Sequence[StepResult]) -> Path:
         ids = json.dumps([[result.executed_in, result.mlflow_run_id] for result in results])
         return self.folder / "runs" / digest(ids)
+
+
+def _json_in(path: str | Path) -> Any:
+    with open(path, "rb") as file:
+        return json.loads(file.read())
 
 
 def _size(path: Path) -> int | None:
@@ -207,24 +259,19 @@ def written(result: StepResult) -> dict[str, object]:
     return always | {name: value for name, value in known.items() if value is not None}
 
 
-def _read(path: Path) -> StepResult | None:
-    """Read a kept result; one of another version of this form is none."""
-    try:
-        return result_of(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+def result_of(known: Any, parts: Mapping[str, Any] | None = None) -> StepResult:
+    """Make a result again from what `written` gave; ValueError, KeyError or TypeError if not.
 
-
-def result_of(known: Any) -> StepResult:
-    """Make a result again from what `written` gave; ValueError, KeyError or TypeError if not."""
-    shared = known.get("shared")
-    return replace(
-        StepResult.of_record(known["step"]),
+    `parts` are inputs that were kept apart.
+    """
+    shared, used = known.get("shared"), from_plain(Inputs, known["inputs"])
+    return StepResult.of_record(
+        known["step"],
         executed_in=known["run"],
         kind=known["kind"],
         notebook_size=known["notebook_size"],
         digests=dict(known.get("digests") or {}),
         artifacts=known.get("artifacts"),
-        used=from_plain(Inputs, known["inputs"]),
+        used=replace(used, **parts) if parts else used,
         shared=from_plain(Sharing, shared) if shared else None,
-    ).checked()
+    )

@@ -85,10 +85,12 @@ def differences(result: StepResult, present: Present) -> Iterator[str]:
             yield f"{title} {old or _UNNAMED} -> {new or _UNNAMED}"
     yield from _parameters(used.parameters, present.inputs.parameters)
     yield from _cells(used.cells, present.inputs.cells)
-    yield from _modules(used.modules, present)
+    digests, modules, packages = present.memory.digests, used.modules, used.packages
+    yield from digests.said_of(modules, "modules", lambda: _modules(modules, present))
     yield from _files(used.files, present, with_it)
     yield from _folders(used.folders, present)
-    yield from _packages(used.packages, present.memory.versions)
+    versions = present.memory.versions
+    yield from digests.said_of(packages, "packages", lambda: _packages(packages, versions))
     yield from _variables(used.variables, present.memory.pipeline.variables)
     yield from _needs(used, present)
     if result.mlflow_run_id not in present.memory.finished:

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -42,7 +42,7 @@ class FileDigests:
         self._memory = memory
         self._known: dict[str, dict[str, Any]] = {}
         self._asked: set[str] = set()
-        self._seen: dict[str, Any] | None = None
+        self._seen: dict[Any, Any] | None = None
         self._is_new = False
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(memory.read_bytes())
@@ -56,6 +56,16 @@ class FileDigests:
             yield
         finally:
             self._seen = None
+
+    def said_of(self, of: object, kind: str, say: Callable[[], Iterable[str]]) -> Sequence[str]:
+        """Return what is said of a value; in one moment the same object is looked at once."""
+        if self._seen is None:
+            return tuple(say())
+        key = (kind, id(of))
+        if key not in self._seen:
+            self._seen[key] = (of, tuple(say()))  # With it no other one can get its id.
+        said: Sequence[str] = self._seen[key][1]
+        return said
 
     def save(self) -> None:
         """Remember what was learned."""

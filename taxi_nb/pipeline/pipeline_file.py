@@ -131,10 +131,9 @@ class _Reader:
 
     def read(self, overrides: Sequence[str], accept: Sequence[str]) -> Pipeline:
         self.form = self._form()
-        notebooks = {
-            index: notebook_path(self.root, step.notebook)
-            for index, step in enumerate(self.form.steps)
-        }
+        # Many steps may execute one notebook.
+        paths = {n: notebook_path(self.root, n) for n in {s.notebook for s in self.form.steps}}
+        notebooks = {index: paths[step.notebook] for index, step in enumerate(self.form.steps)}
         for index, notebook in notebooks.items():
             self._read_notebook(index, notebook)
         self.names = sorted({name for found in self.declared.values() for name in found})

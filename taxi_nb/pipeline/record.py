@@ -7,9 +7,10 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +184,13 @@ class StepResult:
         return {**kept, "parameters": plain(self.parameters)}
 
     @classmethod
-    def of_record(cls, known: Any) -> StepResult:
-        """Make a result again from what `recorded` gave; ValueError if it is none."""
-        return from_plain(cls, _with_parameters(known)).checked()
+    def of_record(cls, known: Any, **kept_apart: Any) -> StepResult:
+        """Make a result again from what `recorded` gave; ValueError if it is none.
+
+        What else is known of it are values of fields that a record does not keep.
+        """
+        found = from_plain(cls, _with_parameters(known))
+        return (replace(found, **kept_apart) if kept_apart else found).checked()
 
     def checked(self) -> StepResult:
         """Return itself; ValueError if its files are not in the run's folder, or of other kinds."""
@@ -323,6 +328,7 @@ def _with_parameters(known: Any) -> Any:
     return known
 
 
+@lru_cache(maxsize=4096)
 def is_run_name(name: str) -> bool:
     """Return whether a name can be that of a folder in ``runs/``, and of nothing elsewhere."""
     return is_inside(name) and len(Path(name).parts) == 1
@@ -373,6 +379,7 @@ def cut_name(name: str, most: int = _LONGEST_NAME) -> str:
     return f"{encoded[: most - 9].decode('utf-8', 'ignore')}-{digest(name)[:8]}"
 
 
+@lru_cache(maxsize=4096)
 def slug(name: str) -> str:
     """Return a name that every file system and address takes."""
     plain_name = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")

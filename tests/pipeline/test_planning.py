@@ -568,6 +568,25 @@ def test_a_half_written_result_is_no_result(project: Project, run: Run, plan: Pl
     assert plan(text) == {"01_a": "up to date"}
 
 
+def test_what_results_have_in_common_is_kept_once_and_damaged_it_is_no_result(
+    project: Project, run: Run, plan: PlanOf, helper: Path
+) -> None:
+    project.notebook("01_a", "import helper\nprint(helper.FACTOR)")
+    text = "steps: [{notebook: 01_a}, {notebook: 01_a, name: again}]"
+    run(text)
+    parts = sorted((project.root / "runs" / ".results" / "parts").iterdir())
+    assert len(parts) == 2  # The modules, and the packages.
+    whole = [part.read_bytes() for part in parts]
+    for damaged in (whole[0][:-10], whole[0].replace(b":", b";", 1), b""):
+        parts[0].write_bytes(damaged)
+        assert all(said.startswith("will run: ") for said in plan(text).values())
+    parts[0].unlink()
+    record, _ = run(text)
+    assert [step.status for step in record.steps] == [Status.OK] * 2
+    assert [part.read_bytes() for part in parts] == whole
+    assert plan(text) == {"01_a": "up to date", "again": "up to date"}
+
+
 @pytest.mark.slow
 def test_an_upstream_run_that_turns_into_another_kind_is_noticed(
     project: Project, run: Run, store: str
