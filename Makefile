@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 
 PARAMS ?= params/default.yaml
-JOBS   ?= 1
+# Steps at the same time, where none of them needs another one.
+JOBS   ?= 2
 SINCE  ?= HEAD
 # Unless one is named it is the project's own SQLite file, whose address Python builds.
 STORE  ?= $(MLFLOW_TRACKING_URI)
@@ -17,13 +18,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN  := $(VENV)/bin
 # uv is the one on PATH, else the locked one, which the package index brings into the environment;
-# where that cannot be, pip does its work. Both check the lock's hashes and leave bytecode
-# behind: without it every kernel would compile its imports again.
+# where that cannot be, pip does its work. Both check the lock's hashes. What is imported Python
+# compiles at the first time and keeps: less than half of what is installed. Where it must not write
+# that, all is compiled here, or every kernel would compile its imports again.
 find_uv = uv=$$(command -v uv || command -v .venv/bin/uv || command -v $(BIN)/uv || true)
-pip     = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+compile_all = $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
+# The one that made the environment knows how to install into it; a copy of its own takes seconds.
+pip = pip="$(PYTHON) -m pip --python $(BIN)/python"; $$pip --version >/dev/null 2>&1 || \
+  { pip="$(BIN)/python -m pip"; $$pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; }; \
+  $$pip install --quiet --disable-pip-version-check
 install = $(find_uv); if [ -z "$$uv" ]; then $(pip) $(1); else \
-  "$$uv" pip install --quiet --python $(BIN)/python --compile-bytecode $(1) || \
-  { test -x $(BIN)/pip && echo "uv could not; pip tries, whose settings may know another index" >&2 && $(pip) $(1); }; fi
+  "$$uv" pip install --quiet --python $(BIN)/python $(compile_all) $(1) || \
+  { echo "uv could not; pip tries, whose settings may know another index" >&2; $(pip) $(1); }; fi
 
 .PHONY: help setup setup-dev setup-engines run-notebooks lab ui serve report verify image up diff picture hooks test test-slow test-engines lint lock lowest clean
 
@@ -34,8 +40,9 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "taxi-nb needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 setup" >&2; exit 2; }
 	@$(find_uv); if [ -n "$$uv" ]; then "$$uv" venv --quiet --allow-existing --python $(PYTHON) $(VENV); \
-	else $(PYTHON) -m venv $(VENV) || exit; sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock > $(VENV)/uv.txt; \
-	  $(pip) --require-hashes -r $(VENV)/uv.txt || rm -f $(BIN)/uv; fi
+	else $(PYTHON) -m venv --without-pip $(VENV) || exit; \
+	  sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock > $(VENV)/uv.txt; \
+	  { $(pip) --require-hashes -r $(VENV)/uv.txt; } || rm -f $(BIN)/uv; fi
 	@$(find_uv); if [ -n "$$uv" ]; then echo "$$("$$uv" --version) installs, of $$uv"; \
 	else echo "pip installs, which takes longer: there is no uv here, and the package index gave none"; fi
 
@@ -64,7 +71,7 @@ setup: $(VENV)/.installed  ## make .venv with what the notebooks and the pipelin
 setup-dev: $(VENV)/.installed-dev  ## the same, with every extra but engines, and the tools for tests
 setup-engines: .venv-engines/.installed  ## make .venv-engines with Prefect and KFP, for what `taxi-nb export` writes
 
-run-notebooks: setup  ## execute the notebooks in order (PARAMS=params/green-2021.yaml JOBS=2 SET="seed=1")
+run-notebooks: setup  ## execute the notebooks in order (PARAMS=params/green-2021.yaml JOBS=1 SET="seed=1")
 	@$(BIN)/taxi-nb run $(PARAMS) --jobs $(JOBS) $(foreach value,$(SET),--set '$(value)')
 
 lab: setup  ## explore in JupyterLab, with this project's store and data, at the address that is printed
@@ -79,7 +86,7 @@ serve: setup  ## answer with the champion's predictions, at the printed address 
 report: setup  ## write a run's pages again and print their path (RUN=20260203-140501-default)
 	@$(BIN)/taxi-nb report $(RUN)
 
-verify: setup  ## execute the newest run again, elsewhere, and compare every number and figure (RUN=... JOBS=2)
+verify: setup  ## execute the newest run again, elsewhere, and compare every number and figure (RUN=... JOBS=1)
 	@$(BIN)/taxi-nb verify $(RUN) --jobs $(JOBS)
 
 # An image has no checkout: it is told its commit, and whether there was more than that.
