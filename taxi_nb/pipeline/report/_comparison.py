@@ -257,6 +257,7 @@ def _input_changes(
         for step, before, after in inputs
         for kind in kinds
         if isinstance(old := before.get(kind), dict) and isinstance(new := after.get(kind), dict)
+        if old != new  # Of most steps all is the same, and each has thousands of digests.
         for change in _differences(flat(old), flat(new), step, shown)
     )
 
@@ -293,9 +294,12 @@ def _differences(
     old: Mapping[str, Any], new: Mapping[str, Any], step: str, shown: Callable[[Any], str]
 ) -> Iterator[Change]:
     for name in {**new, **old}:
-        if name not in old or name not in new or plain(old[name]) != plain(new[name]):
-            before, after = (shown(side[name]) if name in side else None for side in (old, new))
-            yield Change(name, before, after, (step,))
+        if name in old and name in new:
+            was, is_now = old[name], new[name]
+            if was == is_now or plain(was) == plain(is_now):
+                continue
+        before, after = (shown(side[name]) if name in side else None for side in (old, new))
+        yield Change(name, before, after, (step,))
 
 
 def _grouped(changes: Iterable[Change]) -> tuple[Change, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 WORDS_FILE = "words.yaml"
@@ -22,8 +23,19 @@ def words_of(folder: Path) -> Words:
 
     The file says for a name what it is: ``fare_usd: fare (dollars)``.
     """
-    if not (file := folder / WORDS_FILE).exists():
+    file = folder / WORDS_FILE
+    try:
+        found = file.stat()
+    except FileNotFoundError:
         return Words()
+    except OSError as error:
+        return Words(problem=f"{WORDS_FILE}: {error}")
+    return _words_in(file, (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+
+
+@lru_cache(maxsize=16)
+def _words_in(file: Path, _stamp: tuple[int, ...]) -> Words:
+    """Read a file once for all pages of a run; a changed one has another stamp."""
     # Imported where there are words: it takes as long as a page.
     from taxi_nb.located_yaml import YamlError, read_located_yaml
 

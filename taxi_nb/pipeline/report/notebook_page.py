@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -122,7 +123,7 @@ def _annotated(executed: ExecutedNotebook, prefix: str, failed_cell: int | None)
 
 def _exporter(prose: Prose, outputs: OutputHtml, language: str) -> Any:
     filters = {
-        "highlight_code": Highlight2HTML(pygments_lexer=language),
+        "highlight_code": partial(_highlighted, language),
         "prose": lambda cell: outputs.noted(prose.cell(cell.source, cell.get("attachments", {}))),
         "shown_outputs": lambda cell: outputs.cell(cell.outputs, cell.metadata.above),
     }
@@ -131,9 +132,16 @@ def _exporter(prose: Prose, outputs: OutputHtml, language: str) -> Any:
         template_extension=".html.j2",
         extra_template_basedirs=[str(_TEMPLATES)],
         filters=filters,
+        default_preprocessors=[],  # They would do nothing, and it is validated after each.
     )
     exporter.environment.bytecode_cache = _COMPILED
     return exporter
+
+
+@lru_cache(maxsize=1000)
+def _highlighted(language: str, code: str) -> str:
+    """Colour code once: many steps of a run execute the same cells."""
+    return str(Highlight2HTML(pygments_lexer=language)(code))
 
 
 class _Compiled(BytecodeCache):
