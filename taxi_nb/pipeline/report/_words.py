@@ -10,12 +10,15 @@ from pathlib import Path
 WORDS_FILE = "words.yaml"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Words:
     """Words for names such as columns and metrics; `problem` says why a file gave none."""
 
     by_name: Mapping[str, str] = field(default_factory=dict)
     problem: str | None = None
+
+
+_NONE = Words()
 
 
 def words_of(folder: Path) -> Words:
@@ -27,7 +30,7 @@ def words_of(folder: Path) -> Words:
     try:
         found = file.stat()
     except FileNotFoundError:
-        return Words()
+        return _NONE
     except OSError as error:
         return Words(problem=f"{WORDS_FILE}: {error}")
     return _words_in(file, (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from threading import Lock
 from types import CodeType
 from typing import Any
 from urllib.parse import quote
@@ -21,8 +23,9 @@ from taxi_nb.pipeline.report._links import PAGE, Links, cell_prefix
 from taxi_nb.pipeline.report._outputs import OutputHtml
 from taxi_nb.pipeline.report._page_summary import PageSummary, neighbours
 from taxi_nb.pipeline.report._pages import render
-from taxi_nb.pipeline.report._prose import Prose
-from taxi_nb.pipeline.report._words import words_of
+from taxi_nb.pipeline.report._prose import Heading, Prose
+from taxi_nb.pipeline.report._untrusted import Held
+from taxi_nb.pipeline.report._words import Words, words_of
 from taxi_nb.pipeline.report.executed import ExecutedNotebook, hidden_parts, last_heading
 from taxi_nb.project import write_whole
 
@@ -60,41 +63,99 @@ def notebook_context(
 ) -> dict[str, Any]:
     """Return the content of its template; a page that is `alone` has no notebook beside it."""
     source = folder.parent.parent / step.notebook
-    prefix = cell_prefix(step)
-    prose = Prose(prefix, source.parent)
     words = words_of(source.parent)
     failed_cell = step.error.cell if step.error else None
-    cells = _annotated(executed, prefix, failed_cell)
+    cells = _cells(executed, _Asked(cell_prefix(step), source.parent, words, failed_cell, alone))
+    previous, following = neighbours(record.steps if record else (step,), step)
+    summary = PageSummary(
+        cells.title, cells.held, previous, following, cells.hidden, tuple(sources)
+    )
+    return {
+        "run": record,
+        "step": step,
+        "sources": sources,
+        "html": cells.html,
+        "title": cells.title,
+        "headings": cells.headings,
+        "held_back": cells.held,
+        "hidden": cells.hidden,
+        "prefix": cell_prefix(step),
+        "previous": previous,
+        "next": following,
+        "summary": summary,
+        # By its name: a later run that reuses the step has this page in its folder, too.
+        "run_address": f"../{folder.name}/{PAGE}",
+        "source_address": quote(os.path.relpath(source, folder)) if source.is_file() else None,
+        "python": cells.python,
+        "words_problem": words.problem,
+    }
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a notebook's cells look like hangs on it, besides its file."""
+
+    prefix: str
+    folder: Path
+    words: Words
+    failed_cell: int | None
+    alone: bool
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """A notebook's cells as HTML, and what is known of them by then."""
+
+    html: str
+    title: str | None
+    headings: list[Heading]
+    held: Held
+    hidden: Counter[str]
+    python: str | None
+
+
+# A run writes the page of a step twice: when that ends, and when all is known of the run around.
+_WRITTEN: dict[tuple[object, ...], _Cells] = {}
+_WRITING = Lock()
+_MOST_WRITTEN, _LONGEST_WRITTEN = 64, 1_000_000
+
+
+def _cells(executed: ExecutedNotebook, asked: _Asked) -> _Cells:
+    """Return a notebook's cells; those that were asked for before are taken from there, once."""
+    found = executed.path.stat()
+    key = (asked, executed.path, found.st_size, found.st_mtime_ns, found.st_ino)
+    with _WRITING:
+        if (written := _WRITTEN.pop(key, None)) is not None:
+            return written
+    written = _as_html(executed, asked)
+    if len(written.html) <= _LONGEST_WRITTEN:
+        with _WRITING:
+            _WRITTEN[key] = written
+            while len(_WRITTEN) > _MOST_WRITTEN:
+                del _WRITTEN[next(iter(_WRITTEN))]
+    return written
+
+
+def _as_html(executed: ExecutedNotebook, asked: _Asked) -> _Cells:
+    prose = Prose(asked.prefix, asked.folder)
+    cells = _annotated(executed, asked.prefix, asked.failed_cell)
     places = {
         cell.execution_count: (cell.metadata.number, cell.metadata.anchor)
         for cell in cells.cells
         if cell.get("execution_count")
     }
-    outputs = OutputHtml(prose, None if alone else executed.path.name, words.by_name, places)
-    hidden = Counter(_HIDDEN[part] for cell in cells.cells for part in cell.metadata.hides)
+    beside = None if asked.alone else executed.path.name
+    outputs = OutputHtml(prose, beside, asked.words.by_name, places)
     html, _ = _exporter(prose, outputs, executed.language).from_notebook_node(cells)
     first = prose.headings[0] if prose.headings else None
-    title = first.text if first and first.level == 1 else None
-    previous, following = neighbours(record.steps if record else (step,), step)
-    return {
-        "run": record,
-        "step": step,
-        "sources": sources,
-        "html": prose.with_links(html),
-        "title": title,
-        "headings": prose.headings,
-        "held_back": outputs.held,
-        "hidden": hidden,
-        "prefix": prefix,
-        "previous": previous,
-        "next": following,
-        "summary": PageSummary(title, outputs.held, previous, following, hidden, tuple(sources)),
-        # By its name: a later run that reuses the step has this page in its folder, too.
-        "run_address": f"../{folder.name}/{PAGE}",
-        "source_address": quote(os.path.relpath(source, folder)) if source.is_file() else None,
-        "python": executed.python,
-        "words_problem": words.problem,
-    }
+    return _Cells(
+        prose.with_links(html),
+        first.text if first and first.level == 1 else None,
+        prose.headings,
+        outputs.held,
+        Counter(_HIDDEN[part] for cell in cells.cells for part in cell.metadata.hides),
+        executed.python,
+    )
 
 
 def _annotated(executed: ExecutedNotebook, prefix: str, failed_cell: int | None) -> Any:
