@@ -99,6 +99,12 @@ class StepRunner:
         on_run(begun)
         notes.unlink(missing_ok=True)
         ending: names.RunStatus = "FAILED"
+
+        def heard(cell: int, cells: int) -> None:
+            on_cell(cell, cells)
+            # nbconvert takes a third of a second to import; meanwhile the kernel works.
+            import taxi_nb.pipeline.report.notebook_page  # noqa: F401
+
         try:
             with MemoryLimit(handle, step.memory):
                 execution = execute_notebook(
@@ -108,7 +114,7 @@ class StepRunner:
                     self.pool.manager(self._environment(step, run_id, upstream)),
                     timeout=step.timeout,
                     handle=handle,
-                    on_cell=on_cell,
+                    on_cell=heard,
                     before_cells=(modules_of(self.pipeline.root), self._recording(notes), HOOK),
                 )
             result = self._land(step, begun, execution, sources)
@@ -158,7 +164,6 @@ class StepRunner:
         self, step: Step, begun: StepResult, execution: Execution, sources: Sequence[str]
     ) -> StepResult:
         """Keep notebook, HTML, parameters and timings."""
-        # nbconvert takes a second to import; meanwhile the kernel works.
         from taxi_nb.pipeline.report.notebook_page import write_notebook_page
 
         run_id = begun.mlflow_run_id
