@@ -52,12 +52,12 @@ def clear_half_files(runs: Path) -> None:
 
     The caller holds the project's lock; a command that needs none may write there.
     """
-    import psutil
-
     now = time.time()
     places = (runs, *runs.glob("*/"), *(runs / FOLDER).glob("**/"))
     for file in (file for place in places for file in place.glob(".*.part")):
         owner = file.name.split(".")[-2].partition("-")[0]
+        import psutil  # Of which most runs have no need: there is no such file.
+
         with suppress(OSError):
             is_old = now - file.stat().st_mtime > _HALF_SECONDS
             if is_old and not (owner.isdecimal() and psutil.pid_exists(int(owner))):
