@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.planning import RUN, command_seconds, make_project, make_results, make_store
+from benchmarks.planning import RUN, make_project, make_results, make_store, plan_seconds
 from taxi_nb.pipeline.memory import RESULTS_VARIABLE, Memory
 from taxi_nb.pipeline.shared_results import RESULTS
 
@@ -66,7 +66,7 @@ def main() -> None:
             for _ in range(REPEATS):
                 shutil.rmtree(base / "two", ignore_errors=True)
                 make_project(base / "two", given.steps)
-                taken.append(command_seconds(base / "two"))
+                taken.append(plan_seconds(base / "two"))
                 time.sleep(0.1)
             median = statistics.median(taken)
             print(f"{count:>8,} results shared: plan of {given.steps} steps in {median:.2f} s")

@@ -147,13 +147,13 @@ class CoordinatedRun:
         try:
             known = json.loads(read_regular(self._state(step.name)))
             shared = known["shared"]
-            result = replace(
-                StepResult.of_record(known["step"]),
+            result = StepResult.of_record(
+                known["step"],
                 kind=known["kind"],
                 executed_in=known["executed_in"],
                 shared=from_plain(Sharing, shared) if shared else None,
             )
-            return result.checked(), str(known["by"])
+            return result, str(known["by"])
         except FileNotFoundError:
             return step, ""
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -189,8 +189,7 @@ class StepResult:
 
         What else is known of it are values of fields that a record does not keep.
         """
-        found = from_plain(cls, _with_parameters(known))
-        return (replace(found, **kept_apart) if kept_apart else found).checked()
+        return from_plain(cls, {**_with_parameters(known), **kept_apart}).checked()
 
     def checked(self) -> StepResult:
         """Return itself; ValueError if its files are not in the run's folder, or of other kinds."""
