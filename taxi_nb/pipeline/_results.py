@@ -173,8 +173,8 @@ class KeptResults:
             kept = _json_in(path)
             inputs = kept["inputs"]
             # Older commits kept all of it here.
-            named = {name: inputs[name][_PART] for name in _COMMON if _PART in inputs[name]}
-            kept["inputs"] = {**inputs, **{name: {} for name in named}}
+            named = {of: inputs[of][_PART] for of in _COMMON if _PART in inputs.get(of, ())}
+            kept["inputs"] = {**inputs, **{of: {} for of in named}}
             return result_of(kept, {of: self._part(of, name) for of, name in named.items()})
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
