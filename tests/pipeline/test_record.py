@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -139,3 +140,15 @@ def test_a_kept_result_of_an_earlier_commit_is_found_and_kept_again(tmp_path: Pa
     both = KeptResults(tmp_path).candidates("default", "06_register", folder.name)
     assert len(both) == 2
     assert all(vars(one) == vars(found) for one in both)
+
+
+def test_results_of_an_earlier_commit_are_found_with_what_they_have_in_common(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(STORED / "results_of_14c5aff", tmp_path / ".results")
+    (found,) = KeptResults(tmp_path).candidates("default", "06_register", "c2bc4c8a48378812")
+    older = json.loads((STORED / "kept_result_of_3c1461c.json").read_text())
+    assert found.used is not None
+    assert found.used.key == "c2bc4c8a48378812"
+    assert json.loads(to_json(found.used.modules)) == older["inputs"]["modules"]
+    assert found.used.packages == older["inputs"]["packages"]
