@@ -132,8 +132,9 @@ def project_file(file: Path) -> Path:
 @lru_cache(maxsize=4096)
 def is_inside(name: str) -> bool:
     """Return whether a name, as it is written, leads to something in the folder it starts from."""
-    parts = Path(name).parts
-    return bool(parts) and not Path(name).is_absolute() and ".." not in parts and "\0" not in name
+    path = Path(name)
+    parts = path.parts
+    return bool(parts) and not path.is_absolute() and ".." not in parts and "\0" not in name
 
 
 def file_inside(folder: Path, name: str) -> Path:

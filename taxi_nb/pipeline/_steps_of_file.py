@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -48,11 +47,12 @@ class StepsOfFile:
     def read(self) -> Iterator[Step]:
         """Yield all executions, in the file's order."""
         before: dict[str, list[str]] = {}
+        executions: dict[str, list[str]] = {}
         for index, step in enumerate(self._form.steps):
             if step.group in before:
                 message = f"a step named {step.group!r} is there already; give this one a `name`"
                 self._problems.at(("steps", index), message)
-            needs = self._needs(index, step, before)
+            needs = self._needs(index, step, before, executions)
             names = before.setdefault(step.group, [])
             for values in self._executions(index, step):
                 chosen = ",".join(_NO_NAME.sub("-", str(values[axis])) for axis in step.table.axes)
@@ -60,6 +60,7 @@ class StepsOfFile:
                 if name in names:
                     self._problems.at(("steps", index, "matrix"), f"{name} comes up twice")
                 names.append(name)
+                executions[name] = [name]
                 yield Step(
                     name=name,
                     group=step.group,
@@ -75,11 +76,14 @@ class StepsOfFile:
                 )
 
     def _needs(
-        self, index: int, step: StepForm, before: Mapping[str, list[str]]
+        self,
+        index: int,
+        step: StepForm,
+        before: Mapping[str, list[str]],
+        executions: Mapping[str, list[str]],
     ) -> tuple[str, ...]:
         if step.needs is None:
-            return tuple(itertools.chain.from_iterable(before.values()))
-        executions = {name: [name] for names in before.values() for name in names}
+            return tuple(executions)
         needed: list[str] = []
         for position, name in enumerate(step.needs):
             found = before.get(name) or executions.get(name)
