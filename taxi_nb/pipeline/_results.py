@@ -24,7 +24,7 @@ from taxi_nb.pipeline.record import (
     slug,
 )
 from taxi_nb.plain_data import from_plain, to_json
-from taxi_nb.project import file_inside, is_inside, write_whole
+from taxi_nb.project import file_inside, is_inside, read_regular, write_whole
 
 FOLDER = ".results"
 
@@ -184,7 +184,7 @@ class KeptResults:
         content = to_json(value, sort_keys=True).encode()
         name = hashlib.sha256(content).hexdigest()
         try:
-            is_kept = self._of_part(name).read_bytes() == content
+            is_kept = read_regular(self._of_part(name)) == content
         except OSError:
             is_kept = False
         if not is_kept:
