@@ -93,7 +93,7 @@ def notebook_context(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a notebook's cells look like hangs on it, besides its file."""
+    """What the cells of a page depend on, besides their notebook's file."""
 
     prefix: str
     folder: Path
@@ -121,7 +121,7 @@ _MOST_WRITTEN, _LONGEST_WRITTEN = 64, 1_000_000
 
 
 def _cells(executed: ExecutedNotebook, asked: _Asked) -> _Cells:
-    """Return a notebook's cells; those that were asked for before are taken from there, once."""
+    """Return a notebook's cells as HTML; of what was made before, the next call gets that."""
     found = executed.path.stat()
     key = (asked, executed.path, found.st_size, found.st_mtime_ns, found.st_ino)
     with _WRITING:
