@@ -36,7 +36,7 @@ install = $(find_uv); if [ -z "$$uv" ]; then $(pip) $(1); else \
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(BIN)/python:
+$(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "taxi-nb needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 setup" >&2; exit 2; }
 	@$(find_uv); if [ -n "$$uv" ]; then "$$uv" venv --quiet --allow-existing --python $(PYTHON) $(VENV); \
@@ -45,8 +45,9 @@ $(BIN)/python:
 	  { $(pip) --require-hashes -r $(VENV)/uv.txt; } || rm -f $(BIN)/uv; fi
 	@$(find_uv); if [ -n "$$uv" ]; then echo "$$("$$uv" --version) installs, of $$uv"; \
 	else echo "pip installs, which takes longer: there is no uv here, and the package index gave none"; fi
+	@touch $@
 
-$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/.made
 	@echo "Installing the locked environment into $(VENV)/ ..."
 	@$(call install,--require-hashes -r requirements.lock)
 	@$(call install,--no-deps --no-build-isolation -e .)
@@ -62,7 +63,7 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@$(MAKE) --no-print-directory VENV=.venv-engines .venv-engines/.locked
 	@touch $@
 
-.venv-engines/.locked: requirements-engines.lock | $(BIN)/python
+.venv-engines/.locked: requirements-engines.lock | $(VENV)/.made
 	@echo "Installing Prefect and KFP into $(VENV)/ ..."
 	@$(call install,--require-hashes -r requirements-engines.lock)
 	@touch $@
@@ -134,7 +135,7 @@ lint: setup-dev  ## style, types, no outputs in committed notebooks, container a
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-lock: | $(BIN)/python  ## resolve pyproject.toml again into the lock files
+lock: | $(VENV)/.made  ## resolve pyproject.toml again into the lock files
 	@$(require_uv); $(compile) $(project) $(LOCKED:%=--extra %) --extra dev -o requirements-dev.lock
 	@$(require_uv); $(compile) $(project) --extra taxi -c requirements-dev.lock -o requirements.lock
 	@$(require_uv); $(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"] \
@@ -151,7 +152,7 @@ compile = "$$uv" pip compile --quiet --no-annotate \
 
 empty :=
 comma := ,
-lowest: | $(BIN)/python  ## the smoke pipeline and the tests with the lowest versions that pyproject.toml allows
+lowest: | $(VENV)/.made  ## the smoke pipeline and the tests with the lowest versions that pyproject.toml allows
 	@$(require_uv); "$$uv" venv --quiet --clear --python 3.11 .venv-lowest && \
 	  "$$uv" pip install --quiet --python .venv-lowest/bin/python --compile-bytecode --resolution lowest-direct \
 	    --group build -e ".[$(subst $(empty) $(empty),$(comma),$(LOCKED) dev)]"
