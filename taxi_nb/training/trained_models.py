@@ -206,7 +206,8 @@ def training_runs(training_digest: str, validation_digest: str) -> list[Run]:
 def candidate_runs(training_digest: str, validation_digest: str) -> list[Run]:
     """Return all runs that trained and validated a model on these trips, newest first.
 
-    In a pipeline those of the steps before this one.
+    In a pipeline those of the steps before this one, the last first as this one needs them: which
+    of them ended first says nothing, and would decide between models that are equally good.
     """
     import mlflow
 
@@ -222,4 +223,5 @@ def candidate_runs(training_digest: str, validation_digest: str) -> list[Run]:
     upstream = upstream_runs("training", {str(run.info.run_id) for run in found})
     if upstream is None:
         return list(found)
-    return [run for run in found if run.info.run_id in upstream.values()]
+    by_id = {str(run.info.run_id): run for run in found}
+    return [by_id[run_id] for run_id in reversed(upstream.values())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import mlflow
@@ -17,8 +18,10 @@ from taxi_nb import (
     plots,
     promote_if_better,
     provenance,
+    train,
     trained_models,
 )
+from taxi_nb.tracking.names import UPSTREAM_VARIABLE
 from taxi_nb.training.trained_models import TrainedModels
 from taxi_nb.training.used_trips import digests_of
 from tests.conftest import runs_of
@@ -142,6 +145,19 @@ def test_models_are_named_as_models_and_the_same_again_is_no_other(project: obje
         "lasso",
     ]
     assert (len(models), models.different) == (3, 2)
+
+
+def test_of_equally_good_models_the_order_of_steps_decides_and_not_which_ended_first(
+    project: object, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `--jobs` would decide which model is the best, promoted and named in conclusions."""
+    sets = load_split("green", ["2021-01"], ["2021-02"], "sample", sample_rows=500)
+    first, second = (train("linear", *sets).run_id for _ in range(2))
+    for needed in ({"03_a": first, "03_b": second}, {"03_a": second, "03_b": first}):
+        monkeypatch.setenv(UPSTREAM_VARIABLE, json.dumps(needed))
+        found = trained_models(*sets)
+        assert [one.run_id for one in found] == [needed["03_b"], needed["03_a"]]
+    assert found[0].metrics["valid_rmse"] == found[1].metrics["valid_rmse"]
 
 
 def test_pairs_that_training_never_saw_are_found(project: object) -> None:
