@@ -56,8 +56,8 @@ class KeptResults:
     def __init__(self, runs: Path) -> None:
         self.runs = runs
         self.folder = runs / FOLDER
-        # Digest -> what a file of `parts/` holds.
-        self._parts: dict[str, Any] = {}
+        # What it is of, and its digest -> what a file of `parts/` holds.
+        self._parts: dict[tuple[str, str], Any] = {}
 
     def candidates(self, pipeline: str, step: str, key: str) -> list[StepResult]:
         """Return the results of a key, the newest first, and the last one of the step."""
@@ -171,34 +171,36 @@ class KeptResults:
         """Read a kept result; one of another version of this form is none."""
         try:
             kept = _json_in(path)
-            inputs = kept["inputs"]
+            inputs = dict(kept["inputs"])
             # Older commits kept all of it here.
-            named = {of: inputs[of][_PART] for of in _COMMON if _PART in inputs.get(of, ())}
+            named = {of: inputs[of][_PART] for of in _COMMON if _PART in (inputs.get(of) or ())}
             kept["inputs"] = {**inputs, **{of: {} for of in named}}
             return result_of(kept, {of: self._part(of, name) for of, name in named.items()})
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def _keep_part(self, value: Mapping[str, Any]) -> dict[str, str]:
-        """Keep a part if it is not kept yet, and return what stands for it in a result."""
+    def _keep_part(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Keep a part if it is not kept yet; return what stands for it in a result."""
         content = to_json(value, sort_keys=True).encode()
         name = hashlib.sha256(content).hexdigest()
+        path = self._of_part(name)
+        with suppress(OSError):
+            if not path.is_symlink() and read_regular(path) == content:
+                return {_PART: name}
         try:
-            is_kept = read_regular(self._of_part(name)) == content
-        except OSError:
-            is_kept = False
-        if not is_kept:
-            write_whole(self._of_part(name), content)
+            write_whole(path, content)
+        except OSError:  # Something else is in its place: then the result has it, too.
+            return value
         return {_PART: name}
 
     def _part(self, of: str, name: str) -> Any:
         """Return a part: the same object for all results that have it. ValueError if damaged."""
-        if name not in self._parts:
+        if (of, name) not in self._parts:
             content = file_inside(self.folder / "parts", f"{name}.json").read_bytes()
             if hashlib.sha256(content).hexdigest() != name:
                 raise ValueError(f"{name} has another content")
-            self._parts[name] = from_plain(_COMMON[of], json.loads(content))
-        return self._parts[name]
+            self._parts[of, name] = from_plain(_COMMON[of], json.loads(content))
+        return self._parts[of, name]
 
     def _write_attempt(self, pipeline: str, step: str, attempt: Attempt) -> None:
         write_whole(Path(self._of_step(pipeline, step)), to_json(attempt))

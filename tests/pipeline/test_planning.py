@@ -581,10 +581,27 @@ def test_what_results_have_in_common_is_kept_once_and_damaged_it_is_no_result(
         parts[0].write_bytes(damaged)
         assert all(said.startswith("will run: ") for said in plan(text).values())
     parts[0].unlink()
+    parts[0].symlink_to(project.root / "helper.py")
     record, _ = run(text)
     assert [step.status for step in record.steps] == [Status.OK] * 2
     assert [part.read_bytes() for part in parts] == whole
     assert plan(text) == {"01_a": "up to date", "again": "up to date"}
+    parts[0].unlink()
+    parts[0].mkdir()  # Then results say themselves what they would have in common.
+    assert [step.status for step in run(text)[0].steps] == [Status.OK] * 2
+    assert plan(text) == {"01_a": "up to date", "again": "up to date"}
+
+
+@pytest.mark.parametrize("inputs", [None, [], 5, "x", True, {"modules": 5}])
+def test_a_kept_result_whose_inputs_are_something_else_is_none(
+    inputs: object, project: Project, run: Run, plan: PlanOf
+) -> None:
+    project.notebook("01_a", "print('a')")
+    text = "steps: [{notebook: 01_a}]"
+    run(text)
+    (kept,) = (project.root / "runs" / ".results" / "keys").rglob("*.json")
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "inputs": inputs}))
+    assert plan(text)["01_a"].startswith("will run: ")
 
 
 @pytest.mark.slow

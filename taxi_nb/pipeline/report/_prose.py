@@ -35,6 +35,8 @@ class Prose:
     def __init__(self, prefix: str, folder: Path) -> None:
         self.prefix = prefix
         self.folder = folder
+        # Whether a file beside the notebook was put in, or looked for: it may be another later.
+        self.reads_files = False
         self.headings: list[Heading] = []
 
     def cell(self, source: str, attachments: Mapping[str, Any]) -> Safe:
@@ -125,6 +127,8 @@ class _Renderer(IPythonRenderer):
         """Return a picture's data; nothing of an attachment that the cell does not have."""
         kind, _, name = src.partition(":")
         if kind != "attachment":
+            if self.prose:
+                self.prose.reads_files = True
             embedded: str | None = super()._src_to_base64(src)
             return embedded
         attached = self.attachments.get(name) or self.attachments.get(unquote(name)) or {}

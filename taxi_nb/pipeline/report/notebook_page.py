@@ -112,6 +112,8 @@ class _Cells:
     held: Held
     hidden: Counter[str]
     python: str | None
+    # Of files beside the notebook nobody knows whether they are the same later.
+    reads_files: bool
 
 
 # A run writes the page of a step twice: when that ends, and when all is known of the run around.
@@ -128,7 +130,7 @@ def _cells(executed: ExecutedNotebook, asked: _Asked) -> _Cells:
         if (written := _WRITTEN.pop(key, None)) is not None:
             return written
     written = _as_html(executed, asked)
-    if len(written.html) <= _LONGEST_WRITTEN:
+    if len(written.html) <= _LONGEST_WRITTEN and not written.reads_files:
         with _WRITING:
             _WRITTEN[key] = written
             while len(_WRITTEN) > _MOST_WRITTEN:
@@ -155,6 +157,7 @@ def _as_html(executed: ExecutedNotebook, asked: _Asked) -> _Cells:
         outputs.held,
         Counter(_HIDDEN[part] for cell in cells.cells for part in cell.metadata.hides),
         executed.python,
+        prose.reads_files,
     )
 
 

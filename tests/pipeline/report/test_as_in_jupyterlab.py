@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,19 @@ def test_a_picture_that_a_cell_carries_is_shown(
     assert re.search(f'<img[^>]*src="data:image/{kind};base64,', page)
     assert f'alt="{words}"' in page
     assert "held-back" not in page
+
+
+def test_a_picture_beside_the_notebook_is_shown_as_it_is_when_the_page_is_written(
+    tmp_path: Path,
+) -> None:
+    folder, picture = tmp_path / "runs" / "one", tmp_path / "notebooks" / "fig.png"
+    for place in (folder, picture.parent):
+        place.mkdir(parents=True)
+    picture.write_bytes(b64decode(PNG))
+    assert PNG in page_of(folder, new_markdown_cell("![it](fig.png)"))
+    picture.write_bytes(b64decode(PNG) + b"another")
+    write_notebook_page(folder / "a.ipynb", folder / "a.html", step=STEP)
+    assert b64encode(b64decode(PNG) + b"another").decode() in (folder / "a.html").read_text()
 
 
 def test_a_picture_that_the_cell_does_not_carry_leaves_its_words(tmp_path: Path) -> None:
