@@ -59,12 +59,8 @@ class FileDigests:
 
     def said_of(self, of: object, kind: str, say: Callable[[], Iterable[str]]) -> Sequence[str]:
         """Return what is said of a value; in one moment the same object is looked at once."""
-        if self._seen is None:
-            return tuple(say())
-        key = (kind, id(of))
-        if key not in self._seen:
-            self._seen[key] = (of, tuple(say()))  # With it no other one can get its id.
-        said: Sequence[str] = self._seen[key][1]
+        # Beside the value itself: as long as that is here no other one can get its id.
+        said: Sequence[str] = self._once((kind, id(of)), lambda: (of, tuple(say())))[1]
         return said
 
     def save(self) -> None:
@@ -133,10 +129,14 @@ class FileDigests:
 
     def _look_up(self, kind: str, path: Path, work_out: Callable[[Path], Any]) -> Any:
         key = f"{kind} {path}"
+        return self._once(key, lambda: self._looked_up(key, path, work_out))
+
+    def _once(self, key: object, work_out: Callable[[], Any]) -> Any:
+        """Work something out; in one moment that was worked out before is taken from there."""
         if self._seen is None:
-            return self._looked_up(key, path, work_out)
+            return work_out()
         if key not in self._seen:
-            self._seen[key] = self._looked_up(key, path, work_out)
+            self._seen[key] = work_out()
         return self._seen[key]
 
     def _looked_up(self, key: str, path: Path, work_out: Callable[[Path], Any]) -> Any:
